@@ -1,0 +1,54 @@
+"""Niwaki prunes PyTorch networks: smaller models that are really faster, proven to be the same, with reasons given.
+
+Names are loaded on first use, so that ``import niwaki`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "trace": "niwaki.trace:trace",
+    "plan": "niwaki.surgery.decide:plan",
+    "make_plan": "niwaki.surgery.decide:make_plan",
+    "mask": "niwaki.surgery.masks:mask",
+    "cut": "niwaki.surgery.cut:cut",
+    "cut_": "niwaki.surgery.cut:cut_",
+    "certify": "niwaki.surgery.certify:certify",
+    "save": "niwaki.surgery.store:save",
+    "load": "niwaki.surgery.store:load",
+    "prune": "niwaki.prune:prune",
+    "Pruning": "niwaki.prune:Pruning",
+    "Plan": "niwaki.units:Plan",
+    "Group": "niwaki.units:Group",
+    "Graph": "niwaki.graph:Graph",
+    "Ratio": "niwaki.targets:Ratio",
+    "Macs": "niwaki.targets:Macs",
+    "Params": "niwaki.targets:Params",
+    "adapter": "niwaki.surgery.modules:adapter",
+    "NiwakiError": "niwaki.errors:NiwakiError",
+}
+_ROOMS = ("errors", "export", "graph", "measure", "methods", "report", "schedules", "scores", "targets", "testing", "units")
+
+__all__ = ["__version__", *sorted(_HOME), *_ROOMS]  # pyright: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        room, _, thing = _HOME[name].partition(":")
+        value = getattr(import_module(room), thing)
+    elif name in _ROOMS:
+        value = import_module(f"niwaki.{name}")
+    else:
+        from niwaki.errors import nearest
+
+        raise AttributeError(f"niwaki has no {name!r}{nearest(name, [*_HOME, *_ROOMS])}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME, *_ROOMS])

@@ -1,0 +1,187 @@
+"""One observed operation, with the verbs in which a rule says what it means for the axes of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
+from niwaki.graph.ledger import Ledger
+
+Clean = Literal["all", "any", "none"]
+"""When is a result zero at masked positions: if all inputs are, if any is, or never."""
+
+LabelsOf = Callable[[Tensor], "list[Label] | None"]
+GiveLabels = Callable[[Tensor, "list[Label]"], None]
+
+
+class Call:
+    """An ATen operation, its arguments by name, its result, and the relations that a rule may write.
+
+    ``call["weight"]`` is the argument of that name in the operator's schema; ``call.out`` is what it returned.
+    """
+
+    def __init__(
+        self,
+        op: str,
+        arguments: dict[str, Any],
+        out: Any,
+        site: Site,
+        ledger: Ledger,
+        labels_of: LabelsOf,
+        give: GiveLabels,
+        mutates: bool = False,
+    ) -> None:
+        self.op, self.arguments, self.out, self.site, self.ledger = op, arguments, out, site, ledger
+        self.mutates = mutates
+        self._labels_of, self._give = labels_of, give
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.arguments.get(name, default)
+
+    # -- reading and giving labels -------------------------------------------------------------------------
+
+    def labels(self, tensor: Tensor) -> list[Label]:
+        """One label per dimension. A tensor of unknown origin is fixed: its values may differ by position."""
+        known = self._labels_of(tensor)
+        if known is not None:
+            return list(known)
+        reason = Reason(
+            "a constant tensor that is neither a parameter, a buffer nor computed from the input",
+            self.site,
+            "Register it as a buffer if it has one entry per channel.",
+        )
+        return [Free() if n == 1 else Fixed(reason) for n in tensor.shape]
+
+    def give(self, tensor: Tensor, labels: Sequence[Label]) -> None:
+        """Label a result. Lengths must agree with the tensor's shape (checked: a rule that errs fails here)."""
+        labels = list(labels)
+        if len(labels) != tensor.dim():
+            raise AssertionError(f"{self.op}: {len(labels)} labels for shape {tuple(tensor.shape)}")
+        for label, n in zip(labels, tensor.shape, strict=True):
+            if isinstance(label, Atoms) and label.ids.size != n:
+                raise AssertionError(f"{self.op}: {label.ids.size} atoms for a dimension of {n}")
+        self._give(tensor, labels)
+
+    def tensors(self) -> list[Tensor]:
+        """All tensor arguments, in order (lists of tensors included)."""
+        return list(_tensors_in(self.arguments.values()))
+
+    def results(self) -> list[Tensor]:
+        """All tensor results, in order."""
+        return list(_tensors_in([self.out]))
+
+    # -- relations ----------------------------------------------------------------------------------------
+
+    def meet(self, labels: Iterable[Label], clean: Clean = "all") -> Label:
+        """Tie the labels position by position and return the common one.
+
+        Atoms that meet a fixed dimension are blocked; a free one adapts.
+        """
+        labels = list(labels)
+        atoms = [x for x in labels if isinstance(x, Atoms)]
+        fixed = next((x for x in labels if isinstance(x, Fixed)), None)
+        if fixed is not None:
+            for label in atoms:
+                self.block(label, fixed.reason)
+            return fixed
+        if not atoms:
+            return Free(all(isinstance(x, Free) and x.zero for x in labels)) if labels else Free()
+        for label in atoms[1:]:
+            self.ledger.tie(atoms[0].ids, label.ids, self.site)
+        pure = [x.clean if isinstance(x, Atoms) else isinstance(x, Free) and x.zero for x in labels]
+        return Atoms(atoms[0].ids, {"all": all(pure), "any": any(pure), "none": False}[clean])
+
+    def contract(self, left: Label, right: Label) -> None:
+        """Sum over a dimension that both sides have: tie them, and see that masked positions add nothing."""
+        both = [x for x in (left, right) if isinstance(x, Atoms)]
+        if both and len(both) == 2 and not any(x.clean for x in both):
+            self.refuse(
+                both,
+                "a sum over values that do not vanish when their unit is masked",
+                "Put the activation after the sum, or keep this layer out of the pruning.",
+            )
+            return
+        self.meet([left, right])
+
+    def block(self, label: Label, reason: Reason) -> None:
+        """Forbid the removal of the label's atoms."""
+        if isinstance(label, Atoms):
+            self.ledger.block(label.ids, reason)
+
+    def refuse(self, labels: Iterable[Label], text: str, advice: str = "") -> Fixed:
+        """Block several labels for a reason that lies in this operation; returns a fixed label for the result."""
+        reason = Reason(text, self.site, advice)
+        for label in labels:
+            self.block(label, reason)
+        return Fixed(reason)
+
+    def fixed(self, text: str) -> Fixed:
+        return Fixed(Reason(text, self.site))
+
+    def play(self, label: Label, role: Literal["makes", "takes"], kind: str) -> None:
+        """Say that the axes behind the label make or take units of this kind."""
+        if isinstance(label, Atoms):
+            self.ledger.play(label.ids, role, kind)
+
+    def statistics(self, label: Label) -> None:
+        """A norm averages over the label's atoms."""
+        if isinstance(label, Atoms):
+            self.ledger.statistics.append(label.ids)
+
+    def cost(self, scale: int, *dims: tuple[Label, int]) -> None:
+        """Count multiply-adds: ``scale`` × the (kept) length of each (label, length)."""
+        axes = []
+        for label, length in dims:
+            if isinstance(label, Atoms):
+                axes.append(label.ids)
+            else:
+                scale *= length
+        self.ledger.cost(scale, axes, self.site)
+
+    # -- common shapes of rules ---------------------------------------------------------------------------
+
+    def pointwise(self, tensors: Sequence[Tensor], clean: Clean, out: Tensor | None = None) -> list[Label]:
+        """Elementwise with broadcasting: equal positions are tied; the result's labels are given and returned."""
+        out = self.results()[0] if out is None else out
+        labelled = [(t, self.labels(t)) for t in tensors]
+        has_scalar = any(t.dim() == 0 for t in tensors)
+        result: list[Label] = []
+        for k in range(out.dim()):
+            back = out.dim() - k
+            here = [x[-back] for t, x in labelled if t.dim() >= back and t.shape[-back] == out.shape[k]]
+            short = any(t.dim() < back or t.shape[-back] != out.shape[k] for t, _ in labelled)
+            label = self.meet(here, clean)
+            # A broadcast operand (or a scalar) has the same value at masked positions: it vanishes there only by luck.
+            spoils = clean == "none" or (clean == "all" and (short or has_scalar))
+            result.append(label.soiled() if isinstance(label, Atoms) and spoils else label)
+        self.give(out, result)
+        return result
+
+    def like(self, source: Tensor) -> None:
+        """Every result has the labels of ``source``."""
+        for t in self.results():
+            self.give(t, self.labels(source))
+
+    def passes(self, source: Tensor, dims: Iterable[int], text: str) -> list[Label]:
+        """The labels of ``source``, with the dimensions ``dims`` fixed (and their atoms blocked) because of ``text``."""
+        labels = self.labels(source)
+        for d in dims:
+            if source.dim():
+                d %= source.dim()
+                labels[d] = self.refuse([labels[d]], text)
+        return labels
+
+
+def _tensors_in(values: Iterable[Any]) -> Iterable[Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors_in(value)

@@ -1,0 +1,245 @@
+"""The coupling graph as users meet it: groups, what is blocked and why, coverage, costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor, nn
+
+from niwaki.errors import BadInput, NothingToPrune, nearest
+from niwaki.graph.couple import Coupling, couple
+from niwaki.graph.explain import Chain, chain_to, first_ties
+from niwaki.graph.grouping import build_groups
+from niwaki.graph.labels import Reason
+from niwaki.graph.observe import Observation
+from niwaki.units import Axis, Group, Selection
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can become of one axis. ``str()`` gives the explanation in full sentences."""
+
+    axis: Axis
+    status: str  # "prunable", "blocked" or "partly"
+    groups: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The share (0 to 1) of parameters and of multiply-adds that lie on a prunable axis."""
+
+    params: float
+    macs: float
+
+
+class Graph:
+    """Everything that one trace of a model says about what can be removed. Immutable.
+
+    ``groups``: what is offered. ``blocked``: for every axis with indices that may not go, the first reason.
+    """
+
+    def __init__(
+        self, observation: Observation, model: nn.Module, denied: Mapping[str, Reason] | None = None
+    ) -> None:
+        self.observation, self.model = observation, model
+        self.model_name = type(model).__name__
+        self.ledger = observation.ledger
+        self.shapes, self.aliases = observation.shapes, observation.aliases
+        self.denied = dict(denied or {})
+        self.coupling: Coupling = couple(self.ledger)
+        every, units = build_groups(self.ledger, self.coupling)
+        self._all_groups = every
+        self._units = {g.name: u for g, u in zip(every, units, strict=True)}
+        self.groups: tuple[Group, ...] = tuple(g for g in every if g.name not in self.denied)
+
+    def without(self, denied: Mapping[str, Reason]) -> Graph:
+        """The same graph with some groups withdrawn for a reason (the dry run's way to say no)."""
+        return Graph(self.observation, self.model, {**self.denied, **denied})
+
+    def __getitem__(self, name: str) -> Group:
+        """The group called ``name``."""
+        for group in self.groups:
+            if group.name == name:
+                return group
+        names = [g.name for g in self.groups]
+        raise BadInput(f"no group is called {name!r}{nearest(name, names)} Groups: {', '.join(names)}.")
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The model's parameters and buffers as they are now, by name (shared ones once)."""
+        yield from self.model.named_parameters()
+        yield from self.model.named_buffers()
+
+    # -- what a choice of units means -------------------------------------------------------------------
+
+    def removed_atoms(self, selection: Selection) -> np.ndarray:
+        """Bool per atom: does it go with the chosen units?"""
+        rows = [self._units[name][list(chosen)] for name, chosen in selection.items() if len(chosen)]
+        if not rows:
+            return np.zeros(self.ledger.size, bool)
+        return np.asarray(self.coupling.units[np.concatenate(rows)].sum(axis=0)).ravel() > 0
+
+    def removed(self, selection: Selection) -> dict[Axis, tuple[int, ...]]:
+        """Ascending indices that go, for every axis that loses any."""
+        gone = self.removed_atoms(selection)
+        found = ((axis, np.flatnonzero(gone[ids])) for axis, ids in self.ledger.axes.items())
+        return {axis: tuple(index.tolist()) for axis, index in found if index.size}
+
+    def macs(self, selection: Selection | None = None) -> int:
+        """Multiply-adds of one forward pass on the traced inputs, after removing the chosen units."""
+        kept = ~self.removed_atoms(selection or {})
+        return sum(cost.macs(kept) for cost in self.ledger.costs)
+
+    def params(self, selection: Selection | None = None) -> int:
+        """Parameters and buffers that stay, in entries (shared tensors once, buffers excluded)."""
+        gone = self.removed(selection or {})
+        total = 0
+        for name in self.parameter_names:
+            sizes = [n - len(gone.get(Axis(name, d), ())) for d, n in enumerate(self.shapes[name])]
+            total += int(np.prod(sizes))
+        return total
+
+    @cached_property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters (not buffers), shared ones once."""
+        return tuple(n for n in self.shapes if n not in self.aliases and n in self.observation.parameters)
+
+    # -- what can go, what cannot ------------------------------------------------------------------------
+
+    @cached_property
+    def prunable(self) -> dict[Axis, np.ndarray]:
+        """Bool per index of every axis: does some group offer to remove it?"""
+        rows = np.concatenate([np.empty(0, int), *(self._units[g.name] for g in self.groups)]).astype(int)
+        offered = np.asarray(self.coupling.units[rows].sum(axis=0)).ravel() > 0
+        return {axis: offered[ids] for axis, ids in self.ledger.axes.items()}
+
+    @cached_property
+    def blocked(self) -> dict[Axis, Reason]:
+        """Every axis of which some index may not go, with the first reason."""
+        return {
+            axis: self._reasons(axis, offered)[0][1]
+            for axis, offered in self.prunable.items()
+            if offered.size and not offered.all()
+        }
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """How much of the model the groups can reach."""
+        shares = {axis: float(offered.mean()) if offered.size else 0.0 for axis, offered in self.prunable.items()}
+        total = reached = 0.0
+        for name in self.parameter_names:
+            shape = self.shapes[name]
+            entries = float(np.prod(shape))
+            stays = np.prod([1 - shares.get(Axis(name, d), 0.0) for d in range(len(shape))])
+            total, reached = total + entries, reached + entries * (1 - float(stays))
+        rows = np.concatenate([np.empty(0, int), *(self._units[g.name] for g in self.groups)]).astype(int)
+        offered = np.asarray(self.coupling.units[rows].sum(axis=0)).ravel() > 0
+        macs = self.macs()
+        fixed = sum(c.macs(~offered) for c in self.ledger.costs)
+        return Coverage(reached / total if total else 0.0, 1 - fixed / macs if macs else 0.0)
+
+    def explain(self, name: str, dim: int) -> Verdict:
+        """Why an axis can or cannot be pruned, with the operations and source lines that made it so.
+
+        Raises:
+            BadInput: the model has no such tensor or dimension.
+        """
+        axis = self._axis(name, dim)
+        offered = self.prunable[axis]
+        groups = [g for g in self.groups if axis in g.entries]
+        reasons = [] if offered.all() else self._reasons(axis, offered)
+        status = "prunable" if offered.all() else "partly" if offered.any() else "blocked"
+        lines = [f"{axis} ({offered.size} indices) of {self.model_name}: {status}."]
+        for group in groups:
+            lines += self._describe(group, axis)
+        for count, reason, chain in _counted(reasons):
+            lines.append(f"{count} of {offered.size} indices are blocked: {reason}")
+            lines += [f"  by way of {step}" for step in chain.steps]
+        return Verdict(axis, status, tuple(g.name for g in groups), tuple(r for _, r, _ in reasons), "\n".join(lines))
+
+    def _describe(self, group: Group, axis: Axis) -> list[str]:
+        lines = [f"In group {group}, together with:"]
+        ties = first_ties(self.ledger, [m.axis for m in group.members])
+        for member in group.members:
+            if member.axis != axis:
+                by = ties.get(member.axis)
+                lines.append(f"  {member}" + (f", by {by}" if by else ""))
+        if group.changes_statistics:
+            lines.append("  A norm averages over these units: removing some changes the statistics of the others.")
+        return lines
+
+    def _axis(self, name: str, dim: int) -> Axis:
+        name = self.aliases.get(name, name)
+        if name not in self.shapes:
+            raise BadInput(f"{self.model_name} has no tensor {name!r}{nearest(name, self.shapes)}")
+        rank = len(self.shapes[name])
+        if not -rank <= dim < rank:
+            raise BadInput(f"{name!r} has {rank} dimensions (shape {self.shapes[name]}), asked for dimension {dim}")
+        return Axis(name, dim % rank)
+
+    def _reasons(self, axis: Axis, offered: np.ndarray) -> list[tuple[int, Reason, Chain]]:
+        """For the indices that are not offered: (index, reason, how the reason reaches it)."""
+        ids = self.ledger.axes[axis]
+        found: list[tuple[int, Reason, Chain]] = []
+        cache: dict[int, tuple[Reason, Chain]] = {}
+        for index in np.flatnonzero(~offered).tolist():
+            atom = int(ids[index])
+            component = int(self.coupling.component[atom])
+            if component not in cache:
+                cache[component] = self._why(axis, atom)
+            found.append((index, *cache[component]))
+        return found
+
+    def _why(self, axis: Axis, atom: int) -> tuple[Reason, Chain]:
+        for name, reason in self.denied.items():
+            group = next((g for g in self._all_groups if g.name == name), None)
+            if group is not None and axis in group.entries:
+                return reason, Chain(())
+        known = chain_to(self.ledger, self.coupling, atom)
+        if known is not None:
+            return known
+        if self.shapes[axis.name][axis.dim] == 1:
+            return Reason("the axis has a single index"), Chain(())
+        return Reason("nothing that the forward pass does to it says that it can go (was it used at all?)"), Chain(())
+
+    # -- as text --------------------------------------------------------------------------------------------
+
+    def require_groups(self) -> None:
+        """Raise :class:`NothingToPrune`, naming the three biggest causes, if there is no group at all."""
+        if self.groups:
+            return
+        causes: Counter[str] = Counter()
+        for axis, reason in self.blocked.items():
+            causes[str(reason)] += int(np.prod(self.shapes[axis.name]))
+        biggest = "; ".join(f"({k}) {text}" for k, (text, _) in enumerate(causes.most_common(3), start=1))
+        raise NothingToPrune(f"nothing in {self.model_name} can be pruned. The biggest causes: {biggest or 'no parameters'}")
+
+    def __str__(self) -> str:
+        coverage = self.coverage
+        lines = [
+            f"{self.model_name}: {len(self.groups)} groups, {sum(map(len, self.groups))} units; they reach "
+            f"{coverage.params:.0%} of the parameters and {coverage.macs:.0%} of the multiply-adds."
+        ]
+        lines += [f"  {group}" for group in self.groups]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Graph({self.model_name}, {len(self.groups)} groups)"
+
+
+def _counted(reasons: Iterable[tuple[int, Reason, Chain]]) -> list[tuple[int, Reason, Chain]]:
+    """Reasons with the number of indices that each stops, biggest first."""
+    counts: Counter[Reason] = Counter(reason for _, reason, _ in reasons)
+    chains = {reason: chain for _, reason, chain in reasons}
+    return [(count, reason, chains[reason]) for reason, count in counts.most_common()]
+
+
+__all__ = ["Coverage", "Graph", "Verdict"]

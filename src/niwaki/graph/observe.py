@@ -1,0 +1,293 @@
+"""Run a model once and write what its operations say about its axes into a ledger."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
+from torch.utils.weak import WeakIdKeyDictionary
+
+from niwaki.errors import BadInput, UntraceableModel
+from niwaki.graph.call import Call
+from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
+from niwaki.graph.ledger import Ledger
+from niwaki.graph.rules import find
+from niwaki.graph.sites import Compass
+from niwaki.units import Axis
+
+Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What one forward pass showed: the relations, every tensor's shape, and the names that share storage."""
+
+    ledger: Ledger
+    shapes: dict[str, tuple[int, ...]]
+    aliases: dict[str, str]
+    parameters: frozenset[str]
+    real: bool
+
+
+def observe(model: nn.Module, inputs: Inputs) -> Observation:
+    """Observe one forward pass in eval mode: on fake tensors, or on real ones if the model reads values.
+
+    Raises:
+        BadInput: the inputs are not a tensor, a tuple or a dict.
+        UntraceableModel: the model cannot be called with these inputs.
+    """
+    args, kwargs = call_arguments(inputs)
+    with _evaluating(model), _quiet():
+        try:
+            return _observe_fake(model, args, kwargs)
+        except Exception as fake_trouble:
+            try:
+                return _observe(model, args, kwargs, real=True)
+            except Exception as trouble:
+                if isinstance(trouble, (AssertionError, NotImplementedError)):
+                    raise
+                shapes = tree_map(lambda t: tuple(t.shape) if isinstance(t, Tensor) else t, (args, kwargs))
+                raise UntraceableModel(
+                    f"{type(model).__name__} could not be run on the inputs given (positional {shapes[0]}, keywords "
+                    f"{shapes[1]}): {type(trouble).__name__}: {trouble}. Check that model(*inputs) works by itself."
+                ) from fake_trouble
+
+
+def call_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs as users give them (a tensor, a tuple, a dict of keywords) as ``args, kwargs``."""
+    if isinstance(inputs, Tensor):
+        return (inputs,), {}
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, (list, tuple)):
+        return tuple(inputs), {}
+    raise BadInput(
+        f"inputs must be a tensor, a tuple (positional arguments) or a dict (keyword arguments), not {type(inputs).__name__}"
+    )
+
+
+def skeleton(model: nn.Module, fake: Any) -> nn.Module:
+    """A copy of the model whose tensors are fake: shapes without memory. The model itself is left alone."""
+    memo: dict[int, Any] = {}
+    with fake:
+        for p in model.parameters():
+            memo[id(p)] = nn.Parameter(_fake(fake, p), requires_grad=p.requires_grad)
+        for b in model.buffers():
+            memo[id(b)] = _fake(fake, b)
+    return copy.deepcopy(model, memo)
+
+
+def _fake(fake: Any, t: Tensor) -> Tensor:
+    if t.device.type == "meta":
+        return torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="cpu")
+    return fake.from_tensor(t.detach())
+
+
+def _observe_fake(model: nn.Module, args: Any, kwargs: Any) -> Observation:
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+    if any(isinstance(t, FakeTensor) for t in model.parameters()):
+        return _observe(model, args, kwargs, real=False)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    body = skeleton(model, fake)
+    args, kwargs = tree_map(lambda t: _fake(fake, t) if isinstance(t, Tensor) else t, (args, kwargs))
+    with fake:
+        return _observe(body, args, kwargs, real=False)
+
+
+def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observation:
+    observer = Observer(model)
+    observer.name_inputs(args, kwargs)
+    with ExitStack() as stack:
+        stack.enter_context(_slow_attention())
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(observer.compass.watching())
+        stack.enter_context(observer)
+        output = model(*args, **kwargs)
+    observer.block_outputs(output)
+    observer.block_unseen()
+    parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
+    return Observation(observer.ledger, observer.shapes, observer.aliases, parameters, real)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside, every module's own mode restored after."""
+    modes = [(m, m.training) for m in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Fake tensors log every failure at length; ours are expected, and reported in a sentence."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Without the fused encoder kernel, which would hide the axes inside one operation."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class Observer(TorchDispatchMode):
+    """Calls the rule of every operation that passes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.ledger = Ledger()
+        self.compass = Compass(model)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.aliases: dict[str, str] = {}
+        self._labels: Any = WeakIdKeyDictionary()
+        self._unseen: dict[int, str] = {}
+        self._register(model)
+
+    def _register(self, model: nn.Module) -> None:
+        """Every parameter and buffer owns one run of atoms per dimension; shared ones own them once."""
+        first: dict[int, str] = {}
+        named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+        for name, tensor in named:
+            self.shapes[name] = tuple(tensor.shape)
+            if id(tensor) in first:
+                self.aliases[name] = first[id(tensor)]
+                continue
+            first[id(tensor)] = self._unseen[id(tensor)] = name
+            self._labels[tensor] = [
+                Atoms(self.ledger.axis(Axis(name, d), n)) for d, n in enumerate(tensor.shape)
+            ]
+
+    def name_inputs(self, args: Any, kwargs: Any) -> None:
+        for path, leaf in tree_flatten_with_path((args, kwargs))[0]:
+            if isinstance(leaf, Tensor):
+                name = "".join(str(key) for key in path[1:]).strip("[]'") or "0"
+                self._fix(leaf, f"the model's input {name!r}")
+
+    def block_unseen(self) -> None:
+        """What the forward pass never touched is not known to be safe to remove."""
+        for name in self._unseen.values():
+            reason = Reason(f"{name!r} was not used in the forward pass", None, "Trace with inputs that reach it.")
+            for d in range(len(self.shapes[name])):
+                self.ledger.block(self.ledger.axes[Axis(name, d)], reason)
+
+    def block_outputs(self, output: Any) -> None:
+        seen = Site("return", "", "the model's forward")
+        for leaf in _tensors_of(output):
+            labels = self._labels.get(leaf) or []
+            for d, label in enumerate(labels):
+                reason = Reason(f"dimension {d} of the model's output", seen, "What is returned must keep its shape.")
+                if not isinstance(label, (Free, Fixed)):
+                    self.ledger.block(label.ids, reason)
+
+    def _fix(self, tensor: Tensor, what: str) -> None:
+        self._labels[tensor] = [Fixed(Reason(f"dimension {d} of {what}")) for d in range(tensor.dim())]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if any(isinstance(t, Tensor) for t in tree_leaves(out)):
+            self._rule(func, args, kwargs or {}, out)
+        return out
+
+    def _rule(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        schema = func._schema
+        name = schema.name.removeprefix("aten::")
+        mutates = schema.is_mutable
+        if mutates and name.endswith("_") and not name.endswith("__"):
+            name = name[:-1]
+        arguments = _by_name(schema, args, kwargs)
+        call = Call(name, arguments, out, self.compass.site(name), self.ledger, self._labels_of, self._give, mutates)
+        before = _snapshot(call) if mutates else None
+        function = find(name)
+        if function is None:
+            self._unknown(call)
+        else:
+            function(call)
+        if before is not None:
+            _guard_views(call, *before)
+
+    def _labels_of(self, tensor: Tensor) -> list[Label] | None:
+        self._unseen.pop(id(tensor), None)
+        found: list[Label] | None = self._labels.get(tensor)
+        return found
+
+    def _give(self, tensor: Tensor, labels: list[Label]) -> None:
+        self._labels[tensor] = labels
+
+    def _unknown(self, call: Call) -> None:
+        """Fail closed: an operation without a rule blocks all that enters it and fixes all that leaves it."""
+        self.ledger.unruled.add(call.op)
+        entering = [label for t in call.tensors() for label in call.labels(t)]
+        advice = "Register a rule for it with nk.graph.rule(...) if you know what it does to its axes."
+        blocked = call.refuse(entering, f"the operation {call.op!r} has no rule", advice)
+        for t in call.results():
+            call.give(t, [Free() if n == 1 else blocked for n in t.shape])
+
+
+def _by_name(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by their names in the schema, defaults filled in. ``self`` is also known as ``input``."""
+    named: dict[str, Any] = {}
+    for k, argument in enumerate(schema.arguments):
+        if k < len(args) and not argument.kwarg_only:
+            named[argument.name] = args[k]
+        elif argument.name in kwargs:
+            named[argument.name] = kwargs[argument.name]
+        elif argument.has_default_value():
+            named[argument.name] = argument.default_value
+    return named
+
+
+def _tensors_of(output: Any) -> Iterator[Tensor]:
+    """All tensors in a model's output, whatever it is wrapped in."""
+    for leaf in tree_leaves(output):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif isinstance(leaf, Mapping):
+            yield from _tensors_of(list(leaf.values()))
+        elif hasattr(leaf, "__dict__") and not isinstance(leaf, (type, nn.Module)):
+            yield from _tensors_of([v for v in vars(leaf).values() if isinstance(v, (Tensor, list, tuple, dict))])
+
+
+def _snapshot(call: Call) -> tuple[Tensor, list[Label]] | None:
+    tensors = call.tensors()
+    return (tensors[0], call.labels(tensors[0])) if tensors else None
+
+
+def _guard_views(call: Call, target: Tensor, before: list[Label]) -> None:
+    """Writing through a partial view changes a tensor whose labels we hold elsewhere: give up on what changed."""
+    if target.untyped_storage().nbytes() <= target.numel() * target.element_size():
+        return
+    after = call.labels(target)
+    if [_shape_of(x) for x in before] != [_shape_of(x) for x in after]:
+        blocked = [*before, *after, *(x for t in call.tensors() for x in call.labels(t))]
+        call.refuse(blocked, "writing into a part of a tensor", "Use torch.cat or torch.where instead.")
+
+
+def _shape_of(label: Label) -> tuple[object, ...]:
+    if isinstance(label, (Free, Fixed)):
+        return (type(label),)
+    return (label.ids.tobytes(), label.clean)
+
+
+__all__ = ["Inputs", "Observation", "Observer", "call_arguments", "observe", "skeleton"]

@@ -1,0 +1,39 @@
+"""The table of op rules: one function per kind of operation, found by the operator's name.
+
+A rule is called with a :class:`niwaki.graph.Call` after the operation ran. It reads the labels of the arguments, writes
+relations, and labels the results. Register your own::
+
+    @nk.graph.rule("mylib::my_op")
+    def my_op(call):
+        call.like(call["input"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from niwaki.graph.call import Call
+
+Rule = Callable[[Call], None]
+RULES: dict[str, Rule] = {}
+_ROOMS = ("pointwise", "views", "pieces", "create", "contract", "convolution", "norms", "reduce", "space")
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for operators: ``"relu"`` for ``aten::relu`` (and ``relu_``), ``"ns::op"`` for any other library."""
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            RULES[name] = function
+        return function
+
+    return register
+
+
+def find(name: str) -> Rule | None:
+    """The rule for an operator name, with the built-in ones loaded."""
+    if not RULES.get("linear"):
+        for room in _ROOMS:
+            import_module(f"niwaki.graph.rules.{room}")
+    return RULES.get(name)

@@ -1,0 +1,136 @@
+"""Sums of products: linear layers, matrix products, attention, embeddings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from niwaki.graph.call import Call
+from niwaki.graph.labels import Atoms, Free, Label
+from niwaki.graph.rules import rule
+
+
+@rule("linear")
+def linear(call: Call) -> None:
+    x, weight, bias = call["input"], call["weight"], call.get("bias")
+    source, taken = call.labels(x), call.labels(weight)
+    call.contract(source[-1], taken[-1])
+    call.play(taken[-1], "takes", "neuron")
+    if weight.dim() == 1:
+        return call.give(call.out, source[:-1])
+    made = taken[0]
+    call.play(made, "makes", "neuron")
+    if isinstance(bias, Tensor):
+        made = call.meet([made, call.labels(bias)[0]])
+    rows = math.prod(x.shape[:-1])
+    call.cost(rows, (made, weight.shape[0]), (taken[-1], weight.shape[-1]))
+    call.give(call.out, [*source[:-1], made])
+
+
+@rule("mm", "bmm", "matmul", "mv", "dot")
+def matmul(call: Call) -> None:
+    left, right = call.tensors()[:2]
+    call.give(call.out, product(call, left, right))
+
+
+def product(call: Call, left: Tensor, right: Tensor) -> list[Label]:
+    """Labels of ``left @ right`` (numpy rules of broadcasting)."""
+    a, b = call.labels(left), call.labels(right)
+    inner = a[-1], b[-2] if right.dim() > 1 else b[-1]
+    call.contract(*inner)
+    for label, role in zip(inner, ("takes", "takes"), strict=True):
+        call.play(label, role, "neuron")
+    rows = [(a[-2], left.shape[-2])] if left.dim() > 1 else []
+    columns = [(b[-1], right.shape[-1])] if right.dim() > 1 else []
+    for label, _ in (*rows, *columns):
+        call.play(label, "makes", "neuron")
+    batch = _batch(call, (a[:-2], left.shape[:-2]), (b[:-2], right.shape[:-2]))
+    call.cost(1, *batch, *rows, *columns, (inner[0], left.shape[-1]))
+    return [label for label, _ in (*batch, *rows, *columns)]
+
+
+def _batch(call: Call, *sides: tuple[Sequence[Label], Sequence[int]]) -> list[tuple[Label, int]]:
+    """Leading dimensions, broadcast from the right."""
+    rank = max(len(labels) for labels, _ in sides)
+    result: list[tuple[Label, int]] = []
+    for back in range(rank, 0, -1):
+        here = [(labels[-back], sizes[-back]) for labels, sizes in sides if len(labels) >= back]
+        length = max(n for _, n in here)
+        result.append((call.meet([x for x, n in here if n == length], "any"), length))
+    return result
+
+
+@rule("addmm", "baddbmm", "addbmm", "addmv")
+def addmm(call: Call) -> None:
+    bias, left, right = call.tensors()[:3]
+    labels = product(call, left, right)
+    for k, label in enumerate(call.labels(bias)):
+        back = bias.dim() - k
+        if bias.shape[k] == call.out.shape[-back]:
+            labels[-back] = call.meet([labels[-back], label])
+    call.give(call.out, labels)
+
+
+@rule("einsum")
+def einsum(call: Call) -> None:
+    """Letters that agree are tied; letters that vanish are summed over."""
+    equation, tensors = call["equation"].replace(" ", ""), call["tensors"]
+    terms, _, result = equation.partition("->")
+    letters = terms.split(",")
+    if "." in equation or "->" not in equation or any(len(set(t)) < len(t) for t in letters):
+        return refuse_all(call, "einsum with an ellipsis, an implicit result or a repeated letter")
+    found: dict[str, list[tuple[Label, int]]] = {}
+    for term, t in zip(letters, tensors, strict=True):
+        for letter, label, n in zip(term, call.labels(t), t.shape, strict=True):
+            found.setdefault(letter, []).append((label, n))
+            call.play(label, "makes" if letter in result else "takes", "neuron")
+    met: dict[str, tuple[Label, int]] = {}
+    for letter, sides in found.items():
+        wide = [(x, n) for x, n in sides if n == max(n for _, n in sides)]
+        if letter not in result and len(wide) == 2:
+            call.contract(wide[0][0], wide[1][0])
+        elif letter not in result and len(wide) == 1 and isinstance(wide[0][0], Atoms) and not wide[0][0].clean:
+            call.refuse([wide[0][0]], "a sum over values that do not vanish when their unit is masked")
+        met[letter] = call.meet([x for x, _ in wide], "any" if letter in result else "all"), wide[0][1]
+    call.cost(1, *met.values())
+    call.give(call.out, [met[letter][0] for letter in result])
+
+
+@rule("scaled_dot_product_attention")
+def attention(call: Call) -> None:
+    """``softmax(q kᵀ · scale + mask) v``. The default scale is taken from the head dimension, so that stays."""
+    q, k, v = call["query"], call["key"], call["value"]
+    a, b, c = call.labels(q), call.labels(k), call.labels(v)
+    lead = _batch(call, (a[:-2], q.shape[:-2]), (b[:-2], k.shape[:-2]), (c[:-2], v.shape[:-2]))
+    if call.get("enable_gqa") and q.shape[-3] != k.shape[-3]:
+        call.refuse([a[-3], b[-3], c[-3]], "query heads that share key-value heads inside the attention")
+    call.contract(a[-1], b[-1])
+    if call.get("scale") is None:
+        call.refuse([a[-1], b[-1]], "the attention's scale is computed from this dimension")
+    call.refuse([b[-2], c[-2], a[-2]], "positions that a softmax runs over")
+    mask = call.get("attn_mask")
+    if isinstance(mask, Tensor):
+        for back, label in enumerate(reversed(call.labels(mask)), start=1):
+            if back > 2 and mask.shape[-back] > 1:
+                lead[2 - back] = call.meet([lead[2 - back][0], label]), lead[2 - back][1]
+    call.cost(q.shape[-2] * k.shape[-2], *lead, (a[-1], q.shape[-1]))
+    call.cost(q.shape[-2] * k.shape[-2], *lead, (c[-1], v.shape[-1]))
+    call.give(call.out, [*(label for label, _ in lead), a[-2], c[-1]])
+
+
+@rule("embedding")
+def embedding(call: Call) -> None:
+    weight, indices = call["weight"], call["indices"]
+    rows, columns = call.labels(weight)
+    call.refuse([rows], "the vocabulary of an embedding")
+    call.play(columns, "makes", "hidden")
+    call.give(call.out, [*call.labels(indices), columns])
+
+
+def refuse_all(call: Call, text: str, advice: str = "") -> None:
+    """Block every axis that enters the operation and fix what leaves it."""
+    blocked = call.refuse([x for t in call.tensors() for x in call.labels(t)], text, advice)
+    for t in call.results():
+        call.give(t, [Free() if n == 1 else blocked for n in t.shape])

@@ -1,0 +1,91 @@
+"""Convolutions, plain, grouped, depthwise and transposed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch import Tensor
+
+from niwaki.graph.call import Call
+from niwaki.graph.labels import Atoms, Label
+from niwaki.graph.rules import rule
+
+FORWARD = "conv1d conv2d conv3d convolution".split()
+TRANSPOSED = "conv_transpose1d conv_transpose2d conv_transpose3d".split()
+
+
+@rule(*FORWARD, *TRANSPOSED)
+def convolution(call: Call) -> None:
+    """Weight (out, in / groups, …), or (in, out / groups, …) when transposed.
+
+    One group: input channels are tied to the weight's input axis. Several: both sides are grids (group × channel in
+    group); whole groups may go, and channels inside groups, equally many in each.
+    """
+    x, weight, bias, groups = call["input"], call["weight"], call.get("bias"), call.get("groups", 1)
+    transposed = call.op in TRANSPOSED or bool(call.get("transposed"))
+    taps = weight.dim() - 2
+    labels, kernel = call.labels(x), call.labels(weight)
+    call.refuse(kernel[2:], "the kernel's size")
+    where = x.dim() - taps - 1
+    made, taken = (_transposed if transposed else _forward)(call, labels[where], kernel, groups)
+    if isinstance(bias, Tensor):
+        made = call.meet([made, call.labels(bias)[0]])
+    space = math.prod((x if transposed else call.out).shape[where + 1 :])
+    batch = math.prod(x.shape[:where])
+    call.cost(batch * space * math.prod(weight.shape[2:]), (kernel[0], weight.shape[0]), (kernel[1], weight.shape[1]))
+    space_labels = call.passes(x, range(where + 1, x.dim()), "a dimension that a convolution slides over")
+    call.give(call.out, [*labels[:where], made, *space_labels[where + 1 :]])
+
+
+def _forward(call: Call, source: Label, kernel: list[Label], groups: int) -> tuple[Label, Label]:
+    out, into = kernel[0], kernel[1]
+    depthwise = groups > 1 and isinstance(out, Atoms) and out.ids.size == groups
+    if not depthwise:  # a depthwise filter follows the channel that it filters
+        call.play(out, "makes", "channel")
+    if groups == 1:
+        call.contract(source, into)
+        call.play(into, "takes", "channel")
+        return out, into
+    rows_in, column = _grid(call, source, groups)
+    rows_out, _ = _grid(call, out, groups)
+    _contract_grouped(call, column, into)
+    call.meet([rows_in, rows_out], "any")
+    return out, into
+
+
+def _transposed(call: Call, source: Label, kernel: list[Label], groups: int) -> tuple[Label, Label]:
+    into, out = kernel[0], kernel[1]
+    call.play(into, "takes", "channel")
+    call.play(out, "makes", "channel")
+    call.contract(source, into)
+    if groups == 1:
+        return out, into
+    if not isinstance(into, Atoms) or not isinstance(out, Atoms):
+        return call.refuse([into, out], "a grouped transposed convolution with a computed weight"), into
+    rows, _ = _grid(call, into, groups)
+    assert isinstance(rows, Atoms)
+    # Output channel (g, j) goes when group g goes, or when column j of the weight goes.
+    return Atoms(call.ledger.join((rows.ids, out.ids), call.site).reshape(-1), out.clean), into
+
+
+def _grid(call: Call, label: Label, groups: int) -> tuple[Label, Label]:
+    """A channel axis as (group, channel in group). With one channel a group, the channels are the groups."""
+    if not isinstance(label, Atoms):
+        return label, label
+    if np.unique(label.ids).size < label.ids.size:
+        blocked = call.refuse([label], "a grouped convolution over repeated channels")
+        return blocked, blocked
+    inside = label.ids.size // groups
+    if inside == 1:
+        return label, Atoms(label.ids[:1], label.clean)
+    rows, columns = call.ledger.split(label.ids, (groups, inside), call.site)
+    return Atoms(rows, label.clean), Atoms(columns, label.clean)
+
+
+def _contract_grouped(call: Call, column: Label, into: Label) -> None:
+    """The weight's input axis is shared by all groups: one of its positions is one channel of every group."""
+    if not isinstance(into, Atoms) or into.ids.size == 1:
+        return
+    call.contract(column, into)
+    call.play(into, "takes", "channel")

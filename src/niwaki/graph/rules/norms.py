@@ -1,0 +1,64 @@
+"""Normalisations: batch norm follows its channels; layer, group and RMS norms average over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from niwaki.graph.call import Call
+from niwaki.graph.labels import Atoms, Label
+from niwaki.graph.rules import rule
+
+
+def _follow(call: Call, label: Label, names: Sequence[str]) -> Label:
+    """Tie the label with the vectors of those names and keep the activations' own atoms.
+
+    The result vanishes when masked, because the affine part does; without one, only if the statistics do.
+    """
+    vectors = [call.labels(t)[0] for n in names if isinstance(t := call.get(n), Tensor)]
+    met = call.meet([label, *vectors])
+    return Atoms(met.ids, True) if isinstance(met, Atoms) and vectors else met
+
+
+@rule("batch_norm", "instance_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
+def batch_norm(call: Call) -> None:
+    x = call["input"]
+    labels = call.labels(x)
+    where = 1 if x.dim() > 1 else 0
+    labels[where] = _follow(call, labels[where], ("weight", "bias", "running_mean", "running_var"))
+    call.give(call.results()[0], labels)
+
+
+@rule("layer_norm", "rms_norm")
+def layer_norm(call: Call) -> None:
+    x, shape = call["input"], call["normalized_shape"]
+    labels = call.labels(x)
+    first = x.dim() - len(shape)
+    for k in range(first, x.dim()):
+        vectors = [call.labels(t)[k - first] for n in ("weight", "bias") if isinstance(t := call.get(n), Tensor)]
+        if isinstance(labels[k], Atoms) and (len(shape) > 1 or not isinstance(call.get("weight"), Tensor)):
+            labels[k] = call.refuse([labels[k], *vectors], f"{call.op} over several dimensions or without a weight")
+            continue
+        call.statistics(labels[k])
+        met = call.meet([labels[k], *vectors])
+        labels[k] = Atoms(met.ids, True) if isinstance(met, Atoms) else met
+    call.give(call.out, labels)
+
+
+@rule("group_norm")
+def group_norm(call: Call) -> None:
+    """Channels as (group, channel in group): equally many must stay in each, and their statistics change."""
+    x, groups = call["input"], call["num_groups"]
+    labels = call.labels(x)
+    label = _follow(call, labels[1], ("weight", "bias"))
+    if isinstance(label, Atoms):
+        if not isinstance(call.get("weight"), Tensor):
+            label = call.refuse([label], "group_norm without a weight")
+        elif groups == label.ids.size:
+            pass
+        else:
+            call.statistics(label)
+            call.ledger.balance([p for p in label.ids.reshape(groups, -1)], call.site)
+    labels[1] = label
+    call.give(call.out, labels)

@@ -1,0 +1,174 @@
+"""Parts of a dimension: slices, chunks, concatenation, padding, and reorderings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from niwaki.graph.call import Call
+from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason
+from niwaki.graph.rules import rule
+
+EQUAL_PARTS = "Split into equal parts computed from the shape, or keep this layer out of the pruning."
+
+
+@rule("chunk", "split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "tensor_split", "unsafe_split_with_sizes")
+def pieces(call: Call) -> None:
+    """Equal parts keep equal counts (that the code does not write the size down is proven by the dry run)."""
+    source = call.arguments["self"]
+    dim = call.get("dim", 0) % source.dim()
+    outs: Sequence[Tensor] = call.out
+    labels = call.labels(source)
+    sizes = [t.shape[dim] for t in outs]
+    cuts = _cut(call, labels[dim], sizes)
+    for t, label in zip(outs, cuts, strict=True):
+        call.give(t, [*labels[:dim], label, *labels[dim + 1 :]])
+
+
+def _cut(call: Call, label: Label, sizes: list[int]) -> list[Label]:
+    if not isinstance(label, Atoms) or len(sizes) == 1:
+        return [label] * len(sizes)
+    if len(set(sizes)) > 1:
+        blocked = call.refuse([label], "an axis split into unequal parts of written sizes", EQUAL_PARTS)
+        return [blocked] * len(sizes)
+    parts = np.split(label.ids, len(sizes))
+    call.ledger.balance(parts, call.site)
+    return [Atoms(p, label.clean) for p in parts]
+
+
+@rule("slice", "narrow")
+def slice_(call: Call) -> None:
+    source, out = call.arguments["self"], call.out
+    dim = call.get("dim", 0) % source.dim()
+    labels = call.labels(source)
+    length = source.shape[dim]
+    start, step = _bounds(call, length)
+    if out.shape[dim] != length:
+        labels[dim] = _part(call, labels[dim], start, out.shape[dim], step)
+    call.give(out, labels)
+
+
+def _bounds(call: Call, length: int) -> tuple[int, int]:
+    start = call.get("start") or 0
+    return (start + length if start < 0 else min(start, length)), call.get("step") or 1
+
+
+def _part(call: Call, label: Label, start: int, size: int, step: int) -> Label:
+    """A slice of a prunable axis is one of equal parts, or its bounds are numbers that a cut would not follow."""
+    if not isinstance(label, Atoms):
+        return label
+    total = label.ids.size
+    if step != 1 or size == 0 or total % size or start % size:
+        return call.refuse([label], "a slice that is not one of equal parts of the axis", EQUAL_PARTS)
+    call.ledger.balance(np.split(label.ids, total // size), call.site)
+    return label.take(slice(start, start + size))
+
+
+@rule("select", "unbind")
+def select(call: Call) -> None:
+    """One position of a dimension is taken by number: none of its positions may go."""
+    source = call.arguments["self"]
+    dim = call.get("dim", 0) % source.dim()
+    labels = call.labels(source)
+    call.refuse([labels[dim]], "positions taken by number")
+    for t in call.results():
+        call.give(t, labels[:dim] + labels[dim + 1 :])
+
+
+@rule("cat", "concat", "concatenate")
+def cat(call: Call) -> None:
+    tensors = [t for t in call["tensors"] if t.numel() or t.dim() == call.out.dim()]
+    dim = call.get("dim", 0) % call.out.dim()
+    labels = [call.labels(t) for t in tensors]
+    side_by_side = join(call, [(x[dim], t.shape[dim]) for x, t in zip(labels, tensors, strict=True)])
+    result = [side_by_side if k == dim else call.meet([x[k] for x in labels]) for k in range(call.out.dim())]
+    call.give(call.out, result)
+
+
+def join(call: Call, parts: list[tuple[Label, int]]) -> Label:
+    """Labels one after another. A part that is not prunable keeps its place as blocked positions."""
+    if not any(isinstance(x, Atoms) for x, _ in parts):
+        return next((x for x, _ in parts if isinstance(x, Fixed)), Free(all(x.zero for x, _ in parts)))  # type: ignore[union-attr]
+    ids, clean = [], True
+    for label, length in parts:
+        if isinstance(label, Atoms):
+            ids.append(label.ids)
+            clean &= label.clean
+            continue
+        stand_in = call.ledger.new(length)
+        reason = label.reason if isinstance(label, Fixed) else Reason("positions of fixed number", call.site)
+        call.ledger.block(stand_in, reason)
+        ids.append(stand_in)
+    return Atoms(np.concatenate(ids), clean)
+
+
+@rule("stack")
+def stack(call: Call) -> None:
+    labels = [call.labels(t) for t in call["tensors"]]
+    dim = call.get("dim", 0) % call.out.dim()
+    met: list[Label] = [call.meet(column) for column in zip(*labels, strict=True)]
+    met.insert(dim, call.fixed("a stacked dimension") if call.out.shape[dim] > 1 else Free())
+    call.give(call.out, met)
+
+
+@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d", "zero_pad2d")
+def pad(call: Call) -> None:
+    """Padding of a prunable axis adds positions of a written number; those it pads can still go."""
+    source, out = call.arguments["self"], call.out
+    widths = call.get("pad", call.get("padding"))
+    mode = call.get("mode", "constant" if "constant" in call.op or call.op == "pad" else "other")
+    zero = mode == "constant" and not call.get("value")
+    labels = call.labels(source)
+    for k in range(len(widths) // 2):
+        before, after = widths[2 * k], widths[2 * k + 1]
+        d = source.dim() - 1 - k
+        if before or after:
+            labels[d] = _padded(call, labels[d], before, after, mode == "constant" and zero)
+    call.give(out, labels)
+
+
+def _padded(call: Call, label: Label, before: int, after: int, zero: bool) -> Label:
+    if not isinstance(label, Atoms):
+        return call.fixed("a padded dimension")
+    if before < 0 or after < 0 or not zero:
+        return call.refuse([label], "padding of this axis that is not zeros")
+    return join(call, [(Free(True), before), (label, label.ids.size), (Free(True), after)])
+
+
+@rule("flip", "roll", "fliplr", "flipud", "rot90")
+def reorder(call: Call) -> None:
+    """Which position a unit has matters: removing one would move the others past each other."""
+    source = call.arguments["self"]
+    if not isinstance(source, Tensor):
+        source = call.tensors()[0]
+    dims = call.get("dims") or range(source.dim())
+    dims = [dims] if isinstance(dims, int) else dims
+    advice = "Keep the layers that feed it out of the pruning, or reorder the weights instead of the activations."
+    labels = call.labels(source)
+    for d in dims:
+        labels[d] = call.refuse([labels[d]], f"{call.op} reorders the positions of this axis", advice)
+    call.give(call.out, labels)
+
+
+@rule("index_select", "gather", "take_along_dim", "index", "embedding_renorm", "scatter", "index_put", "index_add", "scatter_add")
+def lookup(call: Call) -> None:
+    """Positions taken by a list of numbers. What is not indexed passes through where that is plain to see."""
+    source, out = call.tensors()[0], call.results()[0]
+    labels = call.labels(source)
+    if call.op == "index_select":
+        d = call["dim"] % source.dim()
+        labels[d] = call.refuse([labels[d]], "positions taken by a list of numbers")
+        return call.give(out, labels)
+    indices = call.get("indices")
+    if call.op == "index" and indices and all(i is None or i.dim() == 1 for i in indices) and _count(indices) == 1:
+        d = next(k for k, i in enumerate(indices) if i is not None)
+        labels[d] = call.refuse([labels[d]], "positions taken by a list of numbers")
+        return call.give(out, labels)
+    blocked = call.refuse([x for t in call.tensors() for x in call.labels(t)], f"{call.op} with computed positions")
+    call.give(out, [Free() if n == 1 else blocked for n in out.shape])
+
+
+def _count(indices: Sequence[Tensor | None]) -> int:
+    return sum(i is not None for i in indices)

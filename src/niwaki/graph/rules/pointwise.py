@@ -1,0 +1,143 @@
+"""Elementwise operations: equal positions go together; and does a masked zero stay zero?"""
+
+from __future__ import annotations
+
+from numbers import Number
+
+from torch import Tensor
+
+from niwaki.graph.call import Call
+from niwaki.graph.labels import Atoms
+from niwaki.graph.rules import rule
+
+ZERO_TO_ZERO = (
+    "relu relu6 gelu silu mish tanh neg abs sin tan asin atan sinh asinh atanh erf hardswish leaky_relu elu selu celu "
+    "dropout feature_dropout alpha_dropout sqrt sign square trunc round floor ceil hardtanh softsign rrelu threshold_zero "
+    "native_dropout expm1 log1p hardshrink softshrink tanhshrink nan_to_num positive deg2rad rad2deg"
+).split()
+ZERO_TO_ELSE = (
+    "sigmoid exp cos softplus hardsigmoid log_sigmoid cosh erfc exp2 threshold logical_not bitwise_not "
+    "isnan isinf isfinite acos lgamma"
+).split()
+UNBOUNDED_AT_ZERO = "rsqrt log log2 log10 reciprocal digamma logit".split()
+SUMS = "add sub rsub subtract maximum minimum fmax fmin hypot atan2 logical_or logical_xor bitwise_or bitwise_xor".split()
+PRODUCTS = "mul multiply logical_and bitwise_and __and__".split()
+COMPARISONS = (
+    "eq ne lt le gt ge not_equal equal greater less greater_equal less_equal isclose __or__ pow_tensor remainder fmod "
+    "lerp addcmul addcdiv copysign xlogy heaviside logaddexp"
+).split()
+
+
+@rule(*ZERO_TO_ZERO)
+def vanishing(call: Call) -> None:
+    call.pointwise([call.tensors()[0]], "all")
+
+
+@rule(*ZERO_TO_ELSE)
+def lasting(call: Call) -> None:
+    call.pointwise([call.tensors()[0]], "none")
+
+
+@rule(*UNBOUNDED_AT_ZERO)
+def unbounded(call: Call) -> None:
+    """Infinite or undefined at zero: masking could not be compared with cutting."""
+    source = call.tensors()[0]
+    labels = call.pointwise([source], "none")
+    for k, (before, after) in enumerate(zip(call.labels(source), labels, strict=True)):
+        if isinstance(before, Atoms) and before.clean:
+            labels[k] = call.refuse([before, after], f"{call.op} of values that are zero when masked")
+    call.give(call.results()[0], labels)
+
+
+@rule(*SUMS)
+def sums(call: Call) -> None:
+    scalar = any(isinstance(v, Number) and v != 0 for k, v in call.arguments.items() if k in ("other", "self", "input"))
+    call.pointwise(call.tensors(), "none" if scalar else "all")
+
+
+@rule(*PRODUCTS)
+def products(call: Call) -> None:
+    call.pointwise(call.tensors(), "any")
+
+
+@rule("div", "divide", "true_divide", "floor_divide")
+def quotient(call: Call) -> None:
+    """Zero where the numerator is; undefined where a masked denominator is."""
+    top, bottom = call.arguments["self"], call["other"]
+    labels = call.pointwise(call.tensors(), "any")
+    if not isinstance(bottom, Tensor):
+        return
+    for k, label in enumerate(call.labels(bottom)):
+        if isinstance(label, Atoms) and label.clean and bottom.shape[k] > 1:
+            labels[k - bottom.dim() + len(labels)] = call.refuse([label], "division by values that are zero when masked")
+    above = call.labels(top) if isinstance(top, Tensor) else []
+    for k, label in enumerate(labels):
+        back = len(labels) - k
+        upper = above[-back] if back <= len(above) else None
+        if isinstance(label, Atoms) and not (isinstance(upper, Atoms) and upper.clean):
+            labels[k] = label.soiled()
+    call.give(call.results()[0], labels)
+
+
+@rule(*COMPARISONS)
+def comparisons(call: Call) -> None:
+    call.pointwise(call.tensors(), "none")
+
+
+@rule("pow")
+def power(call: Call) -> None:
+    exponent = call.get("exponent")
+    keeps = isinstance(exponent, Number) and not isinstance(exponent, complex) and exponent > 0  # type: ignore[operator]
+    call.pointwise(call.tensors(), "all" if keeps else "none")
+
+
+@rule("clamp", "clip", "clamp_min", "clamp_max")
+def clamp(call: Call) -> None:
+    low, high = call.get("min"), call.get("max")
+    numbers = all(v is None or isinstance(v, Number) for v in (low, high))
+    keeps = numbers and (low is None or low <= 0) and (high is None or high >= 0)
+    call.pointwise(call.tensors(), "all" if keeps else "none")
+
+
+@rule("where")
+def where(call: Call) -> None:
+    """The condition picks; the result vanishes where both branches do."""
+    branches = [t for t in call.tensors()[1:]]
+    labels = call.pointwise(call.tensors(), "none")
+    pure = len(branches) == 2 and all(_clean(call, b, len(labels)) for b in branches)
+    if pure:
+        call.give(call.results()[0], [Atoms(x.ids) if isinstance(x, Atoms) else x for x in labels])
+
+
+def _clean(call: Call, tensor: Tensor, rank: int) -> bool:
+    return tensor.dim() == rank and all(x.clean for x in call.labels(tensor) if isinstance(x, Atoms))
+
+
+@rule("masked_fill")
+def masked_fill(call: Call) -> None:
+    keeps = isinstance(call["value"], Number) and call["value"] == 0
+    call.pointwise([call.arguments["self"], call["mask"]], "any" if keeps else "none")
+
+
+@rule("prelu")
+def prelu(call: Call) -> None:
+    """One slope per channel (dimension 1), or one for all."""
+    source, weight = call.arguments["self"], call["weight"]
+    labels = call.labels(source)
+    if weight.numel() > 1:
+        labels[1] = call.meet([labels[1], call.labels(weight)[0]], "any")
+        labels[1] = call.labels(source)[1]
+    call.give(call.results()[0], labels)
+
+
+@rule("glu")
+def glu(call: Call) -> None:
+    """``a * sigmoid(b)`` of the two halves of a dimension."""
+    source = call.arguments["self"]
+    dim = call["dim"] % source.dim()
+    labels = call.labels(source)
+    label = labels[dim]
+    if isinstance(label, Atoms):
+        left, right = label.take(slice(0, label.ids.size // 2)), label.take(slice(label.ids.size // 2, None))
+        labels[dim] = call.meet([left, right], "any")
+    call.give(call.results()[0], labels)

@@ -1,0 +1,58 @@
+"""Where are we? The user's source line and the module that is running, for every observed operation."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as module_hooks
+
+from niwaki.graph.labels import Site
+
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+
+
+class Compass:
+    """Knows the stack of running modules (by global hooks) and reads the user's line from the Python stack."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {id(m): name for name, m in model.named_modules()}
+        self._stack: list[str] = []
+
+    def site(self, op: str) -> Site:
+        return Site(op, self._stack[-1] if self._stack else "", _user_line())
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Follow module calls while the context is open."""
+        before = module_hooks.register_module_forward_pre_hook(self._enter)
+        after = module_hooks.register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            before.remove()
+            after.remove()
+
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
+        self._stack.append(self._names.get(id(module), self._stack[-1] if self._stack else ""))
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if self._stack:
+            self._stack.pop()
+
+
+def _user_line() -> str:
+    """``file.py:12`` of the innermost frame that is neither torch nor this package's tracer."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith((_OURS, _TORCH, "<")):
+            return f"{os.path.basename(path)}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return "unknown line"

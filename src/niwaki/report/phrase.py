@@ -1,0 +1,129 @@
+"""Numbers as people read them, and the one sentence at the top of the page."""
+
+from __future__ import annotations
+
+from . import compare
+from .schema import Entry, Report
+
+__all__ = ["bytes_", "change", "clip", "count", "headline", "milliseconds", "percent", "short", "times"]
+
+_NB = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
+
+
+def percent(accuracy: float, digits: int = 1) -> str:
+    """0.908 → "90.8%"."""
+    return f"{100 * accuracy:.{digits}f}%"
+
+
+def change(points: float, digits: int = 1) -> str:
+    """-0.3 → "−0.3", 0 → "±0.0": percentage points with a real minus sign."""
+    text = f"{abs(points):.{digits}f}"
+    if not float(text):
+        return f"±{text}"
+    return f"{'−' if points < 0 else '+'}{text}"
+
+
+def times(ratio: float, digits: int = 2) -> str:
+    """0.333 → "0.33×"; what would round to zero keeps one significant digit."""
+    text = f"{ratio:.{digits}f}"
+    return f"{text if float(text) or not ratio else f'{ratio:.1g}'}×"
+
+
+def count(number: int) -> str:
+    """1_819_066_368 → "1.82 G": three significant digits."""
+    return _scaled(number, ("", "k", "M", "G", "T", "P"))
+
+
+def short(number: int) -> str:
+    """1_500 → "1.5 k": as `count`, without the zeros that a tick of an axis does not need."""
+    value, space, unit = count(number).partition(_NB)
+    return f"{value.rstrip('0').rstrip('.') if '.' in value else value}{space}{unit}"
+
+
+def bytes_(number: int) -> str:
+    """44_700_000 → "44.7 MB" (a MB is a million bytes)."""
+    return _scaled(number, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def milliseconds(time: float) -> str:
+    """12.345 → "12.3 ms"."""
+    return f"{_three(time) if time >= 0.001 else f'{time:.2g}'}{_NB}ms"
+
+
+def clip(text: str, limit: int) -> str:
+    """Text for a drawing: without control characters, and cut in the middle where it is too long."""
+    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    if len(clean) <= limit:
+        return clean
+    head = (limit - 1) // 2
+    return f"{clean[:head]}…{clean[len(clean) - (limit - 1 - head) :]}"
+
+
+def _listing(parts: list[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+
+def headline(report: Report) -> str:
+    """What happened, in one sentence, computed from the entries alone."""
+    entry = compare.best(report)
+    if entry is None:
+        return _alone(report)
+    body = _size(report, entry) + _speed(report, entry)
+    return f"{entry.label} {body}{_certificates(report, entry)}."
+
+
+def _alone(report: Report) -> str:
+    if not report.entries:
+        return "Nothing has been measured yet."
+    entry = report.entries[0]
+    known = f"reaches {percent(entry.accuracy)} with" if entry.accuracy is not None else "takes"
+    return f"{entry.label} {known} {count(entry.macs)} MACs; nothing has been pruned yet."
+
+
+def _size(report: Report, entry: Entry) -> str:
+    moved, share = compare.points(report, entry), compare.share(report, entry, "macs")
+    cost = f"{times(share)} the MACs" if share is not None else f"{count(entry.macs)} MACs"
+    if entry.accuracy is None:
+        return f"takes {cost}"
+    if moved is None:
+        return f"reaches {percent(entry.accuracy)} at {cost}"
+    return f"keeps {percent(entry.accuracy)} ({change(moved)} points) at {cost}"
+
+
+def _speed(report: Report, entry: Entry) -> str:
+    found = {name: compare.speedup(report, entry, key) for key, name in compare.runtimes(report).items()}
+    gains = sorted(((s, name) for name, s in found.items() if s is not None), reverse=True)
+    faster = [f"{times(s.ratio, 1)} as fast in {name}" for s, name in gains if s.clear and s.ratio > 1]
+    level = [f"{name} ({times(s.ratio)})" for s, name in gains if not s.clear]
+    slower = [f"{name} ({times(s.ratio)})" for s, name in gains if s.clear and s.ratio < 1]
+    doubts = _listing(
+        [f"no faster in {_listing(level)}"] * bool(level) + [f"slower in {_listing(slower)}"] * bool(slower)
+    )
+    if not faster:
+        return f", but runs {doubts}" if doubts else ""
+    return f" and runs {_listing(faster)}" + (f", but {doubts}" if doubts else "")
+
+
+def _certificates(report: Report, entry: Entry) -> str:
+    said, joint = {
+        "holds": ("certificate holds", ", but FAILS for"),
+        "fails": ("certificate FAILS", ", also for"),
+        "none": ("not certified", "; certificate FAILS for"),
+    }[compare.verdict(entry)]
+    others = [e.label for e in compare.pruned(report) if e is not entry and compare.verdict(e) == "fails"]
+    return f"; {said}" + (f"{joint} {_listing(others)}" if others else "")
+
+
+def _scaled(number: float, units: tuple[str, ...]) -> str:
+    for unit in units[:-1]:
+        # 999.5 would print as "1000": it belongs to the next unit.
+        if number < 999.5:
+            return f"{number if unit == units[0] else _three(number)}{_NB}{unit}".rstrip(_NB)
+        number /= 1000
+    return f"{_three(number)}{_NB}{units[-1]}"
+
+
+def _three(number: float) -> str:
+    digits = next((d for d, top in ((3, 0.9995), (2, 9.995), (1, 99.95)) if number < top), 0)
+    return f"{number:.{digits}f}"

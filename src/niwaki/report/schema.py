@@ -1,0 +1,278 @@
+"""What a report says: frozen records of measured facts, written to disk and read back without loss.
+
+Nothing here measures, draws or loads a heavy library; whoever holds the numbers fills these records in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .codec import Record, ReportError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["DENSE", "VERSION", "Entry", "Latency", "Point", "Report", "ReportError", "Trace"]
+
+DENSE = "dense"
+VERSION = 1
+_CHECK_KEYS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "against": (str,),
+    "kind": (str,),
+    "worst": (int, float, type(None)),
+    "tolerance": (int, float, type(None)),
+    "holds": (bool,),
+    "detail": (str,),
+}
+
+
+@dataclass(frozen=True)
+class Latency(Record):
+    """Measured time of one forward pass, in milliseconds, in one runtime.
+
+    `spread_ms` is the width of the middle half of the runs (the interquartile range).
+    """
+
+    runtime: str
+    threads: int
+    batch: int
+    median_ms: float
+    min_ms: float
+    spread_ms: float
+    runs: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "threads", "batch", "median_ms", "min_ms", "runs")
+        _not_negative(self, "spread_ms")
+
+    @property
+    def setting(self) -> tuple[str, int, int]:
+        """(runtime, threads, batch): only times of the same setting may be compared."""
+        return (self.runtime, self.threads, self.batch)
+
+
+@dataclass(frozen=True)
+class Entry(Record):
+    """One network: the dense one (its name is "dense") or what a method made of it.
+
+    `accuracy` is a share in [0, 1]; `widths` maps a group's name to its number of units; `seconds` maps a
+    phase to its wall time. `certificate` has at least `holds` (bool) and `checks`: a list of dicts with
+    `name`, `against`, `kind` ("forward" or "gradient"), `worst`, `tolerance`, `holds` and `detail`; `worst`
+    is None where the outputs were not finite.
+    """
+
+    name: str
+    label: str
+    method: dict[str, Any] | None
+    accuracy: float | None
+    macs: int
+    params: int
+    file_bytes: int
+    latency: Sequence[Latency] = ()
+    widths: dict[str, int] = field(default_factory=dict)
+    certificate: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _freeze(self, "latency", "notes")
+        _not_negative(self, "macs", "params", "file_bytes")
+        _share(self, "accuracy")
+        _unique(f"entry {self.name!r}: latency", [timing.setting for timing in self.latency])
+        if self.certificate is not None:
+            _check_certificate(self.name, self.certificate)
+
+
+@dataclass(frozen=True)
+class Trace(Record):
+    """The norms of one group's units while a penalty grows.
+
+    `norms[i]` holds one norm per unit at step `steps[i]`, where the penalty was `penalty[i]`; `chosen` are
+    the indices of the units that are being pushed out.
+    """
+
+    entry: str
+    group: str
+    steps: Sequence[int]
+    penalty: Sequence[float]
+    norms: Sequence[Sequence[float]]
+    chosen: Sequence[int]
+
+    def __post_init__(self) -> None:
+        _freeze(self, "steps", "penalty", "norms", "chosen")
+        object.__setattr__(self, "norms", tuple(tuple(row) for row in self.norms))
+        where = f"trace of {self.group!r}"
+        if not len(self.steps) == len(self.penalty) == len(self.norms):
+            lengths = f"{len(self.steps)}, {len(self.penalty)} and {len(self.norms)}"
+            raise ReportError(f"{where}: steps, penalty and norms must be equally long, not {lengths}")
+        units = {len(row) for row in self.norms}
+        if len(units) > 1:
+            raise ReportError(
+                f"{where}: every row of norms must have one value per unit, found {sorted(units)}"
+            )
+        outside = [unit for unit in self.chosen if not 0 <= unit < max(units, default=0)]
+        if outside:
+            raise ReportError(
+                f"{where}: chosen unit {outside[0]} does not exist among {max(units, default=0)} units"
+            )
+
+
+@dataclass(frozen=True)
+class Point(Record):
+    """One point of a training curve: after `images` images, in `phase`; `accuracy` is a share in [0, 1]."""
+
+    entry: str
+    phase: str
+    images: int
+    loss: float | None
+    accuracy: float | None
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "images")
+        _share(self, "accuracy")
+
+
+@dataclass(frozen=True)
+class Report(Record):
+    """Everything a page needs: the networks before and after, how they got there, and how to do it again."""
+
+    title: str
+    created: str
+    command: str
+    environment: dict[str, Any]
+    settings: dict[str, Any]
+    entries: Sequence[Entry]
+    traces: Sequence[Trace] = ()
+    curve: Sequence[Point] = ()
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        _freeze(self, "entries", "traces", "curve")
+        if self.version != VERSION:
+            raise ReportError(
+                f"this is a report of version {self.version}; this Niwaki reads version {VERSION}"
+            )
+        names = [entry.name for entry in self.entries]
+        _unique("entries", names)
+        for kind, strays in (("trace", self.traces), ("curve", self.curve)):
+            for stray in strays:
+                if stray.entry not in names:
+                    raise ReportError(
+                        f"{kind}: no entry is named {stray.entry!r}; entries: {', '.join(names)}"
+                    )
+
+    @property
+    def dense(self) -> Entry | None:
+        """The entry that everything is compared with, if there is one."""
+        return next((entry for entry in self.entries if entry.name == DENSE), None)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `report.json` and `report.html` into `folder` (made if absent); return the path of the page.
+
+        Both are rendered before either is written, and each is replaced whole: nobody reads half of one.
+
+        Raises:
+            ReportError: a number is not finite or a value has the wrong type.
+        MissingExtra: there is something to draw and matplotlib is not installed.
+        """
+        from .page import render
+
+        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        html = render(self)
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        _write(place / "report.json", text)
+        return _write(place / "report.html", html)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Report:
+        """Read `report.json`; `path` is the file or its folder.
+
+        Raises:
+            ReportError: the file is not a report that this version reads.
+        """
+        place = Path(path)
+        place = place / "report.json" if place.is_dir() else place
+        try:
+            data = json.loads(place.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ReportError(f"{place} is not JSON: {error}") from None
+        return cls.from_json(data)
+
+    def summary(self) -> Table:
+        """A `rich` table, one row per entry: print it with `rich.print`."""
+        from .table import summary
+
+        return summary(self)
+
+
+def _write(path: Path, text: str) -> Path:
+    spare = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with spare.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(spare, path)
+    finally:
+        spare.unlink(missing_ok=True)
+    return path
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ReportError(f"the file holds {name}; a report holds finite numbers only")
+
+
+def _freeze(record: object, *names: str) -> None:
+    """Callers may give lists; a frozen record keeps tuples, so that its copy from disk is equal to it."""
+    for name in names:
+        value = getattr(record, name)
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ReportError(f"{name} must be a list, not {type(value).__name__}")
+        object.__setattr__(record, name, tuple(value))
+
+
+# The comparisons below are written so that NaN passes: `to_json` refuses it with the full name of its place.
+def _positive(record: object, *names: str) -> None:
+    for name in names:
+        if getattr(record, name) <= 0:
+            raise ReportError(f"{name} must be positive, not {getattr(record, name)!r}")
+
+
+def _not_negative(record: object, *names: str) -> None:
+    for name in names:
+        if getattr(record, name) < 0:
+            raise ReportError(f"{name} must not be negative, not {getattr(record, name)!r}")
+
+
+def _share(record: object, name: str) -> None:
+    value = getattr(record, name)
+    if value is not None and (value < 0 or value > 1):
+        raise ReportError(f"{name} must be a share between 0 and 1, not {value!r}")
+
+
+def _unique(where: str, values: Sequence[object]) -> None:
+    twice = [value for i, value in enumerate(values) if value in values[:i]]
+    if twice:
+        raise ReportError(f"{where}: {twice[0]!r} appears twice")
+
+
+def _check_certificate(name: str, certificate: dict[str, Any]) -> None:
+    where = f"certificate of {name!r}"
+    if not isinstance(certificate, dict) or not isinstance(certificate.get("holds"), bool):
+        raise ReportError(f"{where}: needs 'holds', true or false")
+    if not isinstance(certificate.get("checks"), list | tuple):
+        raise ReportError(f"{where}: needs 'checks', a list")
+    for i, check in enumerate(certificate["checks"]):
+        for key, kinds in _CHECK_KEYS.items():
+            if not isinstance(check, dict) or key not in check or not isinstance(check[key], kinds):
+                raise ReportError(
+                    f"{where}: checks[{i}] needs {key!r} ({' or '.join(k.__name__ for k in kinds)})"
+                )

@@ -1,0 +1,102 @@
+"""The before-and-after table: cells worked out once, shown in the terminal and on the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import compare, phrase
+from .schema import Entry, Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Cell", "columns", "rows", "summary"]
+
+_TONES = {"good": "green", "bad": "bold red", "": ""}
+_VERDICTS = {"holds": ("holds", "good"), "fails": ("FAILS", "bad"), "none": ("not certified", "")}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, the comparison beside it, and whether that is "good", "bad" or neither ("")."""
+
+    main: str
+    aside: str = ""
+    tone: str = ""
+
+
+def columns(report: Report) -> list[str]:
+    """Headings: network, accuracy, MACs, parameters, file, one per latency setting, certificate."""
+    return [
+        "network",
+        "accuracy",
+        "MACs",
+        "parameters",
+        "file",
+        *compare.runtimes(report).values(),
+        "certificate",
+    ]
+
+
+def rows(report: Report) -> list[list[Cell]]:
+    """One row of cells per entry, in the order of `columns`."""
+    return [_row(report, entry) for entry in report.entries]
+
+
+def summary(report: Report) -> Table:
+    """The same cells as a rich table. Labels are shown as they are, never read as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(report.title))
+    for i, name in enumerate(columns(report)):
+        table.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+    for row in rows(report):
+        table.add_row(*(Text(_flat(cell), style=_TONES[cell.tone]) for cell in row))
+    return table
+
+
+def _flat(cell: Cell) -> str:
+    return f"{cell.main} ({cell.aside})" if cell.aside else cell.main
+
+
+def _row(report: Report, entry: Entry) -> list[Cell]:
+    return [
+        Cell(entry.label),
+        _accuracy(report, entry),
+        _amount(report, entry, "macs", phrase.count(entry.macs)),
+        _amount(report, entry, "params", phrase.count(entry.params)),
+        _amount(report, entry, "file_bytes", phrase.bytes_(entry.file_bytes)),
+        *(_latency(report, entry, setting) for setting in compare.runtimes(report)),
+        Cell("—") if entry is report.dense else Cell(_VERDICTS[compare.verdict(entry)][0], tone=_tone(entry)),
+    ]
+
+
+def _tone(entry: Entry) -> str:
+    return _VERDICTS[compare.verdict(entry)][1]
+
+
+def _accuracy(report: Report, entry: Entry) -> Cell:
+    if entry.accuracy is None:
+        return Cell("—")
+    moved = compare.points(report, entry)
+    return Cell(
+        phrase.percent(entry.accuracy, 2), "" if moved is None else f"{phrase.change(moved, 2)} points"
+    )
+
+
+def _amount(report: Report, entry: Entry, what: str, text: str) -> Cell:
+    left = compare.share(report, entry, what)
+    return Cell(text, "" if left is None else phrase.times(left))
+
+
+def _latency(report: Report, entry: Entry, setting: compare.Setting) -> Cell:
+    time = compare.latency(entry, setting)
+    if time is None:
+        return Cell("—")
+    gain = compare.speedup(report, entry, setting)
+    if gain is None:
+        return Cell(phrase.milliseconds(time))
+    tone = "" if not gain.clear else "good" if gain.ratio > 1 else "bad"
+    return Cell(phrase.milliseconds(time), f"{phrase.times(gain.ratio)} as fast", tone)

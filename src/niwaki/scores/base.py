@@ -1,0 +1,52 @@
+"""The score protocol, and the sum over a unit's entries that most scores are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from niwaki.units import Group, Member
+
+
+@runtime_checkable
+class Score(Protocol):
+    """Larger is worth more. Ties are broken by unit number: the lower one is removed first."""
+
+    def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
+        """One float32 per unit of ``group``; ``tensors`` holds the model's parameters and buffers by name."""
+        ...
+
+
+SCORES: dict[str, type] = {}
+
+
+def register(cls: type) -> type:
+    """Make a score known by its class name, so that recipes and saved methods can name it."""
+    SCORES[cls.__name__] = cls
+    return cls
+
+
+def sum_per_unit(group: Group, tensors: Mapping[str, Tensor], value: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Sum ``value(weights)`` (elementwise) over what each unit's makers hold; also how many entries that is.
+
+    Returns:
+        Two float32 tensors of length ``len(group)``.
+    """
+    device = tensors[group.makers[0].name].device
+    total = torch.zeros(len(group), dtype=torch.float32, device=device)
+    count = torch.zeros(len(group), dtype=torch.float32, device=device)
+    for member in group.makers:
+        weight = tensors[member.name].detach()
+        along = value(weight.float()).sum([d for d in range(weight.dim()) if d != member.dim])
+        units, positions = _index(group, member, device)
+        total.index_add_(0, units, along[positions])
+        count.index_add_(0, units, torch.full_like(positions, weight.numel() // weight.shape[member.dim]).float())
+    return total, count
+
+
+def _index(group: Group, member: Member, device: torch.device) -> tuple[Tensor, Tensor]:
+    entries = group.entries[member.axis]
+    return torch.as_tensor(entries.units, device=device), torch.as_tensor(entries.positions, device=device)

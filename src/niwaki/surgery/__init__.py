@@ -1,0 +1,1 @@
+"""What acts on a model: choosing a legal plan, masking, cutting, proving, certifying, saving."""

@@ -1,0 +1,251 @@
+"""From scores and a target to a legal plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from niwaki.errors import BadInput, IllegalPlan, UnreachableTarget
+from niwaki.graph import Graph
+from niwaki.scores import L1, Score
+from niwaki.targets import Macs, Params, Ratio, Target
+from niwaki.units import Axis, Choice, Group, Plan, Selection
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """The order in which a group gives up its units: one legal step after another, least worth first."""
+
+    group: Group
+    steps: tuple[np.ndarray, ...]
+    worth: np.ndarray
+
+    def chosen(self, count: int) -> tuple[int, ...]:
+        """The units of the first ``count`` steps, ascending."""
+        taken = [u for step in self.steps[:count] for u in step.tolist()]
+        return tuple(sorted(taken))
+
+    def steps_for(self, units: int) -> int:
+        """The most steps that remove no more than ``units`` units."""
+        sizes = np.cumsum([len(s) for s in self.steps])
+        return int(np.searchsorted(sizes, units, side="right"))
+
+
+def plan(
+    graph: Graph,
+    score: Score | None = None,
+    target: Target | None = None,
+    groups: Iterable[Group | str] | None = None,
+) -> Plan:
+    """Choose which units go.
+
+    Args:
+        graph: from :func:`niwaki.trace`.
+        score: what a unit is worth; :class:`niwaki.scores.L1` if None.
+        target: how small; ``Ratio(0.5)`` if None.
+        groups: consider these only (groups or their names); all of the graph's if None.
+
+    Raises:
+        UnreachableTarget: even the smallest legal model misses the target; the message says what can be had.
+        NothingToPrune: the graph offers nothing.
+    """
+    score, target = score or L1(), target or Ratio(0.5)
+    tensors = dict(graph.tensors())
+    worth = {g.name: score(g, tensors) for g in _wanted(graph, groups)}
+    chosen = select(graph, worth, target)
+    return make_plan(graph, chosen, {"score": _json(score), "target": _json(target)})
+
+
+def select(graph: Graph, worth: Mapping[str, Tensor], target: Target) -> dict[str, tuple[int, ...]]:
+    """The units that go, by group, given what each unit is worth (one number per unit, by group name)."""
+    graph.require_groups()
+    picked = target.picks([g for g in graph.groups if g.name in worth])
+    ladders = [_ladder(g, worth[g.name].detach().double().cpu().numpy(), _round(g, target.round_to)) for g in picked]
+    if isinstance(target, Ratio):
+        return _by_ratio(ladders, target)
+    if isinstance(target, Macs):
+        return _by_cost(ladders, target, graph.macs, target.remain, "multiply-adds")
+    if isinstance(target, Params):
+        return _by_cost(ladders, target, graph.params, target.remain, "parameters")
+    raise BadInput(f"no way to choose by {type(target).__name__}")
+
+
+def make_plan(graph: Graph, selection: Selection, made_by: Mapping[str, Any] | None = None) -> Plan:
+    """The plan that removes exactly these units (by group name), checked.
+
+    Raises:
+        IllegalPlan: it would empty a layer or break a balance.
+    """
+    chosen = {name: np.array(sorted(units), dtype=np.int64) for name, units in selection.items() if len(units)}
+    for name, units in chosen.items():
+        graph[name].check(units)
+    removed = graph.removed({name: tuple(u.tolist()) for name, u in chosen.items()})
+    choices = {
+        g.name: Choice(g.kind, len(g), tuple(chosen.get(g.name, np.empty(0, int)).tolist())) for g in graph.groups
+    }
+    tensors = {n: s for n, s in graph.shapes.items() if n not in graph.aliases}
+    return Plan(tensors, removed, choices, graph.aliases, dict(made_by or {}))
+
+
+def _wanted(graph: Graph, groups: Iterable[Group | str] | None) -> list[Group]:
+    if groups is None:
+        return list(graph.groups)
+    return [graph[g if isinstance(g, str) else g.name] for g in groups]
+
+
+def _round(group: Group, multiple: int) -> int:
+    """How many units make the group's width a multiple of ``multiple``."""
+    first = group.entries[group.makers[0].axis]
+    positions = max(1, round(first.positions.size / len(group)))
+    return multiple // math.gcd(multiple, positions)
+
+
+def _ladder(group: Group, worth: np.ndarray, multiple: int) -> Ladder:
+    """Legal steps of a group. Under a balance a step takes the least unit of every part; under rounding, enough of them
+    to reach the next multiple. At least one unit (of every part) stays."""
+    if worth.shape != (len(group),) or not np.isfinite(worth).all():
+        raise BadInput(f"the score of group {group.name!r} must be {len(group)} finite numbers, one per unit")
+    rungs = _rungs(group, worth)[:-1]
+    rungs = _rounded(rungs, len(group), multiple)
+    rungs = [r for r in rungs if _legal(group, r)]
+    return Ladder(group, tuple(rungs), np.array([worth[r].mean() for r in rungs]))
+
+
+def _rungs(group: Group, worth: np.ndarray) -> list[np.ndarray]:
+    """The smallest sets of units that may go together, least worth first."""
+    order = np.argsort(worth, kind="stable")
+    if not group.parts:
+        return [order[k : k + 1] for k in range(order.size)]
+    finest = max(group.parts, key=lambda p: int(p.max()))
+    by_part = [order[finest[order] == p] for p in range(int(finest.max()) + 1)]
+    return [np.array(step) for step in zip(*by_part, strict=False)]
+
+
+def _rounded(rungs: list[np.ndarray], size: int, multiple: int) -> list[np.ndarray]:
+    """Join rungs so that after each the number of units left is a multiple of ``multiple``."""
+    if multiple == 1:
+        return rungs
+    joined: list[np.ndarray] = []
+    held: list[np.ndarray] = []
+    left = size
+    for rung in rungs:
+        held.append(rung)
+        left -= len(rung)
+        if left and left % multiple == 0:
+            joined.append(np.concatenate(held))
+            held = []
+    return joined
+
+
+def _legal(group: Group, rung: np.ndarray) -> bool:
+    try:
+        group.check(rung)
+    except IllegalPlan:
+        return False
+    return True
+
+
+def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]]:
+    if target.scope == "global":
+        assert not isinstance(target.removed, Mapping)
+        total = sum(len(x.group) for x in ladders)
+        return _globally(ladders, lambda c: _units(ladders, c) <= target.removed * total, at_most=True)
+    if isinstance(target.removed, Mapping):
+        for pattern in target.removed:
+            Ratio(0.5, only=(pattern,)).picks([x.group for x in ladders])
+    result = {}
+    for ladder in ladders:
+        n = len(ladder.group)
+        result[ladder.group.name] = ladder.chosen(ladder.steps_for(min(_ceil(target.share_of(ladder.group.name) * n), n - 1)))
+    return result
+
+
+def _ceil(value: float) -> int:
+    """``ceil`` that does not stumble over 0.3 × 10 = 3.0000000000000004."""
+    return math.ceil(value - 1e-9)
+
+
+Costs = Callable[[Selection], int]
+
+
+def _by_cost(ladders: list[Ladder], target: Target, cost: Costs, remain: float, what: str) -> dict[str, tuple[int, ...]]:
+    """The largest model whose cost is at most ``remain`` of the dense one's."""
+    dense = cost({})
+    goal = remain * dense
+
+    def fits(counts: list[int]) -> bool:
+        return cost(_selection(ladders, counts)) <= goal
+
+    least = cost(_selection(ladders, [len(x.steps) for x in ladders]))
+    if least > goal:
+        raise UnreachableTarget(
+            f"asked for {remain:.3g} of the dense {what} ({goal:,.0f} of {dense:,}); with the groups allowed, the least "
+            f"that a legal plan leaves is {least / dense:.3g} ({least:,}). Ask for more, allow more groups, or lower round_to."
+        )
+    if target.scope == "global":
+        return _globally(ladders, fits, at_most=False)
+    return _evenly(ladders, fits)
+
+
+def _evenly(ladders: list[Ladder], fits: Callable[[list[int]], bool]) -> dict[str, tuple[int, ...]]:
+    """Every group gives the same share, as little as fits; the last bit is given group by group, in their order."""
+
+    def at(level: float) -> list[int]:
+        return [x.steps_for(min(_ceil(level * len(x.group)), len(x.group) - 1)) for x in ladders]
+
+    low, high = 0.0, 1.0
+    if fits(at(low)):
+        return _selection(ladders, at(low))
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(at(middle)) else (middle, high)
+    before, after = at(low), at(high)
+    first, last = 0, len(ladders)  # the shortest prefix of groups that must take the higher count
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (first, middle) if fits(after[:middle] + before[middle:]) else (middle + 1, last)
+    return _selection(ladders, after[:first] + before[first:])
+
+
+def _globally(ladders: list[Ladder], fits: Callable[[list[int]], bool], *, at_most: bool) -> dict[str, tuple[int, ...]]:
+    """All groups' steps in one order (worth over the group's mean worth; ties by group, then step); a prefix of it goes."""
+    rows: list[tuple[float, int, int]] = []
+    for g, ladder in enumerate(ladders):
+        scale = float(ladder.worth.mean()) or 1.0 if ladder.steps else 1.0
+        rows += [(float(w) / scale, g, k) for k, w in enumerate(np.maximum.accumulate(ladder.worth))]
+    rows.sort()
+
+    def counts(length: int) -> list[int]:
+        result = [0] * len(ladders)
+        for _, g, _ in rows[:length]:
+            result[g] += 1
+        return result
+
+    low, high = 0, len(rows)
+    while low < high:
+        if at_most:  # the longest prefix that still fits
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(counts(middle)) else (low, middle - 1)
+        else:  # the shortest prefix that fits
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(counts(middle)) else (middle + 1, high)
+    return _selection(ladders, counts(low))
+
+
+def _units(ladders: list[Ladder], counts: list[int]) -> int:
+    return sum(len(x.chosen(c)) for x, c in zip(ladders, counts, strict=True))
+
+
+def _selection(ladders: list[Ladder], counts: list[int]) -> dict[str, tuple[int, ...]]:
+    return {x.group.name: x.chosen(c) for x, c in zip(ladders, counts, strict=True)}
+
+
+def _json(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__, **asdict(value)}
+    return repr(value)

@@ -1,0 +1,59 @@
+"""Zero in place of removal: the dense-shaped twin that a cut model must equal."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.surgery.cut import shapes_of
+from niwaki.units import Plan
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def mask(model: Model, plan: Plan) -> Model:
+    """A copy of ``model`` with every removed entry set to zero, in every tensor of every member.
+
+    Raises:
+        StalePlan: the plan was made for another model.
+    """
+    plan.check(shapes_of(model))
+    masked = copy.deepcopy(model)
+    mask_(masked, plan)
+    return masked
+
+
+def mask_(model: nn.Module, plan: Plan) -> None:
+    """Zero the removed entries of ``model`` in place."""
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    with torch.no_grad():
+        for axis, indices in plan.removed.items():
+            tensors[axis.name].index_fill_(axis.dim, _index(tensors[axis.name], indices), 0)
+
+
+def expand(dense: Model, plan: Plan, small: nn.Module) -> Model:
+    """A copy of ``dense`` that holds ``small``'s weights where they came from and zeros elsewhere: the masked twin of a
+    cut model, also after it was trained further."""
+    twin = copy.deepcopy(dense)
+    source = dict([*small.named_parameters(), *small.named_buffers()])
+    with torch.no_grad():
+        for name, t in [*twin.named_parameters(), *twin.named_buffers()]:
+            t.copy_(_scatter(source[name].detach().to(t.device, t.dtype), name, tuple(t.shape), plan))
+    return twin
+
+
+def _scatter(value: Tensor, name: str, shape: tuple[int, ...], plan: Plan) -> Tensor:
+    """``value`` spread over a zero tensor of the dense shape."""
+    for axis in plan.removed:
+        if axis.name == name:
+            wide = value.new_zeros([*value.shape[: axis.dim], shape[axis.dim], *value.shape[axis.dim + 1 :]])
+            wide.index_copy_(axis.dim, torch.tensor(plan.kept(axis), device=value.device), value)
+            value = wide
+    return value
+
+
+def _index(t: Tensor, indices: tuple[int, ...]) -> Tensor:
+    return torch.tensor(indices, dtype=torch.int64, device=t.device)

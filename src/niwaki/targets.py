@@ -1,0 +1,115 @@
+"""How small? A target is a frozen value; shares are of what REMAINS, except Ratio: the share REMOVED per scope."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from niwaki.errors import BadInput
+from niwaki.units import Group
+
+Scope = Literal["group", "global"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Fields that all targets share.
+
+    Attributes:
+        only: glob patterns of group names that may be pruned (all if empty).
+        skip: glob patterns of group names that may not.
+        round_to: widths that are left are multiples of this (rounded up, so that no more goes than was asked).
+        scope: ``"group"``: every group gives the same share. ``"global"``: units of all groups compete, each score
+            divided by its group's mean.
+    """
+
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    round_to: int = 1
+    scope: Scope = "group"
+
+    def __post_init__(self) -> None:
+        for name in ("only", "skip"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        if type(self.round_to) is not int or self.round_to < 1:
+            raise BadInput(f"round_to must be a whole number of at least 1, not {self.round_to!r}")
+        if self.scope not in ("group", "global"):
+            raise BadInput(f"scope must be 'group' or 'global', not {self.scope!r}")
+
+    def picks(self, groups: Iterable[Group]) -> list[Group]:
+        """The groups that ``only`` and ``skip`` leave. A pattern that matches no group is an error."""
+        groups = list(groups)
+        for pattern in (*self.only, *self.skip):
+            if not any(fnmatchcase(g.name, pattern) for g in groups):
+                names = ", ".join(g.name for g in groups)
+                raise BadInput(f"the pattern {pattern!r} matches no group. Groups: {names}.")
+        return [g for g in groups if self._allows(g.name)]
+
+    def _allows(self, name: str) -> bool:
+        wanted = not self.only or any(fnmatchcase(name, p) for p in self.only)
+        return wanted and not any(fnmatchcase(name, p) for p in self.skip)
+
+
+@dataclass(frozen=True)
+class Ratio(Target):
+    """Remove this share of the units: ``min(ceil(ratio × n), n - 1)`` of ``n``, as GReg's code does.
+
+    ``removed`` is a number in [0, 1), or a mapping of glob patterns of group names to such numbers (the first match
+    wins; groups that match none stay whole).
+    """
+
+    removed: float | Mapping[str, float] = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.removed, Mapping):
+            object.__setattr__(self, "removed", dict(self.removed))
+        for value in self.removed.values() if isinstance(self.removed, Mapping) else [self.removed]:
+            _share(value, "Ratio (the share removed)", allow_zero=True)
+        if isinstance(self.removed, Mapping) and self.scope == "global":
+            raise BadInput("a Ratio by pattern says where to remove how much; scope='global' would contradict it")
+
+    def share_of(self, name: str) -> float:
+        """The share that the group called ``name`` loses."""
+        if not isinstance(self.removed, Mapping):
+            return self.removed
+        return next((v for p, v in self.removed.items() if fnmatchcase(name, p)), 0.0)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+@dataclass(frozen=True)
+class Macs(Target):
+    """Multiply-adds left, as a share of the dense model's (0 to 1)."""
+
+    remain: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share(self.remain, "Macs (the share that remains)")
+
+
+@dataclass(frozen=True)
+class Params(Target):
+    """Parameters left, as a share of the dense model's (0 to 1)."""
+
+    remain: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share(self.remain, "Params (the share that remains)")
+
+
+TARGETS: dict[str, type[Target]] = {"Ratio": Ratio, "Macs": Macs, "Params": Params}
+
+
+def _share(value: object, what: str, *, allow_zero: bool = False) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not (0 <= value < 1 if allow_zero else 0 < value <= 1):  # type: ignore[operator]
+        span = "from 0 up to, not including, 1" if allow_zero else "above 0 and at most 1"
+        raise BadInput(f"{what} must be a number {span}, not {value!r}")

@@ -1,0 +1,1 @@
+"""The shipped kit: laws that every model, op rule and method must keep, and a zoo of small networks to hold them on."""

@@ -1,0 +1,326 @@
+"""The page: everything in it, nothing from outside, nothing unescaped, and a page even of little data."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from niwaki.report import Entry, Latency, Point, Report, Trace, canvas, inside, page, plots
+from tests.report.sample import (
+    DENSE_WIDTHS,
+    RESIDUAL,
+    certificate,
+    curve,
+    dense,
+    greg,
+    sample,
+    timings,
+    trace,
+)
+
+EVIL = '<script>alert(1)</script><b onload="x"> & $x_{2 \\frac ]]> <!-- 庭木 \x07'
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Outline(HTMLParser):
+    """Tags in order, a check that they nest, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.attributes: set[str] = set()
+        self.said = ""
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+def figures(html: str) -> int:
+    return Outline(html).tags.count("figure")
+
+
+def test_the_page_holds_every_section_and_figure() -> None:
+    html = page.render(sample())
+    outline = Outline(html)
+    # 4 outcomes, widths in two columns, 2 traces; and the mark beside the title.
+    assert outline.tags.count("figure") == 8
+    assert outline.tags.count("svg") == 9
+    titles = re.findall(r"<h2>(.*?)</h2>", html)
+    assert titles == [
+        "Before and after", "What it cost, what it gained", "Where it was cut", "How the filters parted",
+        "Certificates", "How it was made", "Do it again",
+    ]  # fmt: skip
+    for text in (
+        "keeps 90.8% (−0.3 points)",
+        "2.40× as fast",
+        "3.1e-06",
+        "target.remains",
+        "fashion-mnist",
+        "34 min",
+    ):
+        assert text in outline.said
+    assert sample().command in outline.said
+    assert len(outline.ids) == len(set(outline.ids))
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    html = page.render(sample())
+    outline = Outline(html)
+    assert not {"script", "link", "img", "iframe", "object", "image", "foreignobject"} & set(outline.tags)
+    assert not {"src", "srcset", "onload", "onclick"} & outline.attributes
+    assert "default-src 'none'" in html
+    assert "@import" not in html
+    outside = set(re.findall(r"https?://[^\"' ]+", html)) - {"http://www.w3.org/2000/svg"}
+    assert not outside
+    assert set(re.findall(r"href=\"(.)", html)) <= {"#"}
+
+
+def test_hostile_strings_are_text_everywhere() -> None:
+    entries = [
+        Entry("dense", EVIL, None, 0.9, 10, 10, 10, timings(2, 2), {EVIL: 8}),
+        greg(
+            label=EVIL, method={EVIL: EVIL}, widths={EVIL: 4}, notes=(EVIL,), seconds={EVIL: 1.0},
+            latency=timings(1, 1), certificate=evil_certificate(),
+        ),
+    ]  # fmt: skip
+    points = [Point("greg1", EVIL, i, 1.0, 0.5) for i in range(3)]
+    report = Report(EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: [EVIL]}, entries, [trace(EVIL, 8)], points)
+    outline = Outline(page.render(report))
+    assert not {"script", "b"} & set(outline.tags)
+    assert "onload" not in outline.attributes
+    assert outline.tags.count("figure") == 6
+    assert outline.said.count("<script>alert(1)</script>") > 15
+
+
+def evil_certificate() -> dict[str, Any]:
+    words = {"name": EVIL, "against": EVIL, "kind": EVIL, "detail": EVIL}
+    return {"holds": False, "checks": [{"worst": None, "tolerance": 1e-5, "holds": False} | words]}
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (sample(entries=[], traces=[], curve=[]), 0),
+        (sample(entries=[dense()], traces=[], curve=[]), 0),
+        (sample(entries=[greg()], traces=[], curve=[]), 0),
+        (sample(entries=[dense(), greg(accuracy=None)], traces=[], curve=[]), 3),
+        (sample(entries=[dense(), greg(latency=())], traces=[], curve=[]), 3),
+        (sample(entries=[dense(), greg(widths={})], traces=[], curve=[]), 3),
+        (sample(traces=[], curve=[]), 5),
+        (sample(entries=[greg(), greg(name="b")], traces=[], curve=[]), 2),
+        (sample(entries=[dense(), greg(macs=0, widths={"stem": 1})], traces=[trace(units=1)], curve=[]), 6),
+        (sample(traces=[Trace("dense", "g", [0], [0.0], [[0.0]], [])], curve=curve("dense", 0.9)[:1]), 5),
+        (sample(traces=[Trace("dense", "g", [], [], [], [])], curve=[]), 5),
+    ],
+)
+def test_missing_data_leaves_its_figures_out(report: Report, expected: int) -> None:
+    assert figures(page.render(report)) == expected
+
+
+def test_an_empty_report_has_no_empty_sections() -> None:
+    html = page.render(Report("", "", "", {}, {}, []))
+    assert re.findall(r"<h2>(.*?)</h2>", html) == ["Before and after"]
+    assert "Nothing has been measured yet." in html
+
+
+def test_a_failed_certificate_is_loud() -> None:
+    html = page.render(
+        sample(entries=[dense(), greg(certificate=certificate(holds=False))], traces=[], curve=[])
+    )
+    assert '<section class="alarm" role="alert">' in html
+    assert 'href="#certificate-1"' in html
+    assert 'id="certificate-1"' in html
+    assert html.count(">FAILS<") == 3  # before and after, the certificate's head, the check itself
+    assert "output 7 of 10 differs" in html
+    assert 'class="alarm"' not in page.render(sample())
+
+
+def test_outputs_that_were_not_finite_are_said() -> None:
+    made = certificate(holds=False)
+    made["checks"][-1]["worst"] = None
+    assert "<td>not finite</td>" in page.render(
+        sample(entries=[dense(), greg(certificate=made)], traces=[], curve=[])
+    )
+
+
+def test_many_groups_and_traces() -> None:
+    names = {f"encoder.layers.{i}.self_attention.output.dense": 64 + i for i in range(60)}
+    after = {name: width // 2 for name, width in names.items()}
+    report = sample(
+        entries=[replace(dense(), widths=names), greg(widths=after)], curve=[],
+        traces=[trace(f"group {i}", 4) for i in range(11)],
+    )  # fmt: skip
+    outline = Outline(page.render(report))
+    assert outline.tags.count("figure") == 3 + 4 + 8
+    assert "3 more groups are recorded in report.json" in outline.said
+    for name, width in names.items():
+        assert name.split(".self")[0] in outline.said
+        assert f"{width} → {width // 2}" in outline.said
+
+
+def all_figures() -> dict[str, str]:
+    report = sample()
+    drawn = {name: getattr(plots, name)(report) for name in plots.__all__ if name != "norms"}
+    return drawn | {"norms": plots.norms(trace())}
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, str]:
+    return all_figures()
+
+
+def test_figures_are_clean_svg(drawn: dict[str, str]) -> None:
+    for name, svg in drawn.items():
+        root = ElementTree.fromstring(svg)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg", name
+        assert root.attrib["role"] == "img"
+        assert root.attrib["aria-label"]
+        assert root.attrib["viewBox"].startswith("0 0 330 ")
+        assert not {"width", "height"} & set(root.attrib), name
+        assert root.findall(".//{*}text"), name
+        assert "<style" not in svg, name
+        assert "DejaVu" not in svg, name
+
+
+def test_every_colour_follows_the_theme(drawn: dict[str, str]) -> None:
+    known = {light: name for name, (light, _) in canvas.COLOURS.items()}
+    assert len(known) == len(canvas.COLOURS)
+    for name, svg in drawn.items():
+        for rule in re.findall(r"(?:fill|stroke): ([^;\"]+)", svg):
+            found = re.fullmatch(r"var\(--(\w+), (#\w{6})\)", rule)
+            assert rule == "none" or (found and known[found[2]] == found[1]), (name, rule)
+
+
+def test_figures_are_the_same_bytes_each_time(drawn: dict[str, str]) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "svg.fonttype": "path"}):
+        assert all_figures() == drawn
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def bars(svg: str, name: str) -> list[float]:
+    """The lengths of all bars of one colour, in points."""
+    paths = re.findall(rf'd="M 0 \S+ L (\S+) [^"]*" [^>]*style="fill: var\(--{name},', svg)
+    return [float(length) for length in paths]
+
+
+def test_widths_are_drawn_to_scale() -> None:
+    report = sample(
+        entries=[dense(), greg(widths=DENSE_WIDTHS | {"stem": 16, RESIDUAL: 48})], traces=[], curve=[]
+    )
+    svg = plots.widths(report, ["stem", RESIDUAL])
+    assert bars(svg, "pale") == [330, 330]
+    assert bars(svg, "pine") == [330 / 4, 330 * 3 / 4]
+    assert "64 → 16" in svg
+    assert "64 → 48" in svg
+
+
+def test_a_group_that_a_method_does_not_know_shows_no_width() -> None:
+    svg = plots.widths(sample(entries=[dense(), greg(widths={"stem": 16})], traces=[], curve=[]))
+    assert len(bars(svg, "pine")) == 1
+    assert "→ ?" in svg
+
+
+def test_promise_and_fact_are_drawn_to_scale() -> None:
+    svg = plots.speedups(sample(entries=[dense(), greg()], traces=[], curve=[]))
+    scale = (330 - 142) / 3
+    assert bars(svg, "pale") == pytest.approx([3 * scale])
+    assert bars(svg, "pine") == pytest.approx([1.6 * scale, 2.4 * scale], abs=1e-5)
+    assert "3.00× promised by MACs" in svg
+    assert "2.40× ONNX Runtime" in svg
+
+
+def test_methods_keep_their_colour_when_some_are_missing() -> None:
+    report = sample(
+        entries=[dense(), greg(widths={}), greg(name="b", widths={"stem": 32})], traces=[], curve=[]
+    )
+    assert not bars(plots.widths(report, ["stem"]), "pine")
+    assert bars(plots.widths(report, ["stem"]), "clay") == [165]
+
+
+def test_long_groups_are_thinned_evenly() -> None:
+    norms = [[float(unit + 1) for unit in range(300)]] * 2
+    shown = inside._shown_units(Trace("e", "g", [0, 1], [0, 1], norms, range(100)))
+    assert len(shown) == 64
+    assert sum(chosen for _, chosen in shown) == pytest.approx(64 / 3, abs=1)
+    assert {unit for unit, _ in shown} >= {100, 99}  # the weakest that is kept, the strongest that goes
+    assert all((unit < 100) == chosen for unit, chosen in shown)
+
+
+def test_zero_norms_rest_on_the_floor() -> None:
+    svg = plots.norms(Trace("e", "g", [0, 1], [0, 1], [[1.0, 1.0], [1.0, 0.0]], [1]))
+    assert "≈ 0" in svg
+    assert "1 kept" in svg
+    assert "1 pushed out" in svg
+
+
+def test_labels_do_not_cover_each_other() -> None:
+    entries = [greg(name=f"m{i}", label=f"method {i}", accuracy=0.9 + i * 1e-4) for i in range(6)]
+    svg = plots.accuracy_against_macs(sample(entries=[dense(), *entries], traces=[], curve=[]))
+    wide = 46.0  # points, of "method 0"
+    shift = {"start": 0.0, "middle": wide / 2, "end": wide}
+    boxes = []
+    for text in ElementTree.fromstring(svg).iterfind(".//{*}text"):
+        if "method" in (text.text or ""):
+            anchor = re.search(r"text-anchor: (\w+)", text.attrib["style"])
+            left = float(text.attrib["x"]) - shift[anchor[1] if anchor else "start"]
+            boxes.append((left, float(text.attrib["y"])))
+    assert len(boxes) == 6
+    for i, (x, y) in enumerate(boxes):
+        assert all(abs(y - b) > 8 or abs(x - a) >= wide for a, b in boxes[:i]), boxes
+
+
+def test_a_panel_per_runtime_with_two_networks() -> None:
+    alone = (Latency("Lonely", 1, 1, 5.0, 5.0, 0.0, 9),)
+    svg = plots.accuracy_against_latency(
+        sample(entries=[dense(), greg(latency=timings(30, 12) + alone)], traces=[], curve=[])
+    )
+    assert ">PyTorch<" in svg
+    assert ">ONNX Runtime<" in svg
+    assert "Lonely" not in svg
+
+
+CHROMIUM = shutil.which("chromium")
+QUIET = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--v=0",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_browser_shows_the_figures_without_complaint(tmp_path: Path) -> None:
+    html = sample(title=EVIL).save(tmp_path / "report")
+    command = [str(CHROMIUM), *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", html.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    outline = Outline(done.stdout)
+    assert outline.tags.count("figure") == 8
+    assert outline.tags.count("svg") == 9
+    assert outline.tags.count("path") > 200
+    assert "script" not in outline.tags
+    assert "CONSOLE" not in done.stderr, done.stderr

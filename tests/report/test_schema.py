@@ -1,0 +1,220 @@
+"""Records: exact round trips, errors that name the place, files that are never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from niwaki.errors import MissingExtra, NiwakiError
+from niwaki.report import Entry, Latency, Point, Report, ReportError, Trace
+from tests.report.sample import certificate, check, dense, greg, sample, trace
+
+
+def test_round_trip_through_json_and_disk(tmp_path: Path) -> None:
+    report = sample()
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
+    report.save(tmp_path)
+    assert Report.load(tmp_path) == report
+    assert Report.load(tmp_path / "report.json") == report
+
+
+def test_saving_again_writes_the_same_bytes(tmp_path: Path) -> None:
+    first = sample().save(tmp_path / "a")
+    second = Report.load(tmp_path / "a").save(tmp_path / "b")
+    assert first.name == "report.html"
+    assert first.read_bytes() == second.read_bytes()
+    assert (tmp_path / "a/report.json").read_bytes() == (tmp_path / "b/report.json").read_bytes()
+
+
+def test_lists_are_frozen_into_tuples() -> None:
+    made = Trace("dense", "g", [0, 1], [0.0, 0.5], [[1.0], [0.5]], [0])
+    assert (made.steps, made.norms, made.chosen) == ((0, 1), ((1.0,), (0.5,)), (0,))
+    with pytest.raises(FrozenInstanceError):
+        made.group = "other"  # type: ignore[misc]
+
+
+def edited(path: str, value: Any) -> dict[str, Any]:
+    data = sample().to_json()
+    *way, last = path.split(".")
+    place: Any = data
+    for step in way:
+        place = place[int(step)] if step.isdigit() else place[step]
+    place[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("entries.1.acuracy", 0.9, r"entries\[1\]: unknown key 'acuracy'; did you mean 'accuracy'\?"),
+        ("entrys", [], r"Report: unknown key 'entrys'; did you mean 'entries'\?"),
+        ("zzz", 1, r"Report: unknown key 'zzz'; known keys: title, created"),
+        ("entries.0.latency.0.median_ns", 1, r"entries\[0\]\.latency\[0\]: unknown key .* 'median_ms'\?"),
+        ("entries.0.macs", 1.5, r"entries\[0\]\.macs must be an integer, not float \(1\.5\)"),
+        ("entries.0.macs", True, r"entries\[0\]\.macs must be an integer, not bool"),
+        ("entries.0.accuracy", "0.9", r"entries\[0\]\.accuracy must be a number, not str"),
+        ("entries.0.accuracy", 91.1, r"entries\[0\]: accuracy must be a share between 0 and 1, not 91\.1"),
+        ("entries.0.label", None, r"entries\[0\]\.label must be a string, not NoneType"),
+        ("entries.0.widths", {"stem": 1.5}, r"entries\[0\]\.widths\.stem must be an integer"),
+        ("entries.0.widths", [1], r"entries\[0\]\.widths must be a dict, not list"),
+        ("entries", {}, r"entries must be a list, not dict"),
+        ("traces.0.norms.3.2", "x", None),
+        ("version", 2, r"version 2; this Niwaki reads version 1"),
+        ("settings", {"lr": float("nan")}, r"settings\.lr is nan"),
+        ("traces.0.entry", "greg9", r"trace: no entry is named 'greg9'; entries: dense, greg1"),
+        ("curve.0.entry", "greg9", r"curve: no entry is named 'greg9'"),
+    ],
+)
+def test_from_json_names_what_is_wrong(path: str, value: Any, message: str | None) -> None:
+    if message is None:
+        data = sample().to_json()
+        data["traces"][0]["norms"][3][2] = value
+        message = r"traces\[0\]\.norms\[3\]\[2\] must be a number"
+    else:
+        data = edited(path, value)
+    with pytest.raises(ReportError, match=message):
+        Report.from_json(data)
+
+
+def test_missing_keys_are_named() -> None:
+    data = sample().to_json()
+    del data["entries"][2]["macs"], data["entries"][2]["params"]
+    with pytest.raises(ReportError, match=r"entries\[2\]: missing key 'macs', 'params'"):
+        Report.from_json(data)
+    assert issubclass(ReportError, NiwakiError)
+    assert issubclass(ReportError, ValueError)
+    with pytest.raises(ReportError, match="Latency must be a dict, not list"):
+        Latency.from_json([])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_numbers_that_are_not_finite_are_refused_by_name(bad: float, tmp_path: Path) -> None:
+    broken = greg(seconds={"press": bad})
+    cases = [
+        (sample(curve=[Point("dense", "train", 1, bad, 0.5)]), r"curve\[0\]\.loss"),
+        (sample(settings={"a": {"b": [0.0, bad]}}), r"settings\.a\.b\[1\]"),
+        (sample(entries=[dense(), broken], traces=[], curve=[]), r"entries\[1\]\.seconds\.press"),
+    ]
+    for report, place in cases:
+        with pytest.raises(ReportError, match=place + " is .*finite numbers only"):
+            report.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nan_accuracy_is_refused_by_name() -> None:
+    with pytest.raises(ReportError, match=r"^accuracy is nan"):
+        greg(accuracy=float("nan")).to_json()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"f": object()}, r"settings\.f must be a JSON value, not object"),
+        ({"f": {1: 2}}, r"settings\.f: keys must be strings, not int \(1\)"),
+        ({"f": "\ud800"}, r"settings\.f is not valid Unicode"),
+    ],
+)
+def test_to_json_refuses_what_json_cannot_say(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        sample(settings=settings).to_json()
+
+
+def without(key: str) -> dict[str, Any]:
+    bad = check("cut", "masked")
+    del bad[key]
+    return {"holds": True, "checks": [check("cut", "masked"), bad]}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Latency("r", 1, 1, 0.0, 1.0, 0.0, 5), "median_ms must be positive, not 0.0"),
+        (lambda: Latency("r", 1, 1, 1.0, 1.0, -0.1, 5), "spread_ms must not be negative"),
+        (lambda: greg(macs=-1), "macs must not be negative"),
+        (lambda: greg(latency=[*dense().latency] * 2), r"latency: \('PyTorch', 2, 16\) appears twice"),
+        (lambda: greg(certificate={"checks": []}), "certificate of 'greg1': needs 'holds'"),
+        (lambda: greg(certificate={"holds": True}), "certificate of 'greg1': needs 'checks'"),
+        (lambda: greg(certificate=without("worst")), r"checks\[1\] needs 'worst' \(int or float or None"),
+        (lambda: Trace("e", "g", [0], [0.0, 1.0], [[1.0]], []), "equally long, not 1, 2 and 1"),
+        (lambda: Trace("e", "g", [0, 1], [0, 1], [[1.0], [1.0, 2.0]], []), r"per unit, found \[1, 2\]"),
+        (lambda: Trace("e", "g", [0], [0.0], [[1.0]], [1]), "chosen unit 1 does not exist among 1 units"),
+        (lambda: sample(entries=[dense(), dense()], traces=[], curve=[]), "entries: 'dense' appears twice"),
+    ],
+)  # fmt: skip
+def test_records_refuse_nonsense(make: Any, message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        make()
+
+
+def test_a_certificate_may_hold_more_than_it_must() -> None:
+    entry = greg(certificate=certificate() | {"seed": 7})
+    assert Entry.from_json(entry.to_json()) == entry
+
+
+@pytest.mark.parametrize("text", ["{", '{"title": NaN}', "[]"])
+def test_load_refuses_what_is_no_report(text: str, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(ReportError):
+        Report.load(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample().save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        replace(sample(), title="other").save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert sorted(before) == ["report.html", "report.json"]
+
+
+def test_a_page_that_cannot_be_drawn_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Report) -> str:
+        raise RuntimeError("no page")
+
+    monkeypatch.setattr("niwaki.report.page.render", fail)
+    with pytest.raises(RuntimeError, match="no page"):
+        sample().save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'niwaki\[plot\]'"):
+        sample().save(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert sample(entries=[dense()], traces=[], curve=[]).save(tmp_path).exists()
+
+
+def test_import_is_light() -> None:
+    """The room alone, whatever the package's front door imports."""
+    import niwaki
+
+    code = (
+        "import sys, types; niwaki = types.ModuleType('niwaki'); niwaki.__path__ = sys.argv[1:]\n"
+        "sys.modules['niwaki'] = niwaki; import niwaki.report\n"
+        "print(sorted({'matplotlib', 'jinja2', 'rich', 'numpy', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *niwaki.__path__], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_trace_of_the_sample_has_the_shape_it_says() -> None:
+    made = trace(units=64)
+    assert len(made.norms) == len(made.steps) == 101
+    assert {len(row) for row in made.norms} == {64}
