@@ -31,7 +31,19 @@ _HOME = {
     "adapter": "niwaki.surgery.modules:adapter",
     "NiwakiError": "niwaki.errors:NiwakiError",
 }
-_ROOMS = ("errors", "export", "graph", "measure", "methods", "report", "schedules", "scores", "targets", "testing", "units")
+_ROOMS = (
+    "errors",
+    "export",
+    "graph",
+    "measure",
+    "methods",
+    "report",
+    "schedules",
+    "scores",
+    "targets",
+    "testing",
+    "units",
+)
 
 __all__ = ["__version__", *sorted(_HOME), *_ROOMS]  # pyright: ignore
 

@@ -18,6 +18,10 @@ class UntraceableModel(NiwakiError):
     """The model could not be run once on the inputs given."""
 
 
+class FaultyRule(NiwakiError):
+    """An op rule labelled a result in a way that its shape does not allow: the rule is wrong."""
+
+
 class NothingToPrune(NiwakiError):
     """No axis of the model can be removed; the message names the biggest causes."""
 

@@ -13,9 +13,7 @@ DENSE_WIDTHS = {"stem": 64} | {
 RESIDUAL = "layer1 residual: layer1.0.conv2, layer1.1.conv2, layer1.0.shortcut and 4 more"
 
 
-def check(
-    name: str, against: str, kind: str = "forward", worst: float | None = 2.4e-7, **more: Any
-) -> dict[str, Any]:
+def check(name: str, against: str, kind: str = "forward", worst: float | None = 2.4e-7, **more: Any) -> dict[str, Any]:
     made = {"name": name, "against": against, "kind": kind, "worst": worst, "tolerance": 1e-5, "holds": True}
     return made | {"detail": ""} | more
 
@@ -76,10 +74,7 @@ def trace(group: str = "layer2.0.conv1", units: int = 64) -> Trace:
     rows = []
     for step in steps:
         past = step / 5000
-        push = [
-            math.exp(-9.5 * past**2 * (1 + (u % 5) / 9)) if u in chosen else 1 + 0.15 * past
-            for u in range(units)
-        ]
+        push = [math.exp(-9.5 * past**2 * (1 + (u % 5) / 9)) if u in chosen else 1 + 0.15 * past for u in range(units)]
         rows.append([(0.6 + 0.5 * math.sin(u * 2.4) ** 2) * push[u] for u in range(units)])
     return Trace("greg1", group, steps, [min(1.0, step * 2.5e-4) for step in steps], rows, chosen)
 

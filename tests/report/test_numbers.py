@@ -89,9 +89,7 @@ def test_the_headline_prefers_what_is_certified_and_names_what_fails() -> None:
     wrong = greg(name="wrong", label="Wrong", accuracy=0.999, certificate=certificate(holds=False))
     report = sample(entries=[dense(), wrong, greg(latency=())], traces=[], curve=[])
     said = phrase.headline(report)
-    assert said == (
-        "GReg-1 keeps 90.8% (−0.3 points) at 0.33× the MACs; certificate holds, but FAILS for Wrong."
-    )
+    assert said == ("GReg-1 keeps 90.8% (−0.3 points) at 0.33× the MACs; certificate holds, but FAILS for Wrong.")
 
 
 @pytest.mark.parametrize(

@@ -149,9 +149,7 @@ def test_an_empty_report_has_no_empty_sections() -> None:
 
 
 def test_a_failed_certificate_is_loud() -> None:
-    html = page.render(
-        sample(entries=[dense(), greg(certificate=certificate(holds=False))], traces=[], curve=[])
-    )
+    html = page.render(sample(entries=[dense(), greg(certificate=certificate(holds=False))], traces=[], curve=[]))
     assert '<section class="alarm" role="alert">' in html
     assert 'href="#certificate-1"' in html
     assert 'id="certificate-1"' in html
@@ -163,9 +161,7 @@ def test_a_failed_certificate_is_loud() -> None:
 def test_outputs_that_were_not_finite_are_said() -> None:
     made = certificate(holds=False)
     made["checks"][-1]["worst"] = None
-    assert "<td>not finite</td>" in page.render(
-        sample(entries=[dense(), greg(certificate=made)], traces=[], curve=[])
-    )
+    assert "<td>not finite</td>" in page.render(sample(entries=[dense(), greg(certificate=made)], traces=[], curve=[]))
 
 
 def test_many_groups_and_traces() -> None:
@@ -231,9 +227,7 @@ def bars(svg: str, name: str) -> list[float]:
 
 
 def test_widths_are_drawn_to_scale() -> None:
-    report = sample(
-        entries=[dense(), greg(widths=DENSE_WIDTHS | {"stem": 16, RESIDUAL: 48})], traces=[], curve=[]
-    )
+    report = sample(entries=[dense(), greg(widths=DENSE_WIDTHS | {"stem": 16, RESIDUAL: 48})], traces=[], curve=[])
     svg = plots.widths(report, ["stem", RESIDUAL])
     assert bars(svg, "pale") == [330, 330]
     assert bars(svg, "pine") == [330 / 4, 330 * 3 / 4]
@@ -257,9 +251,7 @@ def test_promise_and_fact_are_drawn_to_scale() -> None:
 
 
 def test_methods_keep_their_colour_when_some_are_missing() -> None:
-    report = sample(
-        entries=[dense(), greg(widths={}), greg(name="b", widths={"stem": 32})], traces=[], curve=[]
-    )
+    report = sample(entries=[dense(), greg(widths={}), greg(name="b", widths={"stem": 32})], traces=[], curve=[])
     assert not bars(plots.widths(report, ["stem"]), "pine")
     assert bars(plots.widths(report, ["stem"]), "clay") == [165]
 

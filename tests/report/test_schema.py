@@ -165,9 +165,7 @@ def test_load_refuses_what_is_no_report(text: str, tmp_path: Path) -> None:
         Report.load(tmp_path)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sample().save(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -208,9 +206,7 @@ def test_import_is_light() -> None:
         "sys.modules['niwaki'] = niwaki; import niwaki.report\n"
         "print(sorted({'matplotlib', 'jinja2', 'rich', 'numpy', 'torch'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *niwaki.__path__], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, *niwaki.__path__], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

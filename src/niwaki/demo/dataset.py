@@ -122,9 +122,7 @@ class Batches:
         ValueError: images and labels differ in number, or there are too few for one batch.
     """
 
-    def __init__(
-        self, images: Tensor, labels: Tensor, size: int = 128, seed: int = 0, augmented: bool = True
-    ) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, size: int = 128, seed: int = 0, augmented: bool = True) -> None:
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images, but {len(labels)} labels")
         if not 1 <= size <= len(images):

@@ -120,9 +120,7 @@ def _draw(batches: Batches, epochs: int, clean: int) -> Iterator[tuple[Tensor, T
         batches.augmented = augmented
 
 
-def _backward(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, bf16: bool
-) -> float:
+def _backward(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, bf16: bool) -> float:
     """Leave the gradients of one batch in the parameters; give its loss."""
     optimizer.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):

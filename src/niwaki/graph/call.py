@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from niwaki.errors import FaultyRule
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
 from niwaki.graph.ledger import Ledger
 
@@ -63,10 +64,10 @@ class Call:
         """Label a result. Lengths must agree with the tensor's shape (checked: a rule that errs fails here)."""
         labels = list(labels)
         if len(labels) != tensor.dim():
-            raise AssertionError(f"{self.op}: {len(labels)} labels for shape {tuple(tensor.shape)}")
+            raise FaultyRule(f"rule for {self.op!r}: {len(labels)} labels for shape {tuple(tensor.shape)}")
         for label, n in zip(labels, tensor.shape, strict=True):
             if isinstance(label, Atoms) and label.ids.size != n:
-                raise AssertionError(f"{self.op}: {label.ids.size} atoms for a dimension of {n}")
+                raise FaultyRule(f"rule for {self.op!r}: {label.ids.size} atoms for a dimension of {n}")
         self._give(tensor, labels)
 
     def tensors(self) -> list[Tensor]:

@@ -23,7 +23,8 @@ class Coupling:
 
     ``component``: component number per atom. ``units``: bool CSR matrix, a row per unit, a column per atom, true
     where the atom goes with the unit. ``reasons``: for each component that may not go, why. ``balances``: for each
-    balance under which units are not equal by themselves, the part of each unit (-1: none).
+    balance under which units are not equal by themselves, the part of each unit (-1: none). ``loose``: units of a
+    loose grid, which merge with their cover once they are the last of their row.
     """
 
     component: np.ndarray
@@ -31,6 +32,7 @@ class Coupling:
     unit_component: np.ndarray
     reasons: dict[int, Reason]
     balances: tuple[np.ndarray, ...]
+    loose: np.ndarray
 
 
 def couple(ledger: Ledger) -> Coupling:
@@ -52,7 +54,8 @@ def couple(ledger: Ledger) -> Coupling:
     units = (reach[candidates] @ members).astype(bool).tocsr()
     balances = [*ledger.balances, *_loose_balances(loose)]
     candidates, units, parts, more = _balanced(balances, candidates, units)
-    return Coupling(component, units, candidates, reasons | more, parts)
+    in_loose = np.concatenate([np.empty(0, int), *(component[g.parent.ravel()] for g in loose)]).astype(int)
+    return Coupling(component, units, candidates, reasons | more, parts, np.isin(candidates, in_loose))
 
 
 def _components(ledger: Ledger) -> np.ndarray:
@@ -147,7 +150,9 @@ def _occurs_elsewhere(grids: list[Grid], family: list[Grid], inner: np.ndarray, 
     return any(np.isin(component[f], inner).any() for f in others)
 
 
-def _covers(grids: list[Grid], loose: list[Grid], component: np.ndarray, count: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+def _covers(
+    grids: list[Grid], loose: list[Grid], component: np.ndarray, count: int
+) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Which component covers which (a factor covers its slice), and which go only with their cover."""
     rows, columns = [], []
     derived = np.zeros(count, bool)
@@ -190,7 +195,9 @@ def _blocked(ledger: Ledger, component: np.ndarray) -> dict[int, Reason]:
     return reasons
 
 
-def _conflicts(grids: list[Grid], loose: list[Grid], component: np.ndarray, known: dict[int, Reason]) -> dict[int, Reason]:
+def _conflicts(
+    grids: list[Grid], loose: list[Grid], component: np.ndarray, known: dict[int, Reason]
+) -> dict[int, Reason]:
     """Axes that are read as grids of different shapes: a cut that fits one need not fit the other."""
     readings: dict[int, set[bytes]] = defaultdict(set)
     strict = [g for g in grids if not any(g is x for x in loose)]
@@ -242,7 +249,9 @@ def _parts(balance: Balance, units: sparse.csr_matrix) -> tuple[np.ndarray, np.n
     """The part that each unit draws from (-1: from none, or from all alike), and the units that break the balance."""
     counts = np.stack([np.asarray(units[:, p].sum(axis=1)).ravel() for p in balance.parts], axis=1)
     touched = counts.max(axis=1, initial=0) > 0
-    whole = (counts == [len(p) for p in balance.parts]).any(axis=1) if balance.droppable else np.zeros(len(counts), bool)
+    whole = (
+        (counts == [len(p) for p in balance.parts]).any(axis=1) if balance.droppable else np.zeros(len(counts), bool)
+    )
     uneven = touched & (counts.min(axis=1) != counts.max(axis=1)) & ~whole
     single = uneven & ((counts > 0).sum(axis=1) == 1)
     part = np.where(single, counts.argmax(axis=1), -1)

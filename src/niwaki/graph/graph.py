@@ -47,9 +47,7 @@ class Graph:
     ``groups``: what is offered. ``blocked``: for every axis with indices that may not go, the first reason.
     """
 
-    def __init__(
-        self, observation: Observation, model: nn.Module, denied: Mapping[str, Reason] | None = None
-    ) -> None:
+    def __init__(self, observation: Observation, model: nn.Module, denied: Mapping[str, Reason] | None = None) -> None:
         self.observation, self.model = observation, model
         self.model_name = type(model).__name__
         self.ledger = observation.ledger
@@ -220,7 +218,9 @@ class Graph:
         for axis, reason in self.blocked.items():
             causes[str(reason)] += int(np.prod(self.shapes[axis.name]))
         biggest = "; ".join(f"({k}) {text}" for k, (text, _) in enumerate(causes.most_common(3), start=1))
-        raise NothingToPrune(f"nothing in {self.model_name} can be pruned. The biggest causes: {biggest or 'no parameters'}")
+        raise NothingToPrune(
+            f"nothing in {self.model_name} can be pruned. The biggest causes: {biggest or 'no parameters'}"
+        )
 
     def __str__(self) -> str:
         coverage = self.coverage

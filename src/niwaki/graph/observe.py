@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
-from niwaki.errors import BadInput, UntraceableModel
+from niwaki.errors import BadInput, FaultyRule, UntraceableModel
 from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
 from niwaki.graph.ledger import Ledger
@@ -45,20 +45,22 @@ def observe(model: nn.Module, inputs: Inputs) -> Observation:
         UntraceableModel: the model cannot be called with these inputs.
     """
     args, kwargs = call_arguments(inputs)
-    with _evaluating(model), _quiet():
+    with evaluating(model), _quiet():
         try:
             return _observe_fake(model, args, kwargs)
-        except Exception as fake_trouble:
+        except FaultyRule:
+            raise
+        except Exception:
             try:
                 return _observe(model, args, kwargs, real=True)
+            except FaultyRule:
+                raise
             except Exception as trouble:
-                if isinstance(trouble, (AssertionError, NotImplementedError)):
-                    raise
                 shapes = tree_map(lambda t: tuple(t.shape) if isinstance(t, Tensor) else t, (args, kwargs))
                 raise UntraceableModel(
                     f"{type(model).__name__} could not be run on the inputs given (positional {shapes[0]}, keywords "
                     f"{shapes[1]}): {type(trouble).__name__}: {trouble}. Check that model(*inputs) works by itself."
-                ) from fake_trouble
+                ) from trouble
 
 
 def call_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -119,7 +121,7 @@ def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observa
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside, every module's own mode restored after."""
     modes = [(m, m.training) for m in model.modules()]
     model.eval()
@@ -168,16 +170,17 @@ class Observer(TorchDispatchMode):
     def _register(self, model: nn.Module) -> None:
         """Every parameter and buffer owns one run of atoms per dimension; shared ones own them once."""
         first: dict[int, str] = {}
-        named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+        named = [
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        ]
         for name, tensor in named:
             self.shapes[name] = tuple(tensor.shape)
             if id(tensor) in first:
                 self.aliases[name] = first[id(tensor)]
                 continue
             first[id(tensor)] = self._unseen[id(tensor)] = name
-            self._labels[tensor] = [
-                Atoms(self.ledger.axis(Axis(name, d), n)) for d, n in enumerate(tensor.shape)
-            ]
+            self._labels[tensor] = [Atoms(self.ledger.axis(Axis(name, d), n)) for d, n in enumerate(tensor.shape)]
 
     def name_inputs(self, args: Any, kwargs: Any) -> None:
         for path, leaf in tree_flatten_with_path((args, kwargs))[0]:
@@ -194,7 +197,7 @@ class Observer(TorchDispatchMode):
 
     def block_outputs(self, output: Any) -> None:
         seen = Site("return", "", "the model's forward")
-        for leaf in _tensors_of(output):
+        for leaf in tensors_of(output):
             labels = self._labels.get(leaf) or []
             for d, label in enumerate(labels):
                 reason = Reason(f"dimension {d} of the model's output", seen, "What is returned must keep its shape.")
@@ -258,15 +261,15 @@ def _by_name(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
     return named
 
 
-def _tensors_of(output: Any) -> Iterator[Tensor]:
+def tensors_of(output: Any) -> Iterator[Tensor]:
     """All tensors in a model's output, whatever it is wrapped in."""
     for leaf in tree_leaves(output):
         if isinstance(leaf, Tensor):
             yield leaf
         elif isinstance(leaf, Mapping):
-            yield from _tensors_of(list(leaf.values()))
+            yield from tensors_of(list(leaf.values()))
         elif hasattr(leaf, "__dict__") and not isinstance(leaf, (type, nn.Module)):
-            yield from _tensors_of([v for v in vars(leaf).values() if isinstance(v, (Tensor, list, tuple, dict))])
+            yield from tensors_of([v for v in vars(leaf).values() if isinstance(v, (Tensor, list, tuple, dict))])
 
 
 def _snapshot(call: Call) -> tuple[Tensor, list[Label]] | None:
@@ -290,4 +293,13 @@ def _shape_of(label: Label) -> tuple[object, ...]:
     return (label.ids.tobytes(), label.clean)
 
 
-__all__ = ["Inputs", "Observation", "Observer", "call_arguments", "observe", "skeleton"]
+__all__ = [
+    "Inputs",
+    "Observation",
+    "Observer",
+    "call_arguments",
+    "evaluating",
+    "observe",
+    "skeleton",
+    "tensors_of",
+]

@@ -123,9 +123,7 @@ def _scalar(hint: type, value: Any, where: str) -> Any:
 def _plain(value: Any, where: str) -> Any:
     """A JSON value as it is; tuples become lists, everything that JSON cannot say is refused."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ReportError(
-            f"{where} is {float(value)}; a report holds finite numbers only (leave it out or use None)"
-        )
+        raise ReportError(f"{where} is {float(value)}; a report holds finite numbers only (leave it out or use None)")
     if isinstance(value, str):
         return _text(value, where)
     if value is None or isinstance(value, bool | int | float):
@@ -154,9 +152,7 @@ def _join(where: str, name: str) -> str:
 
 
 def _wrong(where: str, expected: str, value: Any) -> ReportError:
-    return ReportError(
-        f"{where or 'the report'} must be {expected}, not {type(value).__name__} ({value!r:.60})"
-    )
+    return ReportError(f"{where or 'the report'} must be {expected}, not {type(value).__name__} ({value!r:.60})")
 
 
 _NAMES: dict[type, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}

@@ -78,10 +78,7 @@ def runtimes(report: Report) -> dict[Setting, str]:
     """Every latency setting with a name to show, as short as it can be without two being the same."""
     settings = list(dict.fromkeys(timing.setting for entry in report.entries for timing in entry.latency))
     often = [setting[0] for setting in settings]
-    return {
-        s: s[0] if often.count(s[0]) == 1 else f"{s[0]}, {_plural(s[1], 'thread')}, batch {s[2]}"
-        for s in settings
-    }
+    return {s: s[0] if often.count(s[0]) == 1 else f"{s[0]}, {_plural(s[1], 'thread')}, batch {s[2]}" for s in settings}
 
 
 def verdict(entry: Entry) -> str:

@@ -33,9 +33,7 @@ def widths(report: Report, groups: Sequence[str] | None = None) -> str:
     names = list(dense.widths if groups is None else groups) if dense else []
     if dense is None or not others or not names:
         return ""
-    rows = [
-        _WidthRow(name, dense.widths[name], [(i, e.widths.get(name)) for i, e in others]) for name in names
-    ]
+    rows = [_WidthRow(name, dense.widths[name], [(i, e.widths.get(name)) for i, e in others]) for name in names]
     with drawing():
         figure, axes = sheet(sum(row.height for row in rows))
         top = 0.0
@@ -55,9 +53,7 @@ class _WidthRow:
 
     @property
     def counts(self) -> str:
-        return (
-            f"{self.before} → {' · '.join('?' if width is None else str(width) for _, width in self.after)}"
-        )
+        return f"{self.before} → {' · '.join('?' if width is None else str(width) for _, width in self.after)}"
 
     @property
     def lines(self) -> list[str]:
@@ -110,9 +106,7 @@ def _norm_lines(axes: Axes, trace: Trace, floor: float) -> None:
     for unit, chosen in _shown_units(trace):
         line = [max(trace.norms[i][unit], floor) for i in steps]
         name, order = ("clay", 3) if chosen else ("pine", 2)
-        axes.plot(
-            [trace.steps[i] for i in steps], line, color=ink(name), alpha=0.6, linewidth=0.9, zorder=order
-        )
+        axes.plot([trace.steps[i] for i in steps], line, color=ink(name), alpha=0.6, linewidth=0.9, zorder=order)
 
 
 def _shown_units(trace: Trace) -> list[tuple[int, bool]]:

@@ -63,10 +63,7 @@ def _pixels(axes: Axes, x: float, y: float) -> tuple[float, float]:
 def _along(start: tuple[float, float], end: tuple[float, float]) -> list[_Box]:
     """An arrow as a string of small beads, so that a label can tell how much of it it would cover."""
     beads = [i / 40 for i in range(1, 40)]
-    return [
-        _box(start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1]), 2, 2, 0, 0)
-        for t in beads
-    ]
+    return [_box(start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1]), 2, 2, 0, 0) for t in beads]
 
 
 def _box(x: float, y: float, half_wide: float, half_high: float, dx: float, dy: float) -> _Box:

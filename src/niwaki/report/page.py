@@ -64,9 +64,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     # Only our own drawings are taken as markup; `canvas.svg` has escaped the text inside them.
-    environment.filters.update(
-        drawn=Markup, flat=_flat, error=_error, verdict=compare.verdict, seconds=_seconds
-    )
+    environment.filters.update(drawn=Markup, flat=_flat, error=_error, verdict=compare.verdict, seconds=_seconds)
     return environment
 
 

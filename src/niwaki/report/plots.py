@@ -49,9 +49,7 @@ def accuracy_against_latency(report: Report) -> str:
         for panel, (name, known) in zip(axes, panels, strict=True):
             _scatter(panel, report, [(entry, time) for entry, time, _ in known])
             for entry, time, spread in known:
-                panel.errorbar(
-                    time, 100 * (entry.accuracy or 0), xerr=spread / 2, color=ink("soft"), linewidth=0.8
-                )
+                panel.errorbar(time, 100 * (entry.accuracy or 0), xerr=spread / 2, color=ink("soft"), linewidth=0.8)
             panel.set_title(phrase.clip(name, 46), loc="left", size=10)
             panel.set(xlabel="ms per forward pass", ylabel="accuracy, %")
         # Labels look for room in the final layout, so all panels must stand before the first one.
@@ -61,9 +59,7 @@ def accuracy_against_latency(report: Report) -> str:
 
 
 def _timed(report: Report, setting: compare.Setting) -> list[tuple[Entry, float, float]]:
-    timings = [
-        (e, t) for e in report.entries for t in e.latency if t.setting == setting and e.accuracy is not None
-    ]
+    timings = [(e, t) for e in report.entries for t in e.latency if t.setting == setting and e.accuracy is not None]
     return [(entry, timing.median_ms, timing.spread_ms) for entry, timing in timings]
 
 
@@ -120,9 +116,7 @@ def speedups(report: Report) -> str:
                 shade = "pale" if i == 0 else _colour_of(report, entry)
                 bar(axes, top + 18 + 14 * i, 10, scale * ratio, shade)
                 said = f"{phrase.times(ratio)} {phrase.clip(name, 18)}"
-                axes.text(
-                    scale * ratio + 5, top + 23 + 14 * i, said, size=9.5, va="center", color=ink("soft")
-                )
+                axes.text(scale * ratio + 5, top + 23 + 14 * i, said, size=9.5, va="center", color=ink("soft"))
             bars = [top + 16, top + 16 + 14.0 * len(gains)]
             axes.plot([scale, scale], bars, color=ink("ink"), linewidth=0.7, linestyle=(0, (2, 2)))
             top += 24 + 14.0 * len(gains)
@@ -141,9 +135,7 @@ def _gains(report: Report, entry: Entry) -> list[tuple[str, float]]:
 
 def curve(report: Report) -> str:
     """Loss and accuracy over the images seen; a ring marks where a new phase begins."""
-    kinds = [
-        (name, [p for p in report.curve if getattr(p, name) is not None]) for name in ("accuracy", "loss")
-    ]
+    kinds = [(name, [p for p in report.curve if getattr(p, name) is not None]) for name in ("accuracy", "loss")]
     kinds = [(name, known) for name, known in kinds if len(known) > 1]
     if not kinds:
         return ""
@@ -151,9 +143,7 @@ def curve(report: Report) -> str:
         figure, axes = calm(30 + 150 * len(kinds), len(kinds), sharex=True)
         for panel, (name, known) in zip(axes, kinds, strict=True):
             for entry in report.entries:
-                _curve_line(
-                    panel, [p for p in known if p.entry == entry.name], name, _colour_of(report, entry)
-                )
+                _curve_line(panel, [p for p in known if p.entry == entry.name], name, _colour_of(report, entry))
             panel.set_ylabel("accuracy, %" if name == "accuracy" else name)
         axes[-1].set_xlabel("images seen")
         short_ticks(axes[-1])

@@ -114,14 +114,10 @@ class Trace(Record):
             raise ReportError(f"{where}: steps, penalty and norms must be equally long, not {lengths}")
         units = {len(row) for row in self.norms}
         if len(units) > 1:
-            raise ReportError(
-                f"{where}: every row of norms must have one value per unit, found {sorted(units)}"
-            )
+            raise ReportError(f"{where}: every row of norms must have one value per unit, found {sorted(units)}")
         outside = [unit for unit in self.chosen if not 0 <= unit < max(units, default=0)]
         if outside:
-            raise ReportError(
-                f"{where}: chosen unit {outside[0]} does not exist among {max(units, default=0)} units"
-            )
+            raise ReportError(f"{where}: chosen unit {outside[0]} does not exist among {max(units, default=0)} units")
 
 
 @dataclass(frozen=True)
@@ -156,17 +152,13 @@ class Report(Record):
     def __post_init__(self) -> None:
         _freeze(self, "entries", "traces", "curve")
         if self.version != VERSION:
-            raise ReportError(
-                f"this is a report of version {self.version}; this Niwaki reads version {VERSION}"
-            )
+            raise ReportError(f"this is a report of version {self.version}; this Niwaki reads version {VERSION}")
         names = [entry.name for entry in self.entries]
         _unique("entries", names)
         for kind, strays in (("trace", self.traces), ("curve", self.curve)):
             for stray in strays:
                 if stray.entry not in names:
-                    raise ReportError(
-                        f"{kind}: no entry is named {stray.entry!r}; entries: {', '.join(names)}"
-                    )
+                    raise ReportError(f"{kind}: no entry is named {stray.entry!r}; entries: {', '.join(names)}")
 
     @property
     def dense(self) -> Entry | None:
@@ -273,6 +265,4 @@ def _check_certificate(name: str, certificate: dict[str, Any]) -> None:
     for i, check in enumerate(certificate["checks"]):
         for key, kinds in _CHECK_KEYS.items():
             if not isinstance(check, dict) or key not in check or not isinstance(check[key], kinds):
-                raise ReportError(
-                    f"{where}: checks[{i}] needs {key!r} ({' or '.join(k.__name__ for k in kinds)})"
-                )
+                raise ReportError(f"{where}: checks[{i}] needs {key!r} ({' or '.join(k.__name__ for k in kinds)})")

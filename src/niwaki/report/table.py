@@ -81,9 +81,7 @@ def _accuracy(report: Report, entry: Entry) -> Cell:
     if entry.accuracy is None:
         return Cell("—")
     moved = compare.points(report, entry)
-    return Cell(
-        phrase.percent(entry.accuracy, 2), "" if moved is None else f"{phrase.change(moved, 2)} points"
-    )
+    return Cell(phrase.percent(entry.accuracy, 2), "" if moved is None else f"{phrase.change(moved, 2)} points")
 
 
 def _amount(report: Report, entry: Entry, what: str, text: str) -> Cell:

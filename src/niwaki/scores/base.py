@@ -29,7 +29,9 @@ def register(cls: type) -> type:
     return cls
 
 
-def sum_per_unit(group: Group, tensors: Mapping[str, Tensor], value: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+def sum_per_unit(
+    group: Group, tensors: Mapping[str, Tensor], value: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
     """Sum ``value(weights)`` (elementwise) over what each unit's makers hold; also how many entries that is.
 
     Returns:

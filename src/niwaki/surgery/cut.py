@@ -10,8 +10,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from niwaki.errors import CannotFollow
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.modules import follow
+from niwaki.surgery.slices import select
 from niwaki.units import Axis, Plan
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -44,26 +46,32 @@ def cut(model: Model, plan: Plan) -> Model:
 
 
 def cut_(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None = None) -> Receipt:
-    """Cut ``model`` in place. Parameters keep their identity, so optimizers and hooks go on holding the live ones;
-    the optimizer's state tensors are cut with them. Checked before anything is touched.
+    """Cut ``model`` in place. What shrinks becomes a new tensor under every name and module that held the old one;
+    the optimizer's parameter groups and state follow. All is checked before anything is touched.
+
+    (New tensors, not resized ones: a loss that is still alive holds the old shapes in its graph.)
 
     Raises:
         StalePlan: the plan was made for another model.
-        CannotFollow: the optimizer holds state that cannot be cut along.
+        CannotFollow: the optimizer, or a hook on a parameter, holds what cannot be cut along.
     """
     plan.check(shapes_of(model))
     by_tensor = _by_tensor(plan.removed)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    work = follower.prepare(optimizer, {id(tensors[n]): (n, dims) for n, dims in by_tensor.items()}) if optimizer else []
+    for name in by_tensor:
+        _refuse_hooks(name, tensors[name])
+    if optimizer is not None:
+        follower.check(optimizer, {id(tensors[n]): n for n in by_tensor})
     before = {name: tuple(t.shape) for name, t in tensors.items()}
-    for name, dims in by_tensor.items():
-        _shrink(tensors[name], dims)
-    for change in work:
-        change()
+    fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in by_tensor.items()}
+    _replace(model, fresh)
+    states = 0
+    if optimizer is not None:
+        states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in by_tensor.items()})
     follow(model, plan.removed, before)
     attach(model, plan)
-    changed = {name: (before[name], tuple(tensors[name].shape)) for name in by_tensor}
-    return Receipt(plan, changed, len(work))
+    changed = {name: (before[name], plan.shape(name)) for name in by_tensor}
+    return Receipt(plan, changed, states)
 
 
 def plan_of(model: nn.Module) -> Plan | None:
@@ -83,25 +91,31 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(t.shape) for name, t in named}
 
 
-def select(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
-    """``t`` without the given indices of the given dimensions, in the same memory format."""
-    result = t
-    for dim, gone in dims.items():
-        lost = set(gone)
-        kept = [i for i in range(t.shape[dim]) if i not in lost]
-        result = result.index_select(dim, torch.tensor(kept, dtype=torch.int64, device=t.device))
-    if t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous():
-        return result.contiguous(memory_format=torch.channels_last)
-    return result
+def _shrunk(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
+    """The smaller tensor, with gradient and settings of the old one."""
+    small = select(t.detach(), dims)
+    if not isinstance(t, nn.Parameter):
+        return small
+    parameter = nn.Parameter(small, requires_grad=t.requires_grad)
+    if t.grad is not None:
+        parameter.grad = select(t.grad, dims)
+    return parameter
 
 
-def _shrink(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> None:
-    gradient = t.grad
-    t.grad = None
-    with torch.no_grad():
-        t.data = select(t.detach(), dims)
-    if gradient is not None:
-        t.grad = select(gradient, dims)
+def _replace(model: nn.Module, fresh: Mapping[int, Tensor]) -> None:
+    """Put the new tensors wherever the old ones were held (shared ones in several places)."""
+    for module in model.modules():
+        for slots in (module._parameters, module._buffers):
+            for local, t in slots.items():
+                if t is not None and id(t) in fresh:
+                    slots[local] = fresh[id(t)]  # type: ignore[assignment]
+
+
+def _refuse_hooks(name: str, t: Tensor) -> None:
+    if getattr(t, "_backward_hooks", None) or getattr(t, "_post_accumulate_grad_hooks", None):
+        raise CannotFollow(
+            f"{name!r} has a hook on it, which would stay with the old tensor. Remove the hook, cut, and register it again."
+        )
 
 
 def _by_tensor(removed: Mapping[Axis, tuple[int, ...]]) -> dict[str, dict[int, tuple[int, ...]]]:
@@ -119,4 +133,4 @@ def _count(shape: tuple[int, ...]) -> int:
     return total
 
 
-__all__ = ["Receipt", "attach", "cut", "cut_", "plan_of", "select", "shapes_of"]
+__all__ = ["Receipt", "attach", "cut", "cut_", "plan_of", "shapes_of"]

@@ -14,7 +14,7 @@ from niwaki.errors import BadInput, IllegalPlan, UnreachableTarget
 from niwaki.graph import Graph
 from niwaki.scores import L1, Score
 from niwaki.targets import Macs, Params, Ratio, Target
-from niwaki.units import Axis, Choice, Group, Plan, Selection
+from niwaki.units import Choice, Group, Plan, Selection
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def select(graph: Graph, worth: Mapping[str, Tensor], target: Target) -> dict[st
     """The units that go, by group, given what each unit is worth (one number per unit, by group name)."""
     graph.require_groups()
     picked = target.picks([g for g in graph.groups if g.name in worth])
-    ladders = [_ladder(g, worth[g.name].detach().double().cpu().numpy(), _round(g, target.round_to)) for g in picked]
+    ladders = [ladder(g, worth[g.name].detach().double().cpu().numpy(), _round(g, target.round_to)) for g in picked]
     if isinstance(target, Ratio):
         return _by_ratio(ladders, target)
     if isinstance(target, Macs):
@@ -105,7 +105,7 @@ def _round(group: Group, multiple: int) -> int:
     return multiple // math.gcd(multiple, positions)
 
 
-def _ladder(group: Group, worth: np.ndarray, multiple: int) -> Ladder:
+def ladder(group: Group, worth: np.ndarray, multiple: int) -> Ladder:
     """Legal steps of a group. Under a balance a step takes the least unit of every part; under rounding, enough of them
     to reach the next multiple. At least one unit (of every part) stays."""
     if worth.shape != (len(group),) or not np.isfinite(worth).all():
@@ -161,7 +161,9 @@ def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]
     result = {}
     for ladder in ladders:
         n = len(ladder.group)
-        result[ladder.group.name] = ladder.chosen(ladder.steps_for(min(_ceil(target.share_of(ladder.group.name) * n), n - 1)))
+        result[ladder.group.name] = ladder.chosen(
+            ladder.steps_for(min(_ceil(target.share_of(ladder.group.name) * n), n - 1))
+        )
     return result
 
 
@@ -173,7 +175,9 @@ def _ceil(value: float) -> int:
 Costs = Callable[[Selection], int]
 
 
-def _by_cost(ladders: list[Ladder], target: Target, cost: Costs, remain: float, what: str) -> dict[str, tuple[int, ...]]:
+def _by_cost(
+    ladders: list[Ladder], target: Target, cost: Costs, remain: float, what: str
+) -> dict[str, tuple[int, ...]]:
     """The largest model whose cost is at most ``remain`` of the dense one's."""
     dense = cost({})
     goal = remain * dense

@@ -19,7 +19,7 @@ from niwaki.graph.labels import Reason
 from niwaki.graph.ledger import Ledger
 from niwaki.graph.observe import Inputs, Observation, observe, skeleton
 from niwaki.surgery.cut import cut_
-from niwaki.surgery.decide import _ladder, make_plan
+from niwaki.surgery.decide import ladder, make_plan
 from niwaki.units import Group, Plan
 
 ADVICE = "Take the size from the tensor instead, or register an adapter for the module (nk.adapter)."
@@ -65,8 +65,8 @@ def _try(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group]
 
 def _first_step(group: Group) -> tuple[int, ...]:
     """The first legal step when low unit numbers go first, so that all others shift."""
-    ladder = _ladder(group, np.arange(len(group), dtype=float), 1)
-    return ladder.chosen(1) if ladder.steps else ()
+    rungs = ladder(group, np.arange(len(group), dtype=float), 1)
+    return rungs.chosen(1) if rungs.steps else ()
 
 
 def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> Observation:
@@ -100,4 +100,15 @@ def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, pla
         right[after.axes[axis]] = numbers[ids[kept]]
     with np.errstate(over="ignore"):
         ours, theirs = old.units.astype(np.int64) @ left, new.units.astype(np.int64) @ right
-    return np.array_equal(np.sort(ours[ours != 0]), np.sort(theirs[theirs != 0]))
+    # A loose unit that is now the last of its row has merged with the row; a unit that fills an axis can no longer go.
+    must = ours[~old.loose & ~_fills_an_axis(before, old, plan)]
+    return bool(np.isin(theirs, ours).all() and np.isin(must[must != 0], theirs).all())
+
+
+def _fills_an_axis(ledger: Ledger, coupling: Coupling, plan: Plan) -> np.ndarray:
+    """Units that hold all that the plan leaves of some axis."""
+    fills = np.zeros(coupling.units.shape[0], bool)
+    for axis, ids in ledger.axes.items():
+        kept = ids[plan.kept(axis)]
+        fills |= np.asarray(coupling.units[:, kept].sum(axis=1)).ravel() == kept.size
+    return fills

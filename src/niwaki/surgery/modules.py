@@ -53,11 +53,7 @@ def follow(model: nn.Module, removed: Mapping[Axis, tuple[int, ...]], before: Ma
         by_name.setdefault(axis.name, {})[axis.dim] = indices
     for module in model.modules():
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        gone = {
-            (local, dim): indices
-            for local, t in own
-            for dim, indices in by_name.get(names[id(t)], {}).items()
-        }
+        gone = {(local, dim): indices for local, t in own for dim, indices in by_name.get(names[id(t)], {}).items()}
         function = _adapter_for(type(module))
         if gone and function is not None:
             function(module, Change(gone, {local: before[names[id(t)]] for local, t in own}))
@@ -94,7 +90,15 @@ def _groups_left(groups: int, change: Change, name: str, dim: int) -> int:
     return sum(any(g * inside + i not in gone for i in range(inside)) for g in range(groups))
 
 
-@adapter(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+@adapter(
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)
 def _batch_norm(module: Any, change: Change) -> None:
     vector = module.weight if module.weight is not None else module.running_mean
     module.num_features = vector.shape[0]

@@ -1,51 +1,48 @@
-"""Optimizer state through a cut: moments lose the same entries as their parameters, or we refuse."""
+"""Optimizer state through a cut: groups hold the new parameters, moments lose the same entries, or we refuse."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from niwaki.errors import CannotFollow
+from niwaki.surgery.slices import select
 
-Dims = Mapping[int, "tuple[int, ...]"]
 
-
-def prepare(optimizer: torch.optim.Optimizer, cuts: Mapping[int, tuple[str, Dims]]) -> list[Callable[[], None]]:
-    """The changes to make, checked but not made. ``cuts``: id of a parameter to (its name, what it loses).
-
-    Parameters keep their identity in a cut, so parameter groups need no change.
-
-    Raises:
-        CannotFollow: a state tensor of a shape that says nothing of which entries it belongs to.
-    """
-    work: list[Callable[[], None]] = []
+def check(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> None:
+    """Raise :class:`CannotFollow` if a parameter that shrinks (``names``: by id) has state that cannot be cut along."""
     for parameter, state in optimizer.state.items():
-        if id(parameter) not in cuts:
-            continue
-        name, dims = cuts[id(parameter)]
         for key, value in state.items():
-            change = _change(optimizer, parameter, state, key, value, name, dims)
-            if change is not None:
-                work.append(change)
-    return work
+            if id(parameter) in names and _has_entries(value) and value.shape != parameter.shape:
+                raise CannotFollow(
+                    f"{type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for {names[id(parameter)]!r} "
+                    f"of shape {tuple(parameter.shape)}: which of its entries belong to what goes is not known. Cut "
+                    "between runs and make a new optimizer, or use one that keeps its state in the parameter's shape "
+                    "(SGD, Adam, AdamW, RMSprop)."
+                )
 
 
-def _change(
-    optimizer: torch.optim.Optimizer, parameter: Tensor, state: dict[str, object], key: str, value: object, name: str, dims: Dims
-) -> Callable[[], None] | None:
-    if not isinstance(value, Tensor) or value.numel() == 1:
-        return None  # step counters and scalars belong to the whole parameter
-    if value.shape != parameter.shape:
-        raise CannotFollow(
-            f"{type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for {name!r} of shape "
-            f"{tuple(parameter.shape)}: which entries would follow the cut is not known. Cut between runs with a new "
-            f"optimizer, or use one that keeps its state in the parameter's shape (SGD, Adam, AdamW, RMSprop)."
-        )
-    from niwaki.surgery.cut import select
+def follow(
+    optimizer: torch.optim.Optimizer,
+    fresh: Mapping[int, Tensor],
+    dims: Mapping[int, Mapping[int, tuple[int, ...]]],
+) -> int:
+    """Exchange old parameters (by id) for ``fresh`` ones in groups and state; returns how many state tensors were cut."""
+    for group in optimizer.param_groups:
+        group["params"] = [fresh.get(id(p), p) for p in group["params"]]
+    cut = 0
+    for old in [p for p in optimizer.state if id(p) in fresh]:
+        state = optimizer.state.pop(old)
+        for key, value in state.items():
+            if _has_entries(value):
+                state[key] = select(value, dims[id(old)])
+                cut += 1
+        optimizer.state[fresh[id(old)]] = state
+    return cut
 
-    def apply() -> None:
-        state[key] = select(value, dims)
 
-    return apply
+def _has_entries(value: object) -> bool:
+    """Step counters and other scalars belong to the whole parameter."""
+    return isinstance(value, Tensor) and value.dim() > 0 and value.numel() > 1

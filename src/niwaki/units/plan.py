@@ -79,7 +79,9 @@ class Plan:
                 )
         extra = [n for n in shapes if n not in self.tensors and n not in self.aliases]
         if extra:
-            raise StalePlan(f"the plan is of another model: this one has a tensor {extra[0]!r} that the plan does not know")
+            raise StalePlan(
+                f"the plan is of another model: this one has a tensor {extra[0]!r} that the plan does not know"
+            )
 
     def then(self, later: Plan) -> Plan:
         """This plan followed by one made on the cut model, as one plan on the dense model."""
@@ -156,11 +158,15 @@ def _check_axis(axis: Axis, indices: Iterable[int], tensors: Mapping[str, tuple[
         raise IllegalPlan(f"{axis.name!r} has {len(shape)} dimensions, the plan names dimension {axis.dim}")
     indices = tuple(indices)
     if any(type(i) is not int for i in indices):
-        raise IllegalPlan(f"indices of {axis} must be whole numbers, found {next(i for i in indices if type(i) is not int)!r}")
+        raise IllegalPlan(
+            f"indices of {axis} must be whole numbers, found {next(i for i in indices if type(i) is not int)!r}"
+        )
     if list(indices) != sorted(set(indices)):
         raise IllegalPlan(f"indices of {axis} must ascend without repeats")
     if indices and (indices[0] < 0 or indices[-1] >= shape[axis.dim]):
-        raise IllegalPlan(f"{axis} has indices 0 to {shape[axis.dim] - 1}, the plan removes {indices[0]} to {indices[-1]}")
+        raise IllegalPlan(
+            f"{axis} has indices 0 to {shape[axis.dim] - 1}, the plan removes {indices[0]} to {indices[-1]}"
+        )
     if len(indices) >= shape[axis.dim]:
         raise IllegalPlan(f"the plan removes all {shape[axis.dim]} indices of {axis}: the layer would be empty")
 

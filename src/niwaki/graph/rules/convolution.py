@@ -11,8 +11,8 @@ from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Label
 from niwaki.graph.rules import rule
 
-FORWARD = "conv1d conv2d conv3d convolution".split()
-TRANSPOSED = "conv_transpose1d conv_transpose2d conv_transpose3d".split()
+FORWARD = ["conv1d", "conv2d", "conv3d", "convolution"]
+TRANSPOSED = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
 @rule(*FORWARD, *TRANSPOSED)
@@ -33,7 +33,11 @@ def convolution(call: Call) -> None:
         made = call.meet([made, call.labels(bias)[0]])
     space = math.prod((x if transposed else call.out).shape[where + 1 :])
     batch = math.prod(x.shape[:where])
-    call.cost(batch * space * math.prod(weight.shape[2:]), (kernel[0], weight.shape[0]), (kernel[1], weight.shape[1]))
+    call.cost(
+        batch * space * math.prod(weight.shape[2:]),
+        (kernel[0], weight.shape[0]),
+        (kernel[1], weight.shape[1]),
+    )
     space_labels = call.passes(x, range(where + 1, x.dim()), "a dimension that a convolution slides over")
     call.give(call.out, [*labels[:where], made, *space_labels[where + 1 :]])
 

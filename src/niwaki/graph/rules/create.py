@@ -7,7 +7,17 @@ from niwaki.graph.labels import Fixed, Free, Label
 from niwaki.graph.rules import rule
 
 
-@rule("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty", "empty_strided", "zero", "new_empty_strided")
+@rule(
+    "zeros",
+    "zeros_like",
+    "new_zeros",
+    "empty",
+    "empty_like",
+    "new_empty",
+    "empty_strided",
+    "zero",
+    "new_empty_strided",
+)
 def zeros(call: Call) -> None:
     for t in call.results():
         call.give(t, [Free(zero=True)] * t.dim())
@@ -20,8 +30,27 @@ def constants(call: Call) -> None:
 
 
 @rule(
-    *"arange linspace logspace eye tril_indices triu_indices rand randn randint randperm rand_like randn_like "
-    "randint_like bernoulli normal uniform exponential multinomial one_hot".split()
+    *[
+        "arange",
+        "linspace",
+        "logspace",
+        "eye",
+        "tril_indices",
+        "triu_indices",
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "bernoulli",
+        "normal",
+        "uniform",
+        "exponential",
+        "multinomial",
+        "one_hot",
+    ]
 )
 def ramps(call: Call) -> None:
     """Values that differ by position: they would not be the same ones after a cut."""

@@ -14,7 +14,15 @@ from niwaki.graph.rules import rule
 EQUAL_PARTS = "Split into equal parts computed from the shape, or keep this layer out of the pruning."
 
 
-@rule("chunk", "split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "tensor_split", "unsafe_split_with_sizes")
+@rule(
+    "chunk",
+    "split",
+    "split_with_sizes",
+    "unsafe_chunk",
+    "unsafe_split",
+    "tensor_split",
+    "unsafe_split_with_sizes",
+)
 def pieces(call: Call) -> None:
     """Equal parts keep equal counts (that the code does not write the size down is proven by the dry run)."""
     source = call.arguments["self"]
@@ -113,7 +121,15 @@ def stack(call: Call) -> None:
     call.give(call.out, met)
 
 
-@rule("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d", "zero_pad2d")
+@rule(
+    "pad",
+    "constant_pad_nd",
+    "reflection_pad1d",
+    "reflection_pad2d",
+    "replication_pad1d",
+    "replication_pad2d",
+    "zero_pad2d",
+)
 def pad(call: Call) -> None:
     """Padding of a prunable axis adds positions of a written number; those it pads can still go."""
     source, out = call.arguments["self"], call.out
@@ -152,7 +168,17 @@ def reorder(call: Call) -> None:
     call.give(call.out, labels)
 
 
-@rule("index_select", "gather", "take_along_dim", "index", "embedding_renorm", "scatter", "index_put", "index_add", "scatter_add")
+@rule(
+    "index_select",
+    "gather",
+    "take_along_dim",
+    "index",
+    "embedding_renorm",
+    "scatter",
+    "index_put",
+    "index_add",
+    "scatter_add",
+)
 def lookup(call: Call) -> None:
     """Positions taken by a list of numbers. What is not indexed passes through where that is plain to see."""
     source, out = call.tensors()[0], call.results()[0]

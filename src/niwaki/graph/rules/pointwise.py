@@ -10,22 +10,116 @@ from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms
 from niwaki.graph.rules import rule
 
-ZERO_TO_ZERO = (
-    "relu relu6 gelu silu mish tanh neg abs sin tan asin atan sinh asinh atanh erf hardswish leaky_relu elu selu celu "
-    "dropout feature_dropout alpha_dropout sqrt sign square trunc round floor ceil hardtanh softsign rrelu threshold_zero "
-    "native_dropout expm1 log1p hardshrink softshrink tanhshrink nan_to_num positive deg2rad rad2deg"
-).split()
-ZERO_TO_ELSE = (
-    "sigmoid exp cos softplus hardsigmoid log_sigmoid cosh erfc exp2 threshold logical_not bitwise_not "
-    "isnan isinf isfinite acos lgamma"
-).split()
-UNBOUNDED_AT_ZERO = "rsqrt log log2 log10 reciprocal digamma logit".split()
-SUMS = "add sub rsub subtract maximum minimum fmax fmin hypot atan2 logical_or logical_xor bitwise_or bitwise_xor".split()
-PRODUCTS = "mul multiply logical_and bitwise_and __and__".split()
-COMPARISONS = (
-    "eq ne lt le gt ge not_equal equal greater less greater_equal less_equal isclose __or__ pow_tensor remainder fmod "
-    "lerp addcmul addcdiv copysign xlogy heaviside logaddexp"
-).split()
+ZERO_TO_ZERO = [
+    "relu",
+    "relu6",
+    "gelu",
+    "silu",
+    "mish",
+    "tanh",
+    "neg",
+    "abs",
+    "sin",
+    "tan",
+    "asin",
+    "atan",
+    "sinh",
+    "asinh",
+    "atanh",
+    "erf",
+    "hardswish",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "sqrt",
+    "sign",
+    "square",
+    "trunc",
+    "round",
+    "floor",
+    "ceil",
+    "hardtanh",
+    "softsign",
+    "rrelu",
+    "threshold_zero",
+    "native_dropout",
+    "expm1",
+    "log1p",
+    "hardshrink",
+    "softshrink",
+    "tanhshrink",
+    "nan_to_num",
+    "positive",
+    "deg2rad",
+    "rad2deg",
+]
+ZERO_TO_ELSE = [
+    "sigmoid",
+    "exp",
+    "cos",
+    "softplus",
+    "hardsigmoid",
+    "log_sigmoid",
+    "cosh",
+    "erfc",
+    "exp2",
+    "threshold",
+    "logical_not",
+    "bitwise_not",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "acos",
+    "lgamma",
+]
+UNBOUNDED_AT_ZERO = ["rsqrt", "log", "log2", "log10", "reciprocal", "digamma", "logit"]
+SUMS = [
+    "add",
+    "sub",
+    "rsub",
+    "subtract",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "hypot",
+    "atan2",
+    "logical_or",
+    "logical_xor",
+    "bitwise_or",
+    "bitwise_xor",
+]
+PRODUCTS = ["mul", "multiply", "logical_and", "bitwise_and", "__and__"]
+COMPARISONS = [
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "not_equal",
+    "equal",
+    "greater",
+    "less",
+    "greater_equal",
+    "less_equal",
+    "isclose",
+    "__or__",
+    "pow_tensor",
+    "remainder",
+    "fmod",
+    "lerp",
+    "addcmul",
+    "addcdiv",
+    "copysign",
+    "xlogy",
+    "heaviside",
+    "logaddexp",
+]
 
 
 @rule(*ZERO_TO_ZERO)
@@ -69,7 +163,9 @@ def quotient(call: Call) -> None:
         return
     for k, label in enumerate(call.labels(bottom)):
         if isinstance(label, Atoms) and label.clean and bottom.shape[k] > 1:
-            labels[k - bottom.dim() + len(labels)] = call.refuse([label], "division by values that are zero when masked")
+            labels[k - bottom.dim() + len(labels)] = call.refuse(
+                [label], "division by values that are zero when masked"
+            )
     above = call.labels(top) if isinstance(top, Tensor) else []
     for k, label in enumerate(labels):
         back = len(labels) - k

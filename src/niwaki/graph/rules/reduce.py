@@ -8,14 +8,51 @@ from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Free, Label
 from niwaki.graph.rules import rule
 
-ALONG = (
-    "softmax log_softmax _softmax _log_softmax cumsum cumprod cummax cummin logcumsumexp sort argsort topk msort kthvalue "
-    "renorm normalize gumbel_softmax diff"
-).split()
-DOWN = (
-    "mean var std var_mean std_mean amax amin max min argmax argmin prod any all median nanmedian logsumexp norm "
-    "linalg_vector_norm nansum count_nonzero aminmax mode"
-).split()
+ALONG = [
+    "softmax",
+    "log_softmax",
+    "_softmax",
+    "_log_softmax",
+    "cumsum",
+    "cumprod",
+    "cummax",
+    "cummin",
+    "logcumsumexp",
+    "sort",
+    "argsort",
+    "topk",
+    "msort",
+    "kthvalue",
+    "renorm",
+    "normalize",
+    "gumbel_softmax",
+    "diff",
+]
+DOWN = [
+    "mean",
+    "var",
+    "std",
+    "var_mean",
+    "std_mean",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+    "prod",
+    "any",
+    "all",
+    "median",
+    "nanmedian",
+    "logsumexp",
+    "norm",
+    "linalg_vector_norm",
+    "nansum",
+    "count_nonzero",
+    "aminmax",
+    "mode",
+]
 
 
 @rule(*ALONG)

@@ -15,9 +15,21 @@ POOLING = [
 ]
 RESAMPLING = [
     f"{name}{n}d"
-    for name in ("upsample_nearest", "_upsample_nearest_exact", "upsample_linear", "upsample_bilinear", "upsample_trilinear")
+    for name in (
+        "upsample_nearest",
+        "_upsample_nearest_exact",
+        "upsample_linear",
+        "upsample_bilinear",
+        "upsample_trilinear",
+    )
     for n in (1, 2, 3)
-] + ["upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d", "_upsample_bilinear2d_aa"]
+] + [
+    "upsample_linear1d",
+    "upsample_bilinear2d",
+    "upsample_trilinear3d",
+    "upsample_bicubic2d",
+    "_upsample_bilinear2d_aa",
+]
 
 
 @rule(*POOLING, *dict.fromkeys(RESAMPLING))

@@ -9,10 +9,34 @@ from niwaki.graph.labels import Atoms, Free, Label
 from niwaki.graph.reshape import reshape
 from niwaki.graph.rules import rule
 
-SAME = (
-    "contiguous clone detach alias to type_as lift_fresh lift lift_fresh_copy _to_copy requires_grad view_as_real_copy "
-    "float double half bfloat16 cpu cuda resolve_conj resolve_neg conj _conj positive detach_copy data pin_memory"
-).split()
+SAME = [
+    "contiguous",
+    "clone",
+    "detach",
+    "alias",
+    "to",
+    "type_as",
+    "lift_fresh",
+    "lift",
+    "lift_fresh_copy",
+    "_to_copy",
+    "requires_grad",
+    "view_as_real_copy",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "cpu",
+    "cuda",
+    "resolve_conj",
+    "resolve_neg",
+    "conj",
+    "_conj",
+    "positive",
+    "detach_copy",
+    "data",
+    "pin_memory",
+]
 
 
 @rule(*SAME)
@@ -26,7 +50,10 @@ def copy(call: Call) -> None:
     target, source = call.tensors()[:2]
     labels = call.labels(source)
     missing = target.dim() - len(labels)
-    call.give(target, [*call.labels(target)[:missing], *labels] if target.shape[missing:] == source.shape else _met(call))
+    call.give(
+        target,
+        [*call.labels(target)[:missing], *labels] if target.shape[missing:] == source.shape else _met(call),
+    )
 
 
 def _met(call: Call) -> list[Label]:

@@ -183,7 +183,10 @@ class UNet(nn.Module):
 
 SPECIMENS = (
     Specimen(
-        "vgg_flatten", planted(Vgg), images(3, 16), tags("cnn"),
+        "vgg_flatten",
+        planted(Vgg),
+        images(3, 16),
+        tags("cnn"),
         blocks=ends("features.0", "classifier.3"),
         prunable=axes("features.0.weight:0 features.4.weight:0 features.8.weight:0 classifier.0.weight:0"),
         tied=ties(
@@ -194,37 +197,55 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "vgg_pooled", planted(VggPooled), images(3, 8), tags("cnn"),
+        "vgg_pooled",
+        planted(VggPooled),
+        images(3, 8),
+        tags("cnn"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 bn1.weight:0 conv2.weight:1", "conv2.weight:0 bn2.bias:0 fc.weight:1"),
     ),
     Specimen(
-        "bias_free", planted(BiasFree), images(3, 8), tags("cnn"),
+        "bias_free",
+        planted(BiasFree),
+        images(3, 8),
+        tags("cnn"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 bn1.bias:0 conv2.weight:1", "conv2.weight:0 bn2.running_var:0 fc.weight:1"),
     ),
     Specimen(
-        "channels_last_flatten", planted(ChannelsLast), images(3, 7), tags("cnn"),
+        "channels_last_flatten",
+        planted(ChannelsLast),
+        images(3, 7),
+        tags("cnn"),
         blocks=ends("conv", "fc"),
         prunable=axes("conv.weight:0"),
         tied=ties("conv.weight:0 conv.bias:0 fc.weight:1"),
     ),
     Specimen(
-        "conv1d", planted(Signal), floats((2, 2, 12)), tags("cnn"),
+        "conv1d",
+        planted(Signal),
+        floats((2, 2, 12)),
+        tags("cnn"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 bn1.weight:0 conv2.weight:1", "conv2.weight:0 bn2.weight:0 fc.weight:1"),
     ),
     Specimen(
-        "conv3d", planted(Volume), floats((2, 1, 6, 6, 6)), tags("cnn"),
+        "conv3d",
+        planted(Volume),
+        floats((2, 1, 6, 6, 6)),
+        tags("cnn"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 bn1.running_mean:0 conv2.weight:1", "conv2.weight:0 fc.weight:1"),
     ),
     Specimen(
-        "densenet", planted(DenseNet), images(3, 8), tags("cnn concat"),
+        "densenet",
+        planted(DenseNet),
+        images(3, 8),
+        tags("cnn concat"),
         blocks=ends("stem", "fc"),
         prunable=axes("stem.weight:0 layers.0.conv.weight:0 layers.1.conv.weight:0 transition.weight:0"),
         tied=ties(
@@ -236,7 +257,10 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "inception", planted(Inception), images(3, 8), tags("cnn concat"),
+        "inception",
+        planted(Inception),
+        images(3, 8),
+        tags("cnn concat"),
         blocks=ends("stem", "fc"),
         prunable=axes("stem.weight:0 point.weight:0 wide.0.weight:0 wide.2.weight:0"),
         tied=ties(
@@ -247,7 +271,10 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "unet_transposed", planted(UNet, False), images(3, 8), tags("cnn concat transposed"),
+        "unet_transposed",
+        planted(UNet, False),
+        images(3, 8),
+        tags("cnn concat transposed"),
         blocks=ends("enc1.0", "head"),
         prunable=axes("enc1.0.weight:0 enc2.0.weight:0 up.weight:1 dec.weight:0"),
         tied=ties(
@@ -258,7 +285,10 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "unet_bilinear", planted(UNet, True), images(3, 8), tags("cnn concat"),
+        "unet_bilinear",
+        planted(UNet, True),
+        images(3, 8),
+        tags("cnn concat"),
         blocks=ends("enc1.0", "head"),
         prunable=axes("enc1.0.weight:0 enc2.0.weight:0 dec.weight:0"),
         tied=ties(

@@ -103,7 +103,10 @@ def nested_batch() -> tuple[dict[str, object]]:
 
 def _hard_coded_view(name: str, rows: int | None) -> Specimen:
     return Specimen(
-        name, planted(HardCodedView, rows), floats((2, 6)), tags("mlp must_block"),
+        name,
+        planted(HardCodedView, rows),
+        floats((2, 6)),
+        tags("mlp must_block"),
         blocks=ends("fc1", "fc3") + axes("fc1.weight:0 fc1.bias:0 fc2.weight:1"),
         prunable=axes("fc2.weight:0"),
         tied=ties("fc2.weight:0 fc2.bias:0 fc3.weight:1"),
@@ -112,7 +115,10 @@ def _hard_coded_view(name: str, rows: int | None) -> Specimen:
 
 def _two_outputs(name: str, named: bool) -> Specimen:
     return Specimen(
-        name, planted(TwoOutputs, named), images(3, 6), tags("cnn outputs"),
+        name,
+        planted(TwoOutputs, named),
+        images(3, 6),
+        tags("cnn outputs"),
         blocks=ends("conv1", "fc") + axes("conv2.weight:0 conv2.bias:0 fc.weight:1"),
         prunable=axes("conv1.weight:0"),
         tied=ties("conv1.weight:0 conv2.weight:1"),
@@ -123,7 +129,10 @@ SPECIMENS = (
     _hard_coded_view("hard_coded_view", None),
     _hard_coded_view("hard_coded_view_any_rows", -1),
     Specimen(
-        "unused_parts", planted(UnusedParts), images(3, 6), tags("cnn unused"),
+        "unused_parts",
+        planted(UnusedParts),
+        images(3, 6),
+        tags("cnn unused"),
         blocks=ends("conv1", "fc") + axes("old_head.weight:0 old_head.weight:1 old_head.bias:0 old_scale:0"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 conv2.weight:1"),
@@ -131,19 +140,28 @@ SPECIMENS = (
     _two_outputs("two_outputs_dict", True),
     _two_outputs("two_outputs_tuple", False),
     Specimen(
-        "nested_input", planted(NestedInput), nested_batch, tags("cnn concat inputs"),
+        "nested_input",
+        planted(NestedInput),
+        nested_batch,
+        tags("cnn concat inputs"),
         blocks=ends("conv", "fc") + axes("fc1.weight:1"),
         prunable=axes("conv.weight:0 fc1.weight:0"),
         tied=ties("conv.weight:0 fc.weight:1", "fc1.weight:0 fc.weight:1"),
     ),
     Specimen(
-        "data_dependent_if", planted(Decision), images(3, 6), tags("cnn reads_values"),
+        "data_dependent_if",
+        planted(Decision),
+        images(3, 6),
+        tags("cnn reads_values"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 conv2.weight:1", "conv2.weight:0 fc.weight:1"),
     ),
     Specimen(
-        "functional_weights", planted(FunctionalWeights), images(3, 6), tags("cnn functional"),
+        "functional_weights",
+        planted(FunctionalWeights),
+        images(3, 6),
+        tags("cnn functional"),
         blocks=axes("weights.0:1 weights.2:0 biases.2:0"),
         prunable=axes("weights.0:0 weights.1:0"),
         tied=ties("weights.0:0 biases.0:0 weights.1:1", "weights.1:0 biases.1:0 weights.2:1"),

@@ -118,9 +118,14 @@ class ShuffleUnitV2(nn.Module):
         super().__init__()
         half = width // 2
         self.branch = nn.Sequential(
-            nn.Conv2d(half, mid, 1, bias=False), nn.BatchNorm2d(mid), nn.ReLU(inplace=True),
-            nn.Conv2d(mid, mid, 3, padding=1, groups=mid, bias=False), nn.BatchNorm2d(mid),
-            nn.Conv2d(mid, half, 1, bias=False), nn.BatchNorm2d(half), nn.ReLU(inplace=True),
+            nn.Conv2d(half, mid, 1, bias=False),
+            nn.BatchNorm2d(mid),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(mid, mid, 3, padding=1, groups=mid, bias=False),
+            nn.BatchNorm2d(mid),
+            nn.Conv2d(mid, half, 1, bias=False),
+            nn.BatchNorm2d(half),
+            nn.ReLU(inplace=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -200,36 +205,54 @@ class SplitHalves(Halves):
         return torch.relu(self.left(a) + self.right(b))
 
 
-HALVES = ties("conv1.weight:0 conv1.bias:0 left.weight:1", "conv1.weight:0 right.weight:1",
-              "left.weight:0 right.weight:0 conv2.weight:1")
+HALVES = ties(
+    "conv1.weight:0 conv1.bias:0 left.weight:1",
+    "conv1.weight:0 right.weight:1",
+    "left.weight:0 right.weight:0 conv2.weight:1",
+)
 
 SPECIMENS = (
     Specimen(
-        "depthwise_multiplier", planted(DepthwiseMultiplier), images(3, 6), tags("cnn depthwise balance"),
+        "depthwise_multiplier",
+        planted(DepthwiseMultiplier),
+        images(3, 6),
+        tags("cnn depthwise balance"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 depthwise.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 depthwise.weight:0 bn.weight:0 conv2.weight:1"),
     ),
     Specimen(
-        "grouped_transpose", planted(GroupedTranspose), images(3, 5), tags("cnn grouped transposed balance"),
+        "grouped_transpose",
+        planted(GroupedTranspose),
+        images(3, 5),
+        tags("cnn grouped transposed balance"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 up.weight:1 conv2.weight:0"),
         tied=ties("conv1.weight:0 up.weight:0", "up.weight:1 up.bias:0 conv2.weight:1"),
     ),
     Specimen(
-        "pixel_shuffle", planted(PixelShuffle), images(3, 5), tags("cnn balance"),
+        "pixel_shuffle",
+        planted(PixelShuffle),
+        images(3, 5),
+        tags("cnn balance"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 conv1.bias:0 conv2.weight:1"),
     ),
     Specimen(
-        "pixel_unshuffle", planted(PixelUnshuffle), images(3, 6), tags("cnn balance"),
+        "pixel_unshuffle",
+        planted(PixelUnshuffle),
+        images(3, 6),
+        tags("cnn balance"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 conv1.bias:0 conv2.weight:1"),
     ),
     Specimen(
-        "maxout", planted(Maxout), images(3, 6), tags("cnn balance"),
+        "maxout",
+        planted(Maxout),
+        images(3, 6),
+        tags("cnn balance"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 conv1.bias:0 conv2.weight:1"),
@@ -237,7 +260,9 @@ SPECIMENS = (
     Specimen(
         # Equal counts are not enough behind the shuffle: the same place must go in both groups, or the
         # survivors come out in another order than the columns that wait for them.
-        "shufflenet_v1", planted(ShuffleNet, 1), images(3, 6),
+        "shufflenet_v1",
+        planted(ShuffleNet, 1),
+        images(3, 6),
         tags("cnn residual grouped shuffle balance hard"),
         blocks=ends("stem", "fc"),
         prunable=axes("stem.weight:0 units.0.compress.weight:0"),
@@ -247,7 +272,10 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "shufflenet_v2", planted(ShuffleNet, 2), images(3, 6), tags("cnn concat shuffle balance"),
+        "shufflenet_v2",
+        planted(ShuffleNet, 2),
+        images(3, 6),
+        tags("cnn concat shuffle balance"),
         blocks=ends("stem", "fc"),
         prunable=axes("units.0.branch.0.weight:0 units.1.branch.0.weight:0"),
         tied=ties(
@@ -256,36 +284,54 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "chunk_gate", planted(ChunkGate), images(3, 6), tags("cnn gate balance"),
+        "chunk_gate",
+        planted(ChunkGate),
+        images(3, 6),
+        tags("cnn gate balance"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 conv2.weight:0"),
         tied=ties("conv1.weight:0 conv1.bias:0 conv2.weight:1"),
     ),
     Specimen(
-        "slice_gate", planted(SliceGate), images(3, 6), tags("cnn gate balance may_block"),
+        "slice_gate",
+        planted(SliceGate),
+        images(3, 6),
+        tags("cnn gate balance may_block"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv2.weight:0"),
     ),
     Specimen(
-        "split_gate_hard_coded", planted(SplitGate), images(3, 6), tags("cnn gate must_block"),
+        "split_gate_hard_coded",
+        planted(SplitGate),
+        images(3, 6),
+        tags("cnn gate must_block"),
         blocks=ends("conv1", "fc") + axes("conv1.weight:0 conv1.bias:0 conv2.weight:1"),
         prunable=axes("conv2.weight:0"),
         tied=ties("conv2.weight:0 fc.weight:1"),
     ),
     Specimen(
-        "chunk_halves", planted(Halves), images(3, 6), tags("cnn balance"),
+        "chunk_halves",
+        planted(Halves),
+        images(3, 6),
+        tags("cnn balance"),
         blocks=ends("conv1", "fc"),
         prunable=axes("conv1.weight:0 left.weight:0 conv2.weight:0"),
         tied=HALVES,
     ),
     Specimen(
-        "slice_halves", planted(SliceHalves), images(3, 6), tags("cnn balance may_block"),
+        "slice_halves",
+        planted(SliceHalves),
+        images(3, 6),
+        tags("cnn balance may_block"),
         blocks=ends("conv1", "fc"),
         prunable=axes("left.weight:0 conv2.weight:0"),
         tied=HALVES[-2:],
     ),
     Specimen(
-        "split_halves_hard_coded", planted(SplitHalves), images(3, 6), tags("cnn balance may_block"),
+        "split_halves_hard_coded",
+        planted(SplitHalves),
+        images(3, 6),
+        tags("cnn balance may_block"),
         blocks=ends("conv1", "fc"),
         prunable=axes("left.weight:0 conv2.weight:0"),
         tied=HALVES[-2:],

@@ -143,11 +143,12 @@ def mobilenet_v2() -> nn.Module:
 
 SPECIMENS = (
     Specimen(
-        "resnet_projection", planted(resnet_projection), images(3, 8), tags("cnn residual"),
+        "resnet_projection",
+        planted(resnet_projection),
+        images(3, 8),
+        tags("cnn residual"),
         blocks=ends("stem", "fc"),
-        prunable=axes(
-            "stem.weight:0 blocks.0.conv1.weight:0 blocks.1.conv1.weight:0 blocks.1.conv2.weight:0"
-        ),
+        prunable=axes("stem.weight:0 blocks.0.conv1.weight:0 blocks.1.conv1.weight:0 blocks.1.conv2.weight:0"),
         tied=ties(
             "stem.weight:0 bn.weight:0 blocks.0.conv1.weight:1 blocks.0.conv2.weight:0 blocks.0.bn2.weight:0 "
             "blocks.1.conv1.weight:1 blocks.1.downsample.0.weight:1",
@@ -157,7 +158,10 @@ SPECIMENS = (
     ),
     Specimen(
         # The padded channels have a hard-coded count and must stay; the copied ones between them may go.
-        "resnet_padded", planted(resnet_padded), images(3, 8), tags("cnn residual may_block"),
+        "resnet_padded",
+        planted(resnet_padded),
+        images(3, 8),
+        tags("cnn residual may_block"),
         blocks=ends("stem", "fc"),
         prunable=axes("blocks.0.conv1.weight:0 blocks.1.conv1.weight:0"),
         tied=ties(
@@ -166,11 +170,12 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "resnet_bottleneck", planted(resnet_bottleneck, 1), images(3, 8), tags("cnn residual"),
+        "resnet_bottleneck",
+        planted(resnet_bottleneck, 1),
+        images(3, 8),
+        tags("cnn residual"),
         blocks=ends("stem", "fc"),
-        prunable=axes(
-            "stem.weight:0 blocks.0.conv1.weight:0 blocks.0.conv2.weight:0 blocks.1.conv2.weight:0"
-        ),
+        prunable=axes("stem.weight:0 blocks.0.conv1.weight:0 blocks.0.conv2.weight:0 blocks.1.conv2.weight:0"),
         tied=ties(
             "stem.weight:0 blocks.0.conv1.weight:1 blocks.0.conv3.weight:0 blocks.1.bn3.weight:0 fc.weight:1",
             "blocks.0.conv1.weight:0 blocks.0.bn1.weight:0 blocks.0.conv2.weight:1",
@@ -179,11 +184,12 @@ SPECIMENS = (
     ),
     Specimen(
         # One slice of dim 1 of a grouped weight reads one channel of every group.
-        "resnext", planted(resnet_bottleneck, 2), images(3, 8), tags("cnn residual grouped balance"),
+        "resnext",
+        planted(resnet_bottleneck, 2),
+        images(3, 8),
+        tags("cnn residual grouped balance"),
         blocks=ends("stem", "fc"),
-        prunable=axes(
-            "stem.weight:0 blocks.0.conv1.weight:0 blocks.0.conv2.weight:0 blocks.1.conv2.weight:0"
-        ),
+        prunable=axes("stem.weight:0 blocks.0.conv1.weight:0 blocks.0.conv2.weight:0 blocks.1.conv2.weight:0"),
         tied=ties(
             "stem.weight:0 blocks.0.conv1.weight:1 blocks.0.conv3.weight:0 blocks.1.bn3.weight:0 fc.weight:1",
             "blocks.0.conv1.weight:0 blocks.0.bn1.weight:0",
@@ -191,7 +197,10 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "resnet_preactivation", planted(resnet_preactivation), images(3, 8), tags("cnn residual"),
+        "resnet_preactivation",
+        planted(resnet_preactivation),
+        images(3, 8),
+        tags("cnn residual"),
         blocks=ends("stem", "fc"),
         prunable=axes("stem.weight:0 blocks.0.conv1.weight:0 blocks.1.conv1.weight:0"),
         tied=ties(
@@ -201,7 +210,10 @@ SPECIMENS = (
         ),
     ),
     Specimen(
-        "mobilenet_v2", planted(mobilenet_v2), images(3, 8), tags("cnn residual depthwise"),
+        "mobilenet_v2",
+        planted(mobilenet_v2),
+        images(3, 8),
+        tags("cnn residual depthwise"),
         blocks=ends("stem", "fc"),
         prunable=axes(
             "stem.weight:0 blocks.0.expand.0.weight:0 blocks.1.expand.0.weight:0 blocks.1.project.0.weight:0"

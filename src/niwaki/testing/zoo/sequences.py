@@ -140,8 +140,7 @@ class FusedAttention(nn.Module):
         x = self.enter(x)
         b, t, c = x.shape
         q, k, v = (
-            part.view(b, t, self.heads, c // self.heads).transpose(1, 2)
-            for part in self.qkv(x).chunk(3, dim=-1)
+            part.view(b, t, self.heads, c // self.heads).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1)
         )
         attention = (q @ k.transpose(-2, -1)) * (c // self.heads) ** -0.5
         y = attention.softmax(dim=-1) @ v
@@ -208,9 +207,7 @@ class Experts(nn.Module):
         super().__init__()
         self.enter = nn.Linear(6, 12)
         self.router = nn.Linear(12, 3)
-        self.experts = nn.ModuleList(
-            nn.Sequential(nn.Linear(12, 10), nn.GELU(), nn.Linear(10, 12)) for _ in range(3)
-        )
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(12, 10), nn.GELU(), nn.Linear(10, 12)) for _ in range(3))
         self.leave = nn.Linear(12, 4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -247,13 +244,19 @@ def _attention(name: str, build: Callable[[], nn.Module], more: str = "") -> Spe
 
 SPECIMENS = (
     Specimen(
-        "glu_mlp", planted(Glu), floats((2, 6)), tags("mlp gate balance"),
+        "glu_mlp",
+        planted(Glu),
+        floats((2, 6)),
+        tags("mlp gate balance"),
         blocks=ends("fc1", "fc2"),
         prunable=axes("fc1.weight:0"),
         tied=ties("fc1.weight:0 fc1.bias:0 fc2.weight:1"),
     ),
     Specimen(
-        "swiglu_rms_norm", planted(SwiGlu), SENTENCE, tags("mlp gate norm residual statistics"),
+        "swiglu_rms_norm",
+        planted(SwiGlu),
+        SENTENCE,
+        tags("mlp gate norm residual statistics"),
         blocks=WIDTH,
         prunable=axes("gate.weight:0 enter.weight:0"),
         tied=ties(
@@ -263,7 +266,10 @@ SPECIMENS = (
     ),
     Specimen(
         # A sentence is as long as it is: the tokens come in from outside.
-        "einsum_mixer", planted(Mixer), SENTENCE, tags("mlp einsum later"),
+        "einsum_mixer",
+        planted(Mixer),
+        SENTENCE,
+        tags("mlp einsum later"),
         blocks=WIDTH + axes("tokens_in:0"),
     ),
     _attention("multihead_attention", planted(MultiheadAttention)),
@@ -275,7 +281,10 @@ SPECIMENS = (
     _attention("relative_bias", planted(RelativeBias), "balance"),
     Specimen("experts", planted(Experts), SENTENCE, tags("mlp reads_values later"), blocks=WIDTH),
     Specimen(
-        "lstm_tagger", planted(Tagger), tokens(20, 5), tags("recurrent embedding later"),
+        "lstm_tagger",
+        planted(Tagger),
+        tokens(20, 5),
+        tags("recurrent embedding later"),
         blocks=axes("emb.weight:0 head.weight:0 head.bias:0"),
     ),
 )

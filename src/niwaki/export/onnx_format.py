@@ -1,0 +1,96 @@
+"""ONNX, and ONNX Runtime as a callable that can be certified and timed like the model itself."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from niwaki.errors import BadInput, require_extra
+from niwaki.graph.observe import Inputs, call_arguments, evaluating
+
+
+def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Path:
+    """Write ``model`` (in eval mode) as one ONNX file.
+
+    Args:
+        inputs: as for :func:`niwaki.trace`. dynamic_batch: let dimension 0 of every input vary.
+
+    Raises:
+        MissingExtra: the packages of the extra ``onnx`` are not installed.
+    """
+    try:
+        import onnx as _  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as missing:
+        raise require_extra(f"{missing.name}", "onnx") from None
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    args, kwargs = call_arguments(inputs)
+    options: dict[str, Any] = {}
+    if dynamic_batch:
+        if kwargs:
+            raise BadInput("dynamic_batch needs positional inputs; pass a tensor or a tuple")
+        options["dynamic_shapes"] = tuple(
+            {0: torch.export.Dim("batch")} if isinstance(a, Tensor) else None for a in args
+        )
+    part = path.with_name(path.name + ".part")
+    with evaluating(model), _quiet():
+        torch.onnx.export(
+            model,
+            args,
+            str(part),
+            kwargs=kwargs or None,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            **options,
+        )
+    os.replace(part, path)
+    return path
+
+
+def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
+    """ONNX Runtime on the CPU as a function of the model's tensors (positional, in their order), giving tensors.
+
+    Raises:
+        MissingExtra: onnxruntime is not installed. BadInput: there is no such file.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise require_extra("onnxruntime", "onnx") from None
+    if not Path(path).is_file():
+        raise BadInput(f"no ONNX file at {path}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+
+    def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        feed = {name: t.detach().cpu().numpy() for name, t in zip(names, tensors, strict=True)}
+        return tuple(torch.from_numpy(a) for a in session.run(None, feed))
+
+    return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's progress and version notes are not news to our users; errors come as exceptions."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,39 @@
+"""Counts that do not depend on the machine: multiply-adds, parameters, bytes."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from niwaki.graph.observe import Inputs, observe
+
+
+def macs(model: nn.Module, inputs: Inputs) -> int:
+    """Multiply-adds of one forward pass on ``inputs`` (batch included): convolutions, linear layers, matrix products and
+    attention. Normalisation, activation and pooling are not counted, as is the custom."""
+    ledger = observe(model, inputs).ledger
+    everything = [cost.scale * _product([ids.size for ids in cost.axes]) for cost in ledger.costs]
+    return sum(everything)
+
+
+def params(model: nn.Module) -> int:
+    """Number of parameters, shared ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def file_bytes(model: nn.Module) -> int:
+    """Bytes of all tensors that a saved file holds (parameters and saved buffers, shared ones once)."""
+    tensors = {id(t): t for t in model.state_dict(keep_vars=True).values() if isinstance(t, Tensor)}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def memory(model: nn.Module) -> int:
+    """Bytes of parameters and all buffers as they lie in memory."""
+    tensors = {id(t): t for t in [*model.parameters(), *model.buffers()]}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def _product(sizes: list[int]) -> int:
+    total = 1
+    for n in sizes:
+        total *= n
+    return total

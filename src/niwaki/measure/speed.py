@@ -1,0 +1,107 @@
+"""Latency, measured fairly: all candidates in one run, interleaved, in alternating order, medians."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from niwaki.errors import BadInput
+from niwaki.graph.observe import Inputs, call_arguments, evaluating
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of one call. ``spread_ms``: width of the middle half of the runs."""
+
+    median_ms: float
+    min_ms: float
+    spread_ms: float
+    runs: int
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]],
+    *,
+    runs: int = 30,
+    warmup: int = 3,
+    tick: Callable[[], None] | None = None,
+) -> dict[str, Timing]:
+    """Time several calls in turns, so that drift of a busy machine hits all alike.
+
+    Args:
+        calls: name to a function without arguments. runs: timed calls of each. warmup: untimed ones before.
+        tick: called after every round (for a progress bar).
+    """
+    if not calls or runs < 1:
+        raise BadInput("interleaved needs at least one call and one run")
+    for call in calls.values():
+        for _ in range(warmup):
+            call()
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    for k in range(runs):
+        for name in list(calls) if k % 2 == 0 else list(reversed(calls)):
+            start = time.perf_counter()
+            calls[name]()
+            spent[name].append(1e3 * (time.perf_counter() - start))
+        if tick is not None:
+            tick()
+    return {name: _timing(values) for name, values in spent.items()}
+
+
+def latency(
+    models: Mapping[str, nn.Module] | nn.Module,
+    inputs: Inputs,
+    *,
+    threads: int = 1,
+    runs: int = 30,
+    warmup: int = 3,
+) -> dict[str, Timing]:
+    """Latency of one or several PyTorch models in eval mode, interleaved, on ``threads`` CPU threads (or the models'
+    GPU, synchronised). A single model is reported under the name ``"model"``."""
+    named = {"model": models} if isinstance(models, nn.Module) else dict(models)
+    args, kwargs = call_arguments(inputs)
+    calls = {name: _call(model, args, kwargs) for name, model in named.items()}
+    with _threads(threads), all_evaluating(list(named.values())), torch.inference_mode():
+        return interleaved(calls, runs=runs, warmup=warmup)
+
+
+def _call(model: nn.Module, args: Any, kwargs: Any) -> Callable[[], None]:
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def run() -> None:
+        model(*args, **kwargs)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def _timing(values: list[float]) -> Timing:
+    quarters = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    return Timing(statistics.median(values), min(values), quarters[2] - quarters[0], len(values))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def all_evaluating(models: list[nn.Module]) -> Iterator[None]:
+    if not models:
+        yield
+        return
+    with evaluating(models[0]), all_evaluating(models[1:]):
+        yield

@@ -1,0 +1,70 @@
+"""All methods by name, and how to build one from plain settings (recipes, the command line)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from niwaki.errors import BadInput, nearest, unknown_key
+from niwaki.methods.greg import greg1
+from niwaki.methods.magnitude import magnitude
+from niwaki.methods.method import Method
+from niwaki.scores import SCORES, Score
+from niwaki.targets import TARGETS, Target
+
+METHODS: dict[str, Callable[..., Method]] = {"magnitude": magnitude, "greg1": greg1}
+
+
+def build(name: str, settings: Mapping[str, Any]) -> Method:
+    """The method called ``name`` with these settings; targets and scores may be given as plain data.
+
+    Raises:
+        BadInput: no such method, an unknown setting (the nearest is named), or a value that cannot be.
+    """
+    if name not in METHODS:
+        raise BadInput(f"no method is called {name!r}{nearest(name, METHODS)} Known: {', '.join(sorted(METHODS))}.")
+    known = inspect.signature(METHODS[name]).parameters
+    for key in settings:
+        if key not in known:
+            raise unknown_key(f"method {name!r}", key, known)
+    values = dict(settings)
+    if "target" not in values:
+        raise BadInput(f"method {name!r} needs a target, for instance target: {{macs: 0.5}}")
+    values["target"] = target_from(values["target"])
+    if "score" in values:
+        values["score"] = score_from(values["score"])
+    return METHODS[name](**values)
+
+
+def target_from(data: Target | Mapping[str, Any]) -> Target:
+    """A target from ``{"macs": 0.33, "round_to": 8}``: one of ratio, macs, params, and the fields all targets share."""
+    if isinstance(data, Target):
+        return data
+    if not isinstance(data, Mapping):
+        raise BadInput(f"a target is a mapping such as {{macs: 0.5}}, not {data!r}")
+    kinds = {name.lower(): cls for name, cls in TARGETS.items()}
+    shared = {"only", "skip", "round_to", "scope"}
+    for key in data:
+        if key not in kinds and key not in shared:
+            raise unknown_key("target", str(key), [*kinds, *shared])
+    named = [key for key in data if key in kinds]
+    if len(named) != 1:
+        raise BadInput(f"a target names exactly one of {', '.join(sorted(kinds))}; found {', '.join(named) or 'none'}")
+    return kinds[named[0]](data[named[0]], **{k: v for k, v in data.items() if k in shared})
+
+
+def score_from(data: Score | str | Mapping[str, Any]) -> Score:
+    """A score from its name (``"L1"``) or from ``{"name": "Random", "seed": 3}``."""
+    if not isinstance(data, (str, Mapping)):
+        return data
+    settings = {"name": data} if isinstance(data, str) else dict(data)
+    name = str(settings.pop("name", ""))
+    if name not in SCORES:
+        raise BadInput(f"no score is called {name!r}{nearest(name, SCORES)} Known: {', '.join(sorted(SCORES))}.")
+    known = inspect.signature(SCORES[name]).parameters
+    for key in settings:
+        if key not in known:
+            raise unknown_key(f"score {name!r}", key, known)
+    score: Score = SCORES[name](**settings)
+    return score

@@ -1,0 +1,24 @@
+"""A method: a named tree of parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from niwaki.methods.parts import Part
+
+
+@dataclass(frozen=True)
+class Method:
+    """A pruning method as a value: it prints on one screen, compares equal to its copy, and goes to JSON and back.
+
+    ``departs``: where it departs from the paper whose name it bears.
+    """
+
+    name: str
+    body: Part
+    departs: tuple[str, ...] = ()
+
+    @property
+    def takes_time(self) -> bool:
+        """Does it need training steps? If not, :func:`niwaki.prune` does it in one call."""
+        return self.body.takes_time

@@ -1,0 +1,42 @@
+"""The front doors for pruning: in one call after training, or step by step in training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from niwaki.errors import BadInput
+from niwaki.graph.observe import Inputs
+from niwaki.methods import Method
+from niwaki.train.engine import Pruning
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def prune(model: Model, inputs: Inputs, method: Method, *, data: Iterable[Any] | None = None) -> Model:
+    """A pruned copy of ``model`` in one call, for methods that need no training steps.
+
+    Args:
+        model: left as it is. inputs: as for :func:`niwaki.trace`.
+        method: one that takes no training steps, such as ``nk.methods.magnitude(nk.Macs(0.5))``.
+        data: batches, for methods that calibrate on data (none of those here needs any).
+
+    Raises:
+        BadInput: the method needs training steps.
+    """
+    if isinstance(method, Method) and method.takes_time:
+        raise BadInput(
+            f"{method.name} prunes while the model trains, which one call cannot do. Use nk.Pruning(model, optimizer, "
+            "method, inputs) and call its step() in place of optimizer.step()."
+        )
+    small = copy.deepcopy(model)
+    run = Pruning(small, torch.optim.SGD(small.parameters(), lr=0.0), method, inputs)
+    run.run_at_once()
+    return small
+
+
+__all__ = ["Pruning", "prune"]

@@ -1,0 +1,47 @@
+"""How strong, when? A schedule is a frozen value that gives a number for each update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from niwaki.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """``start + grow × n`` at the ``n``-th update (n = 1, 2, …); an update falls on every ``every``-th step, the first
+    on step 0 (GReg, Sec. 3.2: add ``δλ`` every ``K_u`` iterations)."""
+
+    grow: float
+    every: int = 1
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.grow > 0:
+            raise BadInput(f"grow must be above 0, not {self.grow!r}")
+        if type(self.every) is not int or self.every < 1:
+            raise BadInput(f"every must be a whole number of at least 1, not {self.every!r}")
+
+    def updates(self, step: int) -> bool:
+        """Does an update fall on this step (0, 1, …)?"""
+        return step % self.every == 0
+
+    def at(self, update: int) -> float:
+        """The value after ``update`` updates. A product, not a running sum, so that resuming is exact."""
+        return self.start + self.grow * update
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value always."""
+
+    value: float
+
+    def updates(self, step: int) -> bool:
+        return step == 0
+
+    def at(self, update: int) -> float:
+        return self.value
+
+
+Schedule = Ramp | Constant

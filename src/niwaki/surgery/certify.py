@@ -1,0 +1,281 @@
+"""The certificate: masked = cut = reloaded = exported, with the worst difference of each, written to JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from niwaki.errors import BadInput
+from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
+from niwaki.surgery.masks import expand
+from niwaki.units import Plan
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison. ``worst``: largest absolute difference over the largest absolute value of the reference."""
+
+    name: str
+    against: str
+    kind: str
+    worst: float | None
+    tolerance: float
+    detail: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.worst is not None and self.worst <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """All comparisons of one pruned model. ``holds`` only if each does."""
+
+    checks: tuple[Check, ...]
+    fingerprint: str
+    environment: dict[str, str]
+
+    @property
+    def holds(self) -> bool:
+        return bool(self.checks) and all(c.holds for c in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        checks = [{**asdict(c), "holds": c.holds} for c in self.checks]
+        return {
+            "format": "niwaki.certificate",
+            "version": 1,
+            "holds": self.holds,
+            "model": self.fingerprint,
+            "checks": checks,
+            "environment": dict(self.environment),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        path = Path(path)
+        path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        return path
+
+    def __str__(self) -> str:
+        head = "The certificate holds:" if self.holds else "THE CERTIFICATE DOES NOT HOLD:"
+        return "\n".join([head, *(f"  {_line(c)}" for c in self.checks)])
+
+
+def certify(
+    model: nn.Module,
+    plan: Plan,
+    small: nn.Module,
+    inputs: Inputs,
+    *,
+    reloaded: nn.Module | None = None,
+    exported: Callable[..., Any] | None = None,
+    tolerance: float = TOLERANCE,
+) -> Certificate:
+    """Compare the cut model with its masked twin, forward and gradient, and with what was saved and exported.
+
+    The twin is ``model`` with ``small``'s weights where they came from and zeros in place of what went, so that a model
+    that was trained after the cut is certified as well. Norms that average over removed units are compared with norms
+    that leave those units out. Runs in eval mode and leaves all models as they were.
+
+    Args:
+        model: the dense model that the plan was made for. plan: which units went. small: the cut model.
+        inputs: as for :func:`niwaki.trace`.
+        reloaded: what :func:`niwaki.load` gave back. exported: a callable with the model's arguments.
+        tolerance: largest relative difference that holds; exported runtimes may differ ten times that.
+
+    Raises:
+        StalePlan, BadInput: the plan, the models and the inputs do not belong together.
+    """
+    _belong(model, plan, small)
+    args, kwargs = call_arguments(inputs)
+    twin = expand(model, plan, small)
+    checks = list(_twin_checks(twin, small, plan, args, kwargs, tolerance))
+    with torch.no_grad(), evaluating(small):
+        reference = _outputs(small(*args, **kwargs))
+        if reloaded is not None:
+            with evaluating(reloaded):
+                checks.append(
+                    _compare("reloaded", "cut", "forward", reference, _outputs(reloaded(*args, **kwargs)), 0.0)
+                )
+        if exported is not None:
+            checks.append(
+                _compare(
+                    "exported",
+                    "cut",
+                    "forward",
+                    reference,
+                    _outputs(exported(*args, **kwargs)),
+                    10 * tolerance,
+                )
+            )
+    environment = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    return Certificate(tuple(checks), plan.fingerprint, environment)
+
+
+def _belong(model: nn.Module, plan: Plan, small: nn.Module) -> None:
+    from niwaki.surgery.cut import shapes_of
+
+    plan.check(shapes_of(model))
+    found = shapes_of(small)
+    for name in plan.tensors:
+        if found.get(name) != plan.shape(name):
+            raise BadInput(
+                f"the cut model does not come from this plan: {name!r} should have shape {plan.shape(name)}, "
+                f"found {found.get(name, 'no such tensor')}"
+            )
+
+
+def _twin_checks(
+    twin: nn.Module, small: nn.Module, plan: Plan, args: Any, kwargs: Any, tolerance: float
+) -> Iterator[Check]:
+    norms = ReducedNorms(twin, plan)
+    with norms:
+        masked, masked_grads = _run(twin, args, kwargs)
+    cut, cut_grads = _run(small, args, kwargs)
+    note = "norms over removed units leave them out" if norms.used else ""
+    yield _compare("cut", "masked", "forward", masked, cut, tolerance, note)
+    if not masked_grads:
+        return
+    left = [_kept(plan, name, g) for name, g in masked_grads.items()]
+    right = [cut_grads[name] for name in masked_grads]
+    yield _compare("cut", "masked", "gradient", left, right, tolerance, note)
+
+
+def _run(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Outputs, and gradients by name of a fixed random projection of them."""
+    before = {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()}
+    args, kwargs = tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, (args, kwargs))
+    with evaluating(model), torch.enable_grad():
+        for p in model.parameters():
+            p.grad = None
+            p.requires_grad_(p.is_floating_point())
+        outputs = _outputs(model(*args, **kwargs))
+        loss = _project([t for t in outputs if t.requires_grad])
+        gradients: dict[str, Tensor] = {}
+        if loss is not None:
+            loss.backward()  # type: ignore[no-untyped-call]
+            gradients = {n: p.grad.detach() for n, p in model.named_parameters() if p.grad is not None}
+        for name, p in model.named_parameters():
+            p.grad = None
+            p.requires_grad_(before[name][0])
+            p.grad = before[name][1]
+    return [t.detach() for t in outputs], gradients
+
+
+def _outputs(value: Any) -> list[Tensor]:
+    return [t for t in tensors_of(value) if t.is_floating_point()]
+
+
+def _project(outputs: Sequence[Tensor]) -> Tensor | None:
+    """A fixed random linear form of the outputs, so that every gradient matters."""
+    generator = torch.Generator().manual_seed(0)
+    terms = [(t * torch.randn(t.shape, generator=generator).to(t)).sum() for t in outputs]
+    return torch.stack(terms).sum() if terms else None
+
+
+def _kept(plan: Plan, name: str, gradient: Tensor) -> Tensor:
+    for axis in plan.removed:
+        if axis.name == name:
+            gradient = gradient.index_select(axis.dim, torch.tensor(plan.kept(axis), device=gradient.device))
+    return gradient
+
+
+def _compare(
+    name: str,
+    against: str,
+    kind: str,
+    reference: Sequence[Tensor],
+    found: Sequence[Tensor],
+    tolerance: float,
+    detail: str = "",
+) -> Check:
+    """Tensor by tensor; each difference is taken relative to the largest value of its reference tensor (for gradients:
+    of all of them, since a gradient that should vanish has no scale of its own)."""
+    if len(reference) != len(found) or any(a.shape != b.shape for a, b in zip(reference, found, strict=True)):
+        return Check(name, against, kind, None, tolerance, "outputs of other shapes")
+    pairs = [(a.double().cpu(), b.double().cpu()) for a, b in zip(reference, found, strict=True)]
+    pairs = [(a, b) for a, b in pairs if a.numel()]
+    if not all(torch.isfinite(a).all() and torch.isfinite(b).all() for a, b in pairs):
+        return Check(name, against, kind, None, tolerance, "values that are not finite")
+    common = max((float(a.abs().max()) for a, _ in pairs), default=0.0)
+    worst = 0.0
+    for a, b in pairs:
+        scale = common if kind == "gradient" else float(a.abs().max())
+        difference = float((a - b).abs().max())
+        worst = max(worst, difference / scale if scale else difference)
+    return Check(name, against, kind, worst, tolerance, detail)
+
+
+class ReducedNorms(TorchFunctionMode):
+    """Layer, RMS and group norms of a masked model that leave removed units out of their averages.
+
+    The norm is found by its weight; ``used`` tells whether any was met.
+    """
+
+    def __init__(self, masked: nn.Module, plan: Plan) -> None:
+        super().__init__()
+        self.used = False
+        names = {name: p for name, p in masked.named_parameters()}
+        self._kept = {
+            id(names[a.name]): plan.kept(a) for a in plan.removed if a.name in names and names[a.name].dim() == 1
+        }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in ("layer_norm", "rms_norm", "group_norm") and func in _FUNCTIONALS:
+            bound = dict(zip(_NORM_ARGUMENTS[name], args, strict=False)) | kwargs
+            kept = self._kept.get(id(bound.get("weight")))
+            if kept is not None:
+                self.used = True
+                return _reduced(name, bound, kept)
+        return func(*args, **kwargs)
+
+
+_NORM_ARGUMENTS = {
+    "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
+    "rms_norm": ("input", "normalized_shape", "weight", "eps"),
+    "group_norm": ("input", "num_groups", "weight", "bias", "eps"),
+}
+_FUNCTIONALS = [getattr(nn.functional, n) for n in _NORM_ARGUMENTS if hasattr(nn.functional, n)]
+
+
+def _reduced(name: str, bound: dict[str, Any], kept: list[int]) -> Tensor:
+    """The norm of the kept features alone, with zeros put back in place of the others."""
+    x: Tensor = bound["input"]
+    dim = 1 if name == "group_norm" else x.dim() - 1
+    index = torch.tensor(kept, device=x.device)
+    inner = {**bound, "input": x.index_select(dim, index)}
+    for vector in ("weight", "bias"):
+        if isinstance(inner.get(vector), Tensor):
+            inner[vector] = inner[vector].index_select(0, index)
+    if name != "group_norm":
+        inner["normalized_shape"] = (len(kept),)
+    with torch._C.DisableTorchFunction():
+        y = getattr(nn.functional, name)(**inner)
+    return torch.zeros_like(x).index_copy(dim, index, y)
+
+
+def _line(check: Check) -> str:
+    worst = "not comparable" if check.worst is None else f"worst relative difference {check.worst:.1e}"
+    state = "equals" if check.holds else "DIFFERS FROM"
+    detail = f"; {check.detail}" if check.detail else ""
+    return f"{check.name} {state} {check.against} ({check.kind}): {worst}, tolerance {check.tolerance:.0e}{detail}"
+
+
+__all__ = ["Certificate", "Check", "certify"]

@@ -1,0 +1,20 @@
+"""A tensor without some of its indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def select(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
+    """``t`` without the given indices of the given dimensions, in the same memory format."""
+    result = t
+    for dim, gone in dims.items():
+        lost = set(gone)
+        kept = [i for i in range(t.shape[dim]) if i not in lost]
+        result = result.index_select(dim, torch.tensor(kept, dtype=torch.int64, device=t.device))
+    if t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous():
+        return result.contiguous(memory_format=torch.channels_last)
+    return result

@@ -1,0 +1,112 @@
+"""Save and load: ``model.safetensors`` and a readable ``plan.json``. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.errors import BadInput, BrokenFile
+from niwaki.surgery.cut import cut_, plan_of, shapes_of
+from niwaki.units import Plan
+
+WEIGHTS, PLAN = "model.safetensors", "plan.json"
+
+
+def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
+    """Write a pruned model: its weights and the plan that shrinks a fresh instance of its class to fit them.
+
+    Each file is written whole or not at all.
+
+    Raises:
+        BadInput: ``small`` was not cut by niwaki.
+    """
+    from safetensors.torch import save_file
+
+    plan = plan_of(small)
+    if plan is None:
+        raise BadInput(
+            f"{type(small).__name__} was not cut by niwaki, so there is no plan to save with it. Save the model that "
+            "nk.cut, nk.prune or Pruning gave you."
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().contiguous().cpu() for name, t in _own_tensors(small).items()}
+    part = folder / (WEIGHTS + ".part")
+    save_file(tensors, str(part), metadata={"format": "pt", "niwaki": plan.fingerprint})
+    os.replace(part, folder / WEIGHTS)
+    plan.save(folder / PLAN)
+    return folder
+
+
+def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], nn.Module]) -> nn.Module:
+    """Read a pruned model into a fresh instance of its own class.
+
+    Args:
+        folder: what :func:`save` wrote. dense_model: the dense model, of any weights (it is copied, not touched), or a
+            function that builds it.
+
+    Raises:
+        BrokenFile: a file is missing, damaged or does not fit the plan.
+        StalePlan: the dense model is not the one that was pruned.
+    """
+    folder = Path(folder)
+    plan = Plan.load(folder / PLAN)
+    dense = dense_model if isinstance(dense_model, nn.Module) else dense_model()
+    if not isinstance(dense, nn.Module):
+        raise BadInput(f"dense_model must be a module or a function that builds one, not {type(dense).__name__}")
+    plan.check(shapes_of(dense))
+    tensors = _read(folder / WEIGHTS)
+    small = copy.deepcopy(dense) if dense is dense_model else dense
+    cut_(small, plan)
+    _fill(small, tensors, folder / WEIGHTS)
+    return small
+
+
+def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, shared ones once; buffers that the class itself does not save are left out."""
+    names = set(model.state_dict(keep_vars=True))
+    return {n: t for n, t in [*model.named_parameters(), *model.named_buffers()] if n in names}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise BrokenFile(f"no weights at {path}")
+    try:
+        return load_file(str(path))
+    except (SafetensorError, OSError, ValueError) as trouble:
+        raise BrokenFile(f"{path} is not a readable safetensors file (truncated?): {trouble}") from trouble
+
+
+def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy every tensor into its place; names, shapes and types must fit exactly."""
+    wanted = _own_tensors(model)
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if missing or extra:
+        trouble = f"lacks {missing[0]!r}" if missing else f"has a tensor {extra[0]!r} that the model lacks"
+        raise BrokenFile(f"{path} does not fit the plan beside it: it {trouble}")
+    with torch.no_grad():
+        for name, target in wanted.items():
+            if tensors[name].shape != target.shape:
+                raise BrokenFile(
+                    f"{path} does not fit the plan beside it: {name!r} has shape {tuple(tensors[name].shape)}, "
+                    f"the plan leaves {tuple(target.shape)}"
+                )
+            target.data = tensors[name].to(device=target.device).clone(memory_format=torch.preserve_format)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or a :class:`BrokenFile` that says what is wrong with it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as trouble:
+        raise BrokenFile(f"{path} cannot be read: {trouble}") from trouble

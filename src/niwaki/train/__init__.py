@@ -1,0 +1,1 @@
+"""The engine: the only one who acts on a model during training."""

@@ -1,0 +1,240 @@
+"""Pruning in training: one object whose ``step()`` takes the place of ``optimizer.step()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.errors import BadInput
+from niwaki.graph import Graph
+from niwaki.graph.observe import Inputs
+from niwaki.methods import Choose, Method, to_json
+from niwaki.methods.view import NOTHING, Orders
+from niwaki.scores import Score
+from niwaki.surgery.cut import Receipt, cut_
+from niwaki.surgery.decide import make_plan, select
+from niwaki.surgery.masks import mask_
+from niwaki.targets import Target
+from niwaki.trace import trace
+from niwaki.train.pressure import Pressure
+from niwaki.units import Plan, Selection
+
+Record = Callable[[dict[str, Any]], None]
+VERSION = 1
+
+
+class Pruning:
+    """Carry out a method while a model trains.
+
+    Call :meth:`step` where you would call ``optimizer.step()``, until :attr:`finished`. Penalties are added to the
+    gradient as you leave it (clip before), masks hold after every step, and a cut takes the optimizer's state along.
+
+    Args:
+        model: trained in place, on any device. optimizer: the one that trains it. method: from ``nk.methods``.
+        inputs: for tracing, as for :func:`niwaki.trace`.
+        record: called with one dict per recorded figure (penalty, norms, …); for instance a list's ``append``.
+        record_every: figures are recorded on every so many-th update of the method.
+        graph: a graph of this very model, if you have traced it already.
+
+    Raises:
+        UnreachableTarget, NothingToPrune, BadInput: now, not after hours, if the method cannot be carried out.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        method: Method,
+        inputs: Inputs,
+        *,
+        record: Record | None = None,
+        record_every: int = 1,
+        graph: Graph | None = None,
+    ) -> None:
+        if not isinstance(method, Method):
+            raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
+        self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
+        self.graph = graph if graph is not None else trace(model, inputs)
+        self.receipt: Receipt | None = None
+        self.finished = False
+        self.steps = 0
+        self._view = EngineView(self.graph, record, record_every)
+        self._state = method.body.begin(self._view)
+        self._masked: Plan | None = None
+        self._plans: list[Plan] = []
+        self._pressure: Pressure | None = None
+        _rehearse(method, self._view)
+        _same_parameters(model, optimizer)
+
+    @property
+    def chosen(self) -> Selection:
+        """The units chosen so far, by group."""
+        return dict(self._view.chosen)
+
+    @property
+    def pressure(self) -> Mapping[str, float]:
+        """The penalty factor on the chosen units now, by group."""
+        return dict(self._view.pressure)
+
+    def step(self, scaler: Any = None) -> None:
+        """Press, let the optimizer step, keep masks, and cut when it is time.
+
+        ``scaler``: a gradient scaler of mixed precision; its gradients are unscaled before the penalty is added.
+        """
+        orders = NOTHING if self.finished else self._advance()
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        for penalty, factors in orders.press:
+            self._press().add(penalty, factors)
+        if orders.mask:
+            self._masked = self._plan()
+        if scaler is not None:
+            scaler.step(self.optimizer)
+        else:
+            self.optimizer.step()
+        if self._masked is not None:
+            mask_(self.model, self._masked)
+        self.steps += 1
+        self._view.steps = self.steps
+        if orders.cut:
+            self._cut()
+
+    def run_at_once(self) -> None:
+        """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
+        while not self.finished:
+            orders = self._advance()
+            if orders.mask:
+                self._masked = self._plan()
+                mask_(self.model, self._masked)
+            if orders.cut:
+                self._cut()
+
+    # -- resuming ---------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data from which :meth:`load_state_dict` goes on bit for bit, together with the model's and the
+        optimizer's own states."""
+        return {
+            "version": VERSION,
+            "method": to_json(self.method),
+            "steps": self.steps,
+            "finished": self.finished,
+            "state": _copied(self._state),
+            "chosen": {name: list(units) for name, units in self._view.chosen.items()},
+            "pressure": dict(self._view.pressure),
+            "masked": None if self._masked is None else self._masked.to_json(),
+            "plans": [p.to_json() for p in self._plans],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint. Call it on a run made with a fresh dense model, *before* loading the model's and
+        the optimizer's states: cuts that were made are made again, so that those fit.
+
+        Raises:
+            BadInput: the state belongs to another method or another release.
+        """
+        if state.get("version") != VERSION:
+            raise BadInput(f"this run state has version {state.get('version')!r}, this release reads {VERSION}")
+        if state["method"] != to_json(self.method):
+            raise BadInput(f"this run state belongs to another method: {state['method']}, not {to_json(self.method)}")
+        for plan in map(Plan.from_json, state["plans"][len(self._plans) :]):
+            self._carry_out(plan)
+        self.steps = self._view.steps = state["steps"]
+        self.finished = state["finished"]
+        self._state = _copied(state["state"])
+        self._view.chosen = {name: tuple(units) for name, units in state["chosen"].items()}
+        self._view.pressure = dict(state["pressure"])
+        self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
+        self._pressure = None
+
+    # -- acting -----------------------------------------------------------------------------------------------
+
+    def _advance(self) -> Orders:
+        """Ask the method; a part at the end that takes no time runs with the step before it."""
+        before = self._view.chosen
+        outcome = self.method.body.step(self._state, self._view)
+        orders = outcome.orders
+        while not outcome.over and not orders.cut and self._next_is_instant():
+            outcome = self.method.body.step(self._state, self._view)
+            orders += outcome.orders
+        if self._view.chosen is not before:
+            self._pressure = None
+        self.finished = outcome.over
+        return orders
+
+    def _next_is_instant(self) -> bool:
+        """Is the next part of the method's outer sequence one that takes no time?"""
+        parts = getattr(self.method.body, "parts", ())
+        index = self._state.get("index")
+        fresh = index is not None and self._state["inner"] is None and index < len(parts)
+        return bool(fresh and not parts[index].takes_time)
+
+    def _press(self) -> Pressure:
+        if self._pressure is None:
+            groups = {g.name: g for g in self.graph.groups}
+            self._pressure = Pressure(groups, self._view.chosen, dict(self.graph.tensors()))
+        return self._pressure
+
+    def _plan(self) -> Plan:
+        return make_plan(self.graph, self._view.chosen, {"method": to_json(self.method), "steps_trained": self.steps})
+
+    def _cut(self) -> None:
+        self._carry_out(self._plan())
+        self._view.note(event="cut", plan=self._plans[-1].fingerprint)
+        self._view.chosen, self._view.pressure = {}, {}
+
+    def _carry_out(self, plan: Plan) -> None:
+        self.receipt = cut_(self.model, plan, self.optimizer)
+        self._plans.append(plan)
+        self._masked, self._pressure = None, None
+        if not self.finished:
+            self.graph = self._view.graph = trace(self.model, self.inputs)
+
+
+class EngineView:
+    """What the engine lets a method see (:class:`niwaki.methods.view.View`)."""
+
+    def __init__(self, graph: Graph, record: Record | None, record_every: int) -> None:
+        self.graph, self.steps = graph, 0
+        self.chosen: dict[str, tuple[int, ...]] = {}
+        self.pressure: dict[str, float] = {}
+        self._record, self._every, self._asked = record, record_every, 0
+
+    @property
+    def recording(self) -> bool:
+        self._asked += 1
+        return self._record is not None and (self._asked - 1) % self._every == 0
+
+    def worth(self, score: Score) -> dict[str, Tensor]:
+        tensors = dict(self.graph.tensors())
+        return {g.name: score(g, tensors) for g in self.graph.groups}
+
+    def select(self, worth: Mapping[str, Tensor], target: Target) -> Selection:
+        return select(self.graph, worth, target)
+
+    def note(self, **figures: Any) -> None:
+        if self._record is not None:
+            self._record({"step": self.steps, **figures})
+
+
+def _rehearse(method: Method, view: EngineView) -> None:
+    """Check every choice of the method against the model before any step is spent."""
+    for part in method.body.walk():
+        if isinstance(part, Choose):
+            view.select(view.worth(part.score), part.target)
+
+
+def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(p) in held for p in model.parameters()):
+        raise BadInput("the optimizer holds none of the model's parameters; was it made for another copy of the model?")
+
+
+def _copied(value: Any) -> Any:
+    """A deep copy of plain data."""
+    if isinstance(value, dict):
+        return {k: _copied(v) for k, v in value.items()}
+    return [_copied(v) for v in value] if isinstance(value, list) else value
