@@ -171,7 +171,7 @@ class Call:
             self.give(t, self.labels(source))
 
     def passes(self, source: Tensor, dims: Iterable[int], text: str) -> list[Label]:
-        """The labels of ``source``, with the dimensions ``dims`` fixed (and their atoms blocked) because of ``text``."""
+        """The labels of ``source``, with ``dims`` fixed (and their atoms blocked) because of ``text``."""
         labels = self.labels(source)
         for d in dims:
             if source.dim():

@@ -165,7 +165,7 @@ def _covers(
         if not is_loose:
             derived[component[grid.parent]] = True
     if not rows:
-        return sparse.csr_matrix((count, count), dtype=bool), derived
+        rows = columns = [np.empty(0, int)]
     i, j = np.concatenate(rows), np.concatenate(columns)
     return sparse.csr_matrix((np.ones(i.size, bool), (i, j)), shape=(count, count)), derived
 

@@ -23,7 +23,7 @@ class Tie:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """An axis that is read as a grid. ``parent[i, j, …]`` goes exactly when ``factors[0][i]`` or ``factors[1][j]`` … goes.
+    """An axis read as a grid: ``parent[i, j, …]`` goes exactly when ``factors[0][i]`` or ``factors[1][j]`` … does.
 
     So each factor *covers* its slice of the parent, and the grid stays rectangular.
     """

@@ -72,25 +72,32 @@ def call_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, (list, tuple)):
         return tuple(inputs), {}
     raise BadInput(
-        f"inputs must be a tensor, a tuple (positional arguments) or a dict (keyword arguments), not {type(inputs).__name__}"
+        "inputs must be a tensor, a tuple (positional arguments) or a dict (keyword arguments), "
+        f"not {type(inputs).__name__}"
     )
 
 
-def skeleton(model: nn.Module, fake: Any) -> nn.Module:
-    """A copy of the model whose tensors are fake: shapes without memory. The model itself is left alone."""
+def skeleton(model: nn.Module, fake: Any, shapes: Mapping[str, tuple[int, ...]] | None = None) -> nn.Module:
+    """A copy of the model whose tensors are fake: shapes without memory. The model itself is left alone.
+
+    ``shapes``: other shapes for some tensors, by name.
+    """
+    shapes = shapes or {}
     memo: dict[int, Any] = {}
     with fake:
-        for p in model.parameters():
-            memo[id(p)] = nn.Parameter(_fake(fake, p), requires_grad=p.requires_grad)
-        for b in model.buffers():
-            memo[id(b)] = _fake(fake, b)
+        for name, p in model.named_parameters():
+            memo[id(p)] = nn.Parameter(_fake(p, shapes.get(name)), requires_grad=p.requires_grad)
+        for name, b in model.named_buffers():
+            memo[id(b)] = _fake(b, shapes.get(name))
     return copy.deepcopy(model, memo)
 
 
-def _fake(fake: Any, t: Tensor) -> Tensor:
-    if t.device.type == "meta":
-        return torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device="cpu")
-    return fake.from_tensor(t.detach())
+def _fake(t: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+    """A fake tensor like ``t``, or of another shape (inside a fake mode). What is on meta is taken to be on the CPU."""
+    device = "cpu" if t.device.type == "meta" else t.device
+    if shape is None or shape == tuple(t.shape):
+        return torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=device)
+    return torch.empty(shape, dtype=t.dtype, device=device)
 
 
 def _observe_fake(model: nn.Module, args: Any, kwargs: Any) -> Observation:
@@ -100,8 +107,8 @@ def _observe_fake(model: nn.Module, args: Any, kwargs: Any) -> Observation:
         return _observe(model, args, kwargs, real=False)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     body = skeleton(model, fake)
-    args, kwargs = tree_map(lambda t: _fake(fake, t) if isinstance(t, Tensor) else t, (args, kwargs))
     with fake:
+        args, kwargs = tree_map(lambda t: _fake(t) if isinstance(t, Tensor) else t, (args, kwargs))
         return _observe(body, args, kwargs, real=False)
 
 

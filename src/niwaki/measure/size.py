@@ -8,8 +8,8 @@ from niwaki.graph.observe import Inputs, observe
 
 
 def macs(model: nn.Module, inputs: Inputs) -> int:
-    """Multiply-adds of one forward pass on ``inputs`` (batch included): convolutions, linear layers, matrix products and
-    attention. Normalisation, activation and pooling are not counted, as is the custom."""
+    """Multiply-adds of one forward pass on ``inputs`` (batch included): convolutions, linear layers, matrix products
+    and attention. Normalisation, activation and pooling are not counted, as is the custom."""
     ledger = observe(model, inputs).ledger
     everything = [cost.scale * _product([ids.size for ids in cost.axes]) for cost in ledger.costs]
     return sum(everything)

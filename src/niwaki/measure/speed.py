@@ -46,7 +46,7 @@ def interleaved(
             call()
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for k in range(runs):
-        for name in list(calls) if k % 2 == 0 else list(reversed(calls)):
+        for name in list(calls) if k % 2 == 0 else list(calls)[::-1]:
             start = time.perf_counter()
             calls[name]()
             spent[name].append(1e3 * (time.perf_counter() - start))

@@ -1,4 +1,4 @@
-"""Pruning methods as values: what to press, mask and cut, and when. Each file is one method; its docstring is its card."""
+"""Pruning methods as values: what to press, mask and cut, and when. A method's docstring is its card."""
 
 from niwaki.methods.catalogue import METHODS, build
 from niwaki.methods.codec import from_json, to_json

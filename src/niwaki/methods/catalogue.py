@@ -43,7 +43,7 @@ def target_from(data: Target | Mapping[str, Any]) -> Target:
         return data
     if not isinstance(data, Mapping):
         raise BadInput(f"a target is a mapping such as {{macs: 0.5}}, not {data!r}")
-    kinds = {name.lower(): cls for name, cls in TARGETS.items()}
+    kinds: dict[str, Callable[..., Target]] = {name.lower(): cls for name, cls in TARGETS.items()}
     shared = {"only", "skip", "round_to", "scope"}
     for key in data:
         if key not in kinds and key not in shared:

@@ -40,7 +40,7 @@ def greg1(
 
     Settings (defaults: the paper's appendix and code for CIFAR; ImageNet used every=5, hold=40_000):
         target: how small, and where.
-        grow: ``δλ``, added at each update. Larger is shorter and rougher; 1e-3 with a tenth of the steps is a fair haste.
+        grow: ``δλ``, added at each update. Larger is shorter and rougher.
         every: ``K_u``, steps from one update to the next.
         ceiling: ``τ``, the factor at which a group is done.
         hold: ``K_s``, steps at the final factor before the cut.

@@ -21,8 +21,11 @@ class View(Protocol):
     """Units chosen so far, by group."""
     pressure: dict[str, float]
     """Penalty factor now on the chosen units, by group."""
-    recording: bool
-    """Is this a step whose figures should be recorded?"""
+
+    @property
+    def recording(self) -> bool:
+        """Is this a step whose figures should be recorded?"""
+        ...
 
     def worth(self, score: Score) -> Mapping[str, Tensor]:
         """The score of every unit, by group."""

@@ -168,7 +168,7 @@ def _run(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[s
         loss = _project([t for t in outputs if t.requires_grad])
         gradients: dict[str, Tensor] = {}
         if loss is not None:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             gradients = {n: p.grad.detach() for n, p in model.named_parameters() if p.grad is not None}
         for name, p in model.named_parameters():
             p.grad = None
@@ -230,7 +230,7 @@ class ReducedNorms(TorchFunctionMode):
     def __init__(self, masked: nn.Module, plan: Plan) -> None:
         super().__init__()
         self.used = False
-        names = {name: p for name, p in masked.named_parameters()}
+        names = dict(masked.named_parameters())
         self._kept = {
             id(names[a.name]): plan.kept(a) for a in plan.removed if a.name in names and names[a.name].dim() == 1
         }

@@ -22,7 +22,7 @@ ATTRIBUTE = "_niwaki_plan"
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a cut did. ``tensors``: name to (old shape, new shape), changed ones only. ``states``: optimizer tensors cut."""
+    """What a cut did. ``tensors``: changed ones, name to (old shape, new shape). ``states``: optimizer tensors cut."""
 
     plan: Plan
     tensors: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
@@ -30,7 +30,8 @@ class Receipt:
 
     def __str__(self) -> str:
         before, after = (sum(_count(pair[k]) for pair in self.tensors.values()) for k in (0, 1))
-        return f"cut {len(self.tensors)} tensors from {before:,} to {after:,} entries, {self.states} optimizer tensors with them"
+        text = f"cut {len(self.tensors)} tensors from {before:,} to {after:,} entries"
+        return f"{text}, {self.states} optimizer tensors with them" if self.states else text
 
 
 def cut(model: Model, plan: Plan) -> Model:
@@ -114,7 +115,8 @@ def _replace(model: nn.Module, fresh: Mapping[int, Tensor]) -> None:
 def _refuse_hooks(name: str, t: Tensor) -> None:
     if getattr(t, "_backward_hooks", None) or getattr(t, "_post_accumulate_grad_hooks", None):
         raise CannotFollow(
-            f"{name!r} has a hook on it, which would stay with the old tensor. Remove the hook, cut, and register it again."
+            f"{name!r} has a hook on it, which would stay with the old tensor. Remove the hook, cut, and register it"
+            " again."
         )
 
 

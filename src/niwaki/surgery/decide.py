@@ -153,8 +153,8 @@ def _legal(group: Group, rung: np.ndarray) -> bool:
 def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]]:
     if target.scope == "global":
         assert not isinstance(target.removed, Mapping)
-        total = sum(len(x.group) for x in ladders)
-        return _globally(ladders, lambda c: _units(ladders, c) <= target.removed * total, at_most=True)
+        most = target.removed * sum(len(x.group) for x in ladders)
+        return _globally(ladders, lambda c: _units(ladders, c) <= most, at_most=True)
     if isinstance(target.removed, Mapping):
         for pattern in target.removed:
             Ratio(0.5, only=(pattern,)).picks([x.group for x in ladders])
@@ -188,8 +188,9 @@ def _by_cost(
     least = cost(_selection(ladders, [len(x.steps) for x in ladders]))
     if least > goal:
         raise UnreachableTarget(
-            f"asked for {remain:.3g} of the dense {what} ({goal:,.0f} of {dense:,}); with the groups allowed, the least "
-            f"that a legal plan leaves is {least / dense:.3g} ({least:,}). Ask for more, allow more groups, or lower round_to."
+            f"asked for {remain:.3g} of the dense {what} ({goal:,.0f} of {dense:,}); with the groups allowed, the "
+            f"least that a legal plan leaves is {least / dense:.3g} ({least:,}). Ask for more, allow more groups, or "
+            "lower round_to."
         )
     if target.scope == "global":
         return _globally(ladders, fits, at_most=False)
@@ -217,7 +218,7 @@ def _evenly(ladders: list[Ladder], fits: Callable[[list[int]], bool]) -> dict[st
 
 
 def _globally(ladders: list[Ladder], fits: Callable[[list[int]], bool], *, at_most: bool) -> dict[str, tuple[int, ...]]:
-    """All groups' steps in one order (worth over the group's mean worth; ties by group, then step); a prefix of it goes."""
+    """All groups' steps in one order (worth over the group's mean; ties by group, then step); a prefix of it goes."""
     rows: list[tuple[float, int, int]] = []
     for g, ladder in enumerate(ladders):
         scale = float(ladder.worth.mean()) or 1.0 if ladder.steps else 1.0

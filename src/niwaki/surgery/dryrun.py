@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
+from scipy import sparse
 from torch import nn
 
 from niwaki.errors import UntraceableModel
@@ -20,6 +20,7 @@ from niwaki.graph.ledger import Ledger
 from niwaki.graph.observe import Inputs, Observation, observe, skeleton
 from niwaki.surgery.cut import cut_
 from niwaki.surgery.decide import ladder, make_plan
+from niwaki.surgery.modules import follow
 from niwaki.units import Group, Plan
 
 ADVICE = "Take the size from the tensor instead, or register an adapter for the module (nk.adapter)."
@@ -79,9 +80,8 @@ def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> 
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    small = skeleton(model, fake)
-    with fake, torch.no_grad():
-        cut_(small, plan)
+    small = skeleton(model, fake, {axis.name: plan.shape(axis.name) for axis in plan.removed})
+    follow(small, plan.removed, plan.tensors)
     return observe(small, inputs)
 
 
@@ -107,8 +107,11 @@ def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, pla
 
 def _fills_an_axis(ledger: Ledger, coupling: Coupling, plan: Plan) -> np.ndarray:
     """Units that hold all that the plan leaves of some axis."""
+    kept = [ids[plan.kept(axis)] for axis, ids in ledger.axes.items()]
+    atoms, column = np.concatenate(kept), np.repeat(np.arange(len(kept)), [k.size for k in kept])
+    by_axis = sparse.csr_matrix((np.ones(atoms.size, np.int32), (atoms, column)), shape=(ledger.size, len(kept)))
+    counts = (coupling.units.astype(np.int32) @ by_axis).tocoo()
+    sizes = np.array([k.size for k in kept])
     fills = np.zeros(coupling.units.shape[0], bool)
-    for axis, ids in ledger.axes.items():
-        kept = ids[plan.kept(axis)]
-        fills |= np.asarray(coupling.units[:, kept].sum(axis=1)).ravel() == kept.size
+    fills[counts.row[counts.data == sizes[counts.col]]] = True
     return fills

@@ -17,10 +17,10 @@ def check(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> None:
         for key, value in state.items():
             if id(parameter) in names and _has_entries(value) and value.shape != parameter.shape:
                 raise CannotFollow(
-                    f"{type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for {names[id(parameter)]!r} "
-                    f"of shape {tuple(parameter.shape)}: which of its entries belong to what goes is not known. Cut "
-                    "between runs and make a new optimizer, or use one that keeps its state in the parameter's shape "
-                    "(SGD, Adam, AdamW, RMSprop)."
+                    f"{type(optimizer).__name__} keeps {key!r} of shape {tuple(value.shape)} for "
+                    f"{names[id(parameter)]!r} of shape {tuple(parameter.shape)}: which of its entries belong to what "
+                    "goes is not known. Cut between runs and make a new optimizer, or use one that keeps its state in "
+                    "the parameter's shape (SGD, Adam, AdamW, RMSprop)."
                 )
 
 
@@ -29,7 +29,7 @@ def follow(
     fresh: Mapping[int, Tensor],
     dims: Mapping[int, Mapping[int, tuple[int, ...]]],
 ) -> int:
-    """Exchange old parameters (by id) for ``fresh`` ones in groups and state; returns how many state tensors were cut."""
+    """Exchange old parameters (by id) for ``fresh`` ones in groups and state; returns how many tensors were cut."""
     for group in optimizer.param_groups:
         group["params"] = [fresh.get(id(p), p) for p in group["params"]]
     cut = 0

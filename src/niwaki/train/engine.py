@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
-from niwaki.methods import Choose, Method, to_json
+from niwaki.methods import Choose, Method, Sequence, to_json
 from niwaki.methods.view import NOTHING, Orders
 from niwaki.scores import Score
 from niwaki.surgery.cut import Receipt, cut_
@@ -167,10 +167,11 @@ class Pruning:
 
     def _next_is_instant(self) -> bool:
         """Is the next part of the method's outer sequence one that takes no time?"""
-        parts = getattr(self.method.body, "parts", ())
-        index = self._state.get("index")
-        fresh = index is not None and self._state["inner"] is None and index < len(parts)
-        return bool(fresh and not parts[index].takes_time)
+        body = self.method.body
+        if not isinstance(body, Sequence) or self._state["inner"] is not None:
+            return False
+        rest = body.parts[self._state["index"] :]
+        return bool(rest) and not rest[0].takes_time
 
     def _press(self) -> Pressure:
         if self._pressure is None:

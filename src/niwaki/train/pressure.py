@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.penalties import Penalty
-from niwaki.units import Group
+from niwaki.units import Group, Member
 
 
 class Pressure:
@@ -36,7 +36,9 @@ class Pressure:
                     weight.grad.addcmul_(penalty.gradient(weight), chosen, value=factor)
 
 
-def _target(group: Group, member, units: tuple[int, ...], tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+def _target(
+    group: Group, member: Member, units: tuple[int, ...], tensors: Mapping[str, Tensor]
+) -> tuple[Tensor, Tensor]:
     """A maker's weight, and 1 where a slice belongs to a chosen unit, shaped to broadcast against it."""
     weight = tensors[member.name]
     positions = group.entries[member.axis].of(np.array(units, dtype=np.int64))

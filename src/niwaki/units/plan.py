@@ -75,7 +75,8 @@ class Plan:
             if tuple(shapes[name]) != shape:
                 hint = " (it has been cut already)" if tuple(shapes[name]) == self.shape(name) else ""
                 raise StalePlan(
-                    f"the plan is of another model: {name!r} has shape {tuple(shapes[name])} here{hint}, {shape} in the plan"
+                    f"the plan is of another model: {name!r} has shape {tuple(shapes[name])} here{hint}, "
+                    f"{shape} in the plan"
                 )
         extra = [n for n in shapes if n not in self.tensors and n not in self.aliases]
         if extra:

@@ -21,7 +21,7 @@ _ROOMS = ("pointwise", "views", "pieces", "create", "contract", "convolution", "
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a rule for operators: ``"relu"`` for ``aten::relu`` (and ``relu_``), ``"ns::op"`` for any other library."""
+    """Register a rule for operators: ``"relu"`` for ``aten::relu`` (and ``relu_``), ``"ns::op"`` elsewhere."""
 
     def register(function: Rule) -> Rule:
         for name in names:

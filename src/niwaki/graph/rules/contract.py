@@ -40,8 +40,8 @@ def product(call: Call, left: Tensor, right: Tensor) -> list[Label]:
     a, b = call.labels(left), call.labels(right)
     inner = a[-1], b[-2] if right.dim() > 1 else b[-1]
     call.contract(*inner)
-    for label, role in zip(inner, ("takes", "takes"), strict=True):
-        call.play(label, role, "neuron")
+    for label in inner:
+        call.play(label, "takes", "neuron")
     rows = [(a[-2], left.shape[-2])] if left.dim() > 1 else []
     columns = [(b[-1], right.shape[-1])] if right.dim() > 1 else []
     for label, _ in (*rows, *columns):

@@ -28,7 +28,7 @@ def convolution(call: Call) -> None:
     labels, kernel = call.labels(x), call.labels(weight)
     call.refuse(kernel[2:], "the kernel's size")
     where = x.dim() - taps - 1
-    made, taken = (_transposed if transposed else _forward)(call, labels[where], kernel, groups)
+    made = (_transposed if transposed else _forward)(call, labels[where], kernel, groups)
     if isinstance(bias, Tensor):
         made = call.meet([made, call.labels(bias)[0]])
     space = math.prod((x if transposed else call.out).shape[where + 1 :])
@@ -42,7 +42,7 @@ def convolution(call: Call) -> None:
     call.give(call.out, [*labels[:where], made, *space_labels[where + 1 :]])
 
 
-def _forward(call: Call, source: Label, kernel: list[Label], groups: int) -> tuple[Label, Label]:
+def _forward(call: Call, source: Label, kernel: list[Label], groups: int) -> Label:
     out, into = kernel[0], kernel[1]
     depthwise = groups > 1 and isinstance(out, Atoms) and out.ids.size == groups
     if not depthwise:  # a depthwise filter follows the channel that it filters
@@ -50,27 +50,27 @@ def _forward(call: Call, source: Label, kernel: list[Label], groups: int) -> tup
     if groups == 1:
         call.contract(source, into)
         call.play(into, "takes", "channel")
-        return out, into
+        return out
     rows_in, column = _grid(call, source, groups)
     rows_out, _ = _grid(call, out, groups)
     _contract_grouped(call, column, into)
     call.meet([rows_in, rows_out], "any")
-    return out, into
+    return out
 
 
-def _transposed(call: Call, source: Label, kernel: list[Label], groups: int) -> tuple[Label, Label]:
+def _transposed(call: Call, source: Label, kernel: list[Label], groups: int) -> Label:
     into, out = kernel[0], kernel[1]
     call.play(into, "takes", "channel")
     call.play(out, "makes", "channel")
     call.contract(source, into)
     if groups == 1:
-        return out, into
+        return out
     if not isinstance(into, Atoms) or not isinstance(out, Atoms):
-        return call.refuse([into, out], "a grouped transposed convolution with a computed weight"), into
+        return call.refuse([into, out], "a grouped transposed convolution with a computed weight")
     rows, _ = _grid(call, into, groups)
     assert isinstance(rows, Atoms)
     # Output channel (g, j) goes when group g goes, or when column j of the weight goes.
-    return Atoms(call.ledger.join((rows.ids, out.ids), call.site).reshape(-1), out.clean), into
+    return Atoms(call.ledger.join((rows.ids, out.ids), call.site).reshape(-1), out.clean)
 
 
 def _grid(call: Call, label: Label, groups: int) -> tuple[Label, Label]:

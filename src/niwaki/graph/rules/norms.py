@@ -59,6 +59,6 @@ def group_norm(call: Call) -> None:
             pass
         else:
             call.statistics(label)
-            call.ledger.balance([p for p in label.ids.reshape(groups, -1)], call.site)
+            call.ledger.balance(list(label.ids.reshape(groups, -1)), call.site)
     labels[1] = label
     call.give(call.out, labels)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Number
-
 from torch import Tensor
 
 from niwaki.graph.call import Call
@@ -145,7 +143,9 @@ def unbounded(call: Call) -> None:
 
 @rule(*SUMS)
 def sums(call: Call) -> None:
-    scalar = any(isinstance(v, Number) and v != 0 for k, v in call.arguments.items() if k in ("other", "self", "input"))
+    scalar = any(
+        isinstance(v, (int, float)) and v != 0 for k, v in call.arguments.items() if k in ("other", "self", "input")
+    )
     call.pointwise(call.tensors(), "none" if scalar else "all")
 
 
@@ -183,14 +183,14 @@ def comparisons(call: Call) -> None:
 @rule("pow")
 def power(call: Call) -> None:
     exponent = call.get("exponent")
-    keeps = isinstance(exponent, Number) and not isinstance(exponent, complex) and exponent > 0  # type: ignore[operator]
+    keeps = isinstance(exponent, (int, float)) and exponent > 0
     call.pointwise(call.tensors(), "all" if keeps else "none")
 
 
 @rule("clamp", "clip", "clamp_min", "clamp_max")
 def clamp(call: Call) -> None:
     low, high = call.get("min"), call.get("max")
-    numbers = all(v is None or isinstance(v, Number) for v in (low, high))
+    numbers = all(v is None or isinstance(v, (int, float)) for v in (low, high))
     keeps = numbers and (low is None or low <= 0) and (high is None or high >= 0)
     call.pointwise(call.tensors(), "all" if keeps else "none")
 
@@ -198,7 +198,7 @@ def clamp(call: Call) -> None:
 @rule("where")
 def where(call: Call) -> None:
     """The condition picks; the result vanishes where both branches do."""
-    branches = [t for t in call.tensors()[1:]]
+    branches = list(call.tensors()[1:])
     labels = call.pointwise(call.tensors(), "none")
     pure = len(branches) == 2 and all(_clean(call, b, len(labels)) for b in branches)
     if pure:
@@ -211,7 +211,7 @@ def _clean(call: Call, tensor: Tensor, rank: int) -> bool:
 
 @rule("masked_fill")
 def masked_fill(call: Call) -> None:
-    keeps = isinstance(call["value"], Number) and call["value"] == 0
+    keeps = isinstance(call["value"], (int, float)) and call["value"] == 0
     call.pointwise([call.arguments["self"], call["mask"]], "any" if keeps else "none")
 
 

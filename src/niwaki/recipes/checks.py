@@ -1,0 +1,64 @@
+"""Small checks of plain data, each an error that names the place in the recipe, what was found and what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from niwaki.errors import BadInput, unknown_key
+
+
+def mapping(where: str, value: Any, known: Iterable[str], required: Iterable[str] = ()) -> dict[str, Any]:
+    """``value`` if it is a mapping of known keys that has all the required ones."""
+    known = list(known)
+    found = table(where, value)
+    for key in found:
+        if key not in known:
+            raise unknown_key(where, key, known)
+    missing = [key for key in required if found.get(key) is None]
+    if missing:
+        raise BadInput(f"{where} lacks {', '.join(map(repr, missing))}. Its keys: {', '.join(known)}.")
+    return found
+
+
+def table(where: str, value: Any) -> dict[str, Any]:
+    """``value`` if it is a mapping of words to anything."""
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{where} must be a mapping of keys to values, not {value!r}")
+    strays = [key for key in value if not isinstance(key, str)]
+    if strays:
+        raise BadInput(f"{where}: keys must be words, not {strays[0]!r}")
+    return dict(value)
+
+
+def text(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise BadInput(f"{where} must be text, not {value!r}")
+    return value.strip()
+
+
+def whole(where: str, value: Any, least: int) -> int:
+    if type(value) is not int or value < least:
+        raise BadInput(f"{where} must be a whole number of at least {least}, not {value!r}")
+    return value
+
+
+def one_of(where: str, value: Any, known: Iterable[str]) -> str:
+    known = list(known)
+    if value not in known:
+        raise unknown_key(where, str(value), known)
+    return str(value)
+
+
+def reference(where: str, value: Any) -> str:
+    """``module:function``, not yet imported."""
+    module, colon, name = value.partition(":") if isinstance(value, str) else ("", "", "")
+    words = [*module.split("."), *name.split(".")]
+    if not colon or not all(word.isidentifier() for word in words):
+        raise BadInput(f"{where} must be module:function, for instance my_package.nets:build, not {value!r}")
+    return f"{module}:{name}"
+
+
+def listed(value: Any) -> list[Any]:
+    """A list as it is; anything else as a list of one; nothing as an empty list."""
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]

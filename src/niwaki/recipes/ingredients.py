@@ -1,0 +1,210 @@
+"""From the words of a recipe to live things: the model, its inputs, the user's functions, methods, optimizers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from niwaki.errors import BadInput, BrokenFile, nearest, require_extra, unknown_key
+from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
+from niwaki.methods import Method, build
+from niwaki.recipes.borrowed import call, find, takes
+from niwaki.recipes.schema import OptimizerChoice, Recipe, Shapes
+
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
+
+
+@dataclass(frozen=True, eq=False)
+class Ingredients:
+    """Everything that a run needs, found and checked before any work is done."""
+
+    recipe: Recipe
+    dense: nn.Module
+    inputs: Inputs
+    methods: tuple[Method, ...]
+    data: Callable[..., Any] | None
+    loss: Callable[..., Any] | None
+    evaluate: Callable[..., Any] | None
+
+    def batches(self, seed: int) -> Iterable[Any]:
+        """The user's batches; the same order for every method that asks with the same seed."""
+        assert self.data is not None
+        reseed(seed)
+        found = call("data", self.data, **({"seed": seed} if takes(self.data, "seed") else {}))
+        if not isinstance(found, Iterable):
+            raise BadInput(f"data: {self.recipe.data} must give an iterable of batches, not {type(found).__name__}")
+        return found
+
+    def accuracy(self, model: nn.Module) -> float | None:
+        """What the user's ``evaluate`` says of a model, in eval mode; None if there is no such function."""
+        if self.evaluate is None:
+            return None
+        with evaluating(model), torch.no_grad():
+            found = call("evaluate", self.evaluate, model)
+        try:
+            value = float(found)
+        except (TypeError, ValueError):
+            raise BadInput(f"evaluate must give a number from 0 to 1, not {type(found).__name__}") from None
+        if not 0 <= value <= 1:
+            raise BadInput(f"evaluate must give a share from 0 to 1, not {value:g}; divide per cents by 100")
+        return value
+
+
+def gather(recipe: Recipe) -> Ingredients:
+    """Find and check all that the recipe names. Cheap things first, so that a slip costs no waiting."""
+    methods = tuple(build(choice.name, choice.settings) for choice in recipe.methods)
+    _require_training(recipe, methods)
+    _require_packages(recipe)
+    for choice in filter(None, [recipe.optimizer, recipe.finetune and recipe.finetune.optimizer]):
+        _rehearse(choice)
+    data, loss, evaluate = (
+        None if reference is None else find(key, reference)
+        for key, reference in (("data", recipe.data), ("loss", recipe.loss), ("evaluate", recipe.evaluate))
+    )
+    dense, inputs = model_and_inputs(recipe)
+    return Ingredients(recipe, dense, inputs, methods, data, loss, evaluate)
+
+
+def model_and_inputs(recipe: Recipe) -> tuple[nn.Module, Inputs]:
+    """The dense model with its weights, and the inputs to trace and measure it on."""
+    reseed(recipe.seed)
+    model = build_model(recipe.model, recipe.model_args)
+    if recipe.weights is not None:
+        fill(model, _beside(recipe, recipe.weights))
+    return model, build_inputs(recipe.inputs, model, recipe.seed)
+
+
+def build_model(reference: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
+    """What the user's function returns, if it is a module."""
+    model = call("model", find("model", reference), **(settings or {}))
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"model: {reference} must return a torch.nn.Module, not {type(model).__name__}")
+    return model
+
+
+def build_inputs(choice: str | Shapes, model: nn.Module, seed: int) -> Inputs:
+    """What the user's function returns, or normal random tensors of the shapes given, on the model's device."""
+    if isinstance(choice, str):
+        found = call("inputs", find("inputs", choice))
+        call_arguments(found)
+        return found  # type: ignore[no-any-return]
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(shape, generator=generator).to(device) for shape in choice)
+
+
+def fill(model: nn.Module, path: Path) -> None:
+    """Load a safetensors file into the model. Files that would be unpickled are refused: they can run any code."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
+    if path.suffix in _PICKLES:
+        raise BadInput(
+            f"weights: {path.name} is a pickle, which can run code when it is read. Convert it once: "
+            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), {path.stem + '.safetensors'!r}) "
+            "(the state dict, if it holds more), and name that file."
+        )
+    try:
+        load_model(model, str(path))
+    except SafetensorError as trouble:
+        raise BrokenFile(f"weights: {path} is not a readable safetensors file: {trouble}") from trouble
+    except RuntimeError as trouble:
+        raise BadInput(f"weights: {path.name} does not fit {type(model).__name__}: {trouble}") from trouble
+
+
+def optimizer_for(choice: OptimizerChoice, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer over all of the model's parameters."""
+    return _make(choice, list(model.parameters()))
+
+
+def batch_size(inputs: Any) -> int:
+    """Length of dimension 0 of the first tensor in inputs or in a batch; 1 if there is none."""
+    sizes = [int(t.shape[0]) for t in tensors_of(inputs) if isinstance(t, Tensor) and t.dim() > 0]
+    return sizes[0] if sizes else 1
+
+
+def reseed(seed: int) -> None:
+    """Seed every generator that a user's code is likely to draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def finite(loss: Any, step: int) -> float:
+    """The loss as a number, if the user's function gave a usable one."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        what = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise BadInput(f"loss must return one number as a tensor with a gradient, not {what}")
+    value = loss.item()
+    if not math.isfinite(value):
+        raise BadInput(f"the loss is {value} at step {step}: train with a smaller learning rate")
+    return value
+
+
+def _require_training(recipe: Recipe, methods: tuple[Method, ...]) -> None:
+    """A method that takes steps, and fine-tuning, need data, a loss and an optimizer."""
+    who = next((f"method {m.name!r} prunes while the model trains: it" for m in methods if m.takes_time), None)
+    tuning = recipe.finetune is not None and recipe.finetune.epochs > 0
+    needed = ["optimizer"] if who else []
+    if tuning and recipe.finetune is not None and recipe.finetune.optimizer is None:
+        needed = ["optimizer"]
+    needed = ["data", "loss", *needed] if who or tuning else []
+    missing = [key for key in needed if getattr(recipe, key) is None]
+    if missing:
+        raise BadInput(f"{who or 'finetune'} needs {', '.join(map(repr, missing))} in the recipe")
+
+
+def _require_packages(recipe: Recipe) -> None:
+    """Missing extras are told before hours of training, not after."""
+    from importlib.util import find_spec
+
+    wanted = [("matplotlib", "plot")]
+    if recipe.wants_onnx:
+        wanted += [("onnx", "onnx"), ("onnxscript", "onnx"), ("onnxruntime", "onnx")]
+    for package, extra in wanted:
+        if find_spec(package) is None:
+            raise require_extra(package, extra)
+
+
+def _beside(recipe: Recipe, name: str) -> Path:
+    """A file named in the recipe: beside it, or in the current directory."""
+    places = list(dict.fromkeys([recipe.folder / name, Path.cwd() / name]))
+    for place in places:
+        if place.is_file():
+            return place
+    raise BadInput(f"weights: there is no file {' nor '.join(str(p) for p in places)}")
+
+
+def _rehearse(choice: OptimizerChoice) -> None:
+    """One step on a toy parameter, so that a wrong setting (or a closure that nobody will give) shows now."""
+    toy = nn.Parameter(torch.ones(2, 2))
+    toy.grad = torch.zeros(2, 2)
+    try:
+        _make(choice, [toy]).step()
+    except TypeError as trouble:
+        raise BadInput(f"optimizer {choice.name!r} cannot be stepped without more: {trouble}") from trouble
+
+
+def _make(choice: OptimizerChoice, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    cls = getattr(torch.optim, choice.name, None)
+    if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer):
+        known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
+        raise BadInput(f"torch.optim has no {choice.name!r}{nearest(choice.name, known)} Known: {', '.join(known)}.")
+    arguments = [n for n in inspect.signature(cls).parameters if n != "params"]
+    for key in choice.settings:
+        if key not in arguments:
+            raise unknown_key(f"optimizer {choice.name!r}", key, arguments)
+    try:
+        made: torch.optim.Optimizer = cls(parameters, **choice.settings)
+    except (TypeError, ValueError) as trouble:
+        raise BadInput(f"optimizer {choice.name!r}: {trouble}") from trouble
+    return made

@@ -1,0 +1,157 @@
+"""The two training phases of a run: pruning in training, and fine-tuning after the cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from niwaki.errors import BadInput
+from niwaki.methods import Hold, Method, Part, Press, Sequence, Together, Wait
+from niwaki.prune import Pruning, prune
+from niwaki.recipes.borrowed import call
+from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
+from niwaki.recipes.progress import Teller
+from niwaki.recipes.record import RunRecord
+from niwaki.schedules import Ramp
+
+_ROWS = 200  # updates of a penalty that are recorded, about: enough for a smooth picture
+
+
+def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: RunRecord, teller: Teller) -> nn.Module:
+    """Prune ``model`` (it may be changed in place) and give the small one."""
+    reseed(stuff.recipe.seed)
+    if not method.takes_time:
+        with teller.stage(f"{method.name}: prune"):
+            return prune(model, stuff.inputs, method, data=stuff.data and stuff.batches(stuff.recipe.seed))
+    assert stuff.recipe.optimizer is not None
+    optimizer = optimizer_for(stuff.recipe.optimizer, model)
+    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=max(1, _updates(method) // _ROWS))
+    model.train()
+    meter = Meter(record, "prune")
+    with teller.stage(f"{method.name}: prune", longest(method.body)) as advance:
+        for batch in _forever(stuff.batches(stuff.recipe.seed), meter):
+            meter.add(_backward(stuff, run.model, optimizer, batch, run.steps), batch)
+            run.step()
+            advance(f"penalty {max(run.pressure.values(), default=0.0):.3g}")
+            if run.finished:
+                break
+    meter.end_epoch()
+    return run.model
+
+
+def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Teller, title: str, before: int) -> None:
+    """Train the small model in place; the schedule and the seed are the same for all methods."""
+    plan = stuff.recipe.finetune
+    if plan is None or plan.epochs == 0:
+        return
+    choice = plan.optimizer or stuff.recipe.optimizer
+    assert choice is not None
+    batches = stuff.batches(stuff.recipe.seed + 1)
+    optimizer = optimizer_for(choice, model)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    each = len(batches) if hasattr(batches, "__len__") else None
+    model.train()
+    meter = Meter(record, "finetune", before)
+    with teller.stage(f"{title}: fine-tune", None if each is None else each * plan.epochs) as advance:
+        for epoch in range(plan.epochs):
+            for k, batch in enumerate(_once(batches, epoch)):
+                # Batches that cannot be counted: the rate changes from epoch to epoch only.
+                share = _share(plan.schedule, (epoch + (k / each if each else 0)) / plan.epochs)
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak * share
+                loss = _backward(stuff, model, optimizer, batch, k)
+                optimizer.step()
+                meter.add(loss, batch)
+                advance(f"loss {loss:.3g}")
+            meter.end_epoch()
+
+
+class Meter:
+    """Mean loss per epoch and images seen, for the record."""
+
+    def __init__(self, record: RunRecord, phase: str, images: int = 0) -> None:
+        self.record, self.phase, self.images, self.epoch = record, phase, images, 0
+        self._losses: list[float] = []
+
+    def add(self, loss: float, batch: Any) -> None:
+        self._losses.append(loss)
+        self.images += batch_size(batch)
+
+    def end_epoch(self) -> None:
+        """Write the epoch's row, if there was anything in it."""
+        if self._losses:
+            mean = sum(self._losses) / len(self._losses)
+            self.record(
+                {"event": "epoch", "phase": self.phase, "epoch": self.epoch, "images": self.images, "loss": mean}
+            )
+        self.epoch, self._losses = self.epoch + 1, []
+
+
+def longest(part: Part) -> int | None:
+    """The most steps that a part can take; None if that cannot be told."""
+    if isinstance(part, (Sequence, Together)):
+        inner = [longest(p) for p in part.parts]
+        known = [n for n in inner if n is not None]
+        return None if len(known) < len(inner) else (sum if isinstance(part, Sequence) else max)(known or [0])
+    if isinstance(part, (Hold, Wait)):
+        return part.steps
+    if isinstance(part, Press):
+        ramp = part.schedule
+        return int(ramp.every * (part.ceiling / ramp.grow + 1)) if isinstance(ramp, Ramp) else None
+    return None if part.takes_time else 0
+
+
+def _updates(method: Method) -> int:
+    """About how many updates of a penalty a method makes."""
+    presses = [p for p in method.body.walk() if isinstance(p, Press) and isinstance(p.schedule, Ramp)]
+    return max((int(p.ceiling / p.schedule.grow) for p in presses if isinstance(p.schedule, Ramp)), default=0)
+
+
+def _backward(stuff: Ingredients, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, step: int) -> float:
+    """Leave the gradients of one batch in the parameters; give its loss."""
+    assert stuff.loss is not None
+    optimizer.zero_grad(set_to_none=True)
+    loss = call("loss", stuff.loss, model, batch)
+    value = finite(loss, step)
+    loss.backward()
+    return value
+
+
+def _forever(batches: Iterable[Any], meter: Meter) -> Iterator[Any]:
+    """Epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from _once(batches, epoch)
+        meter.end_epoch()
+        epoch += 1
+
+
+def _once(batches: Iterable[Any], epoch: int) -> Iterator[Any]:
+    """One epoch. A failure in the user's loader is told as theirs; an empty epoch is an error."""
+    iterator, empty = call("data", iter, batches), True
+    while True:
+        batch = call("data", next, iterator, _END)
+        if batch is _END:
+            break
+        empty = False
+        yield batch
+    if empty:
+        raise BadInput(
+            f"data gave no batches in epoch {epoch + 1}. It is iterated once per epoch, and a generator is empty after "
+            "the first: return a list, a DataLoader, or an object whose __iter__ starts anew."
+        )
+
+
+_END = object()
+
+
+def _share(schedule: str, progress: float) -> float:
+    """Share of the peak learning rate at a progress from 0 to 1."""
+    return 1.0 if schedule == "constant" else 0.5 + 0.5 * math.cos(math.pi * progress)
+
+
+__all__ = ["finetune", "longest", "prune_with"]

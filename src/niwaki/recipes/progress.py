@@ -1,0 +1,47 @@
+"""What a run tells while it works: progress bars on a terminal, one plain line per stage elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Advance = Callable[[str], None]
+"""One step is done; the text (it may be empty) stands beside the bar."""
+
+
+def _stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Speaks to ``console`` (standard error, so that results can be piped); ``quiet``: not at all."""
+
+    console: Console = field(default_factory=_stderr)
+    quiet: bool = False
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self.quiet:
+            self.console.print(text)
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Advance]:
+        """A stage of the run. ``total``: how many steps it will take at most; None if nobody knows."""
+        if self.quiet or not self.console.is_terminal:
+            self.say(f"{title} …")
+            yield lambda note: None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        said = TextColumn("{task.description} {task.completed:,} {task.fields[note]}", markup=False)
+        with Progress(said, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bars:
+            task = bars.add_task(title, total=total, note="")
+            yield lambda note: bars.update(task, advance=1, note=note)

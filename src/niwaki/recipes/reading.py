@@ -1,0 +1,95 @@
+"""YAML text to plain data, with three traps closed: ``1e-3`` is a number, a key twice is an error, tags build nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from niwaki.errors import BadInput
+
+# YAML 1.1 wants a dot and a sign (1.0e-3); everybody writes 1e-3, and would get a string.
+_NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+")
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader: plain data only."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands here twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key.value, str) else repr(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain data in a recipe file.
+
+    Raises:
+        BadInput: no such file, or not YAML; the message gives the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(f"no recipe at {path}{_neighbours(path)}") from None
+    except (OSError, UnicodeDecodeError) as trouble:
+        raise BadInput(f"the recipe {path} cannot be read: {trouble}") from trouble
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str) -> Any:
+    """Plain data from YAML text; ``where`` names it in errors."""
+    try:
+        # A subclass of the safe loader: it builds plain data only, whatever the tags in the text ask for.
+        return yaml.load(text, _Loader)  # noqa: S506
+    except yaml.MarkedYAMLError as trouble:
+        mark = trouble.problem_mark or trouble.context_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BadInput(f"{where}{line}: not YAML: {trouble.problem or trouble.context}") from None
+    except yaml.YAMLError as trouble:
+        raise BadInput(f"{where}: not YAML: {trouble}") from None
+
+
+def override(data: Any, changes: Sequence[str]) -> Any:
+    """``data`` with changes such as ``method.target.macs=0.5`` made (values are YAML; list items go by number).
+
+    Raises:
+        BadInput: a change has no ``=``, or its path leads through something that has no keys.
+    """
+    for change in changes:
+        path, equals, text = change.partition("=")
+        if not equals or not path.strip():
+            raise BadInput(f"--set {change!r}: write it as key.key=value, for instance --set method.target.macs=0.5")
+        data = _put(data, path.strip().split("."), parse(text, f"--set {change}"), change)
+    return data
+
+
+def _put(data: Any, path: list[str], value: Any, change: str) -> Any:
+    """A copy of ``data`` with ``value`` at ``path``; mappings on the way are made where there are none."""
+    if not path:
+        return value
+    head, rest = path[0], path[1:]
+    if isinstance(data, list):
+        if not head.isdigit() or int(head) >= len(data):
+            raise BadInput(f"--set {change}: {head!r} is not an item of a list of {len(data)}; count from 0")
+        return [_put(item, rest, value, change) if i == int(head) else item for i, item in enumerate(data)]
+    if data is not None and not isinstance(data, dict):
+        raise BadInput(f"--set {change}: {head!r} cannot be set inside {data!r}, which has no keys")
+    data = data or {}
+    return {**data, head: _put(data.get(head), rest, value, change)}
+
+
+def _neighbours(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"; there is no folder {folder} either"
+    found = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml"))
+    return f". Recipes in {folder}: {', '.join(found[:8])}." if found else f"; there is no .yaml file in {folder}"

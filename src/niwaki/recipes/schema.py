@@ -1,0 +1,215 @@
+"""What a recipe may say: frozen values, checked when they are read, before anything is imported or computed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from niwaki.errors import BadInput
+from niwaki.recipes import checks
+from niwaki.recipes.reading import override, read_yaml
+
+SCHEDULES = ("cosine", "constant")
+RUNTIMES = ("pytorch", "onnxruntime")
+FORMATS = ("onnx", "torch_export")
+KEYS = (
+    "model", "model_args", "weights", "inputs", "data", "loss", "evaluate", "method", "optimizer", "finetune", "seed",
+    "out", "export", "measure",
+)  # fmt: skip
+REQUIRED = ("model", "inputs", "method", "out")
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """A class in torch.optim and its settings."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def read(where: str, data: Any) -> OptimizerChoice:
+        found = checks.table(where, data)
+        if "name" not in found:
+            raise BadInput(f"{where} lacks 'name', for instance {{name: SGD, lr: 0.001, momentum: 0.9}}")
+        return OptimizerChoice(checks.text(f"{where}.name", found.pop("name")), found)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, **self.settings}
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method's name and settings, and the label under which its result is filed and shown."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @staticmethod
+    def read(where: str, data: Any) -> MethodChoice:
+        found = {"name": data} if isinstance(data, str) else checks.table(where, data)
+        if "name" not in found:
+            raise BadInput(f"{where} lacks 'name', for instance {{name: magnitude, target: {{macs: 0.5}}}}")
+        name = checks.text(f"{where}.name", found.pop("name"))
+        label = checks.text(f"{where}.label", found.pop("label", name))
+        return MethodChoice(name, found, label)
+
+    def to_json(self) -> dict[str, Any]:
+        label = {} if self.label == self.name else {"label": self.label}
+        return {"name": self.name, **label, **self.settings}
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Training after the cut, alike for all methods. Without an optimizer of its own it takes the recipe's."""
+
+    epochs: int
+    optimizer: OptimizerChoice | None = None
+    schedule: str = "cosine"
+
+    @staticmethod
+    def read(data: Any) -> Finetune:
+        found = checks.mapping("finetune", data, ("epochs", "optimizer", "schedule"), ("epochs",))
+        optimizer = found.get("optimizer")
+        return Finetune(
+            checks.whole("finetune.epochs", found["epochs"], 0),
+            None if optimizer is None else OptimizerChoice.read("finetune.optimizer", optimizer),
+            checks.one_of("finetune.schedule", found.get("schedule", "cosine"), SCHEDULES),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        optimizer = {} if self.optimizer is None else {"optimizer": self.optimizer.to_json()}
+        return {"epochs": self.epochs, **optimizer, "schedule": self.schedule}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Where and how long to measure latency. ``runs: 0`` or no runtime: not at all."""
+
+    runtimes: tuple[str, ...] = ("pytorch",)
+    threads: int = 1
+    runs: int = 30
+
+    @staticmethod
+    def read(data: Any) -> Measure:
+        found = checks.mapping("measure", data, ("runtimes", "threads", "runs"))
+        runtimes = checks.listed(found.get("runtimes", ["pytorch"]))
+        return Measure(
+            tuple(dict.fromkeys(checks.one_of("measure.runtimes", r, RUNTIMES) for r in runtimes)),
+            checks.whole("measure.threads", found.get("threads", 1), 1),
+            checks.whole("measure.runs", found.get("runs", 30), 0),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"runtimes": list(self.runtimes), "threads": self.threads, "runs": self.runs}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe. Relative files in it are looked for beside the recipe (``folder``), then in the current directory."""
+
+    model: str
+    inputs: str | Shapes
+    methods: tuple[MethodChoice, ...]
+    out: str
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    data: str | None = None
+    loss: str | None = None
+    evaluate: str | None = None
+    optimizer: OptimizerChoice | None = None
+    finetune: Finetune | None = None
+    seed: int = 0
+    export: tuple[str, ...] = ()
+    measure: Measure = field(default_factory=Measure)
+    folder: Path = field(default=Path("."), compare=False)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+        """Read a recipe file, with overrides such as ``"method.target.macs=0.5"``.
+
+        Raises:
+            BadInput: the file or a key is missing, unknown or says what cannot be; the message names the place.
+        """
+        path = Path(path)
+        data = read_yaml(path)
+        if not isinstance(data, dict):
+            raise BadInput(f"the recipe {path} must be a mapping with the keys {', '.join(KEYS)}; found {data!r:.60}")
+        return Recipe.read(override(data, overrides), path.parent.resolve())
+
+    @staticmethod
+    def read(data: Any, folder: Path = Path(".")) -> Recipe:
+        """The recipe in plain data."""
+        found = checks.mapping("the recipe", data, KEYS, REQUIRED)
+        found = {key: value for key, value in found.items() if value is not None}
+        optional = {key: checks.reference(key, found[key]) for key in ("data", "loss", "evaluate") if key in found}
+        optional |= {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
+        return Recipe(
+            checks.reference("model", found["model"]), _inputs(found["inputs"]), _methods(found["method"]),
+            checks.text("out", found["out"]), **optional, folder=folder,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data from which :meth:`read` makes an equal recipe."""
+        given: dict[str, Any] = {
+            "model": self.model, "model_args": dict(self.model_args), "weights": self.weights,
+            "inputs": self.inputs if isinstance(self.inputs, str) else [list(shape) for shape in self.inputs],
+            "data": self.data, "loss": self.loss, "evaluate": self.evaluate,
+            "method": [m.to_json() for m in self.methods],
+            "optimizer": self.optimizer and self.optimizer.to_json(),
+            "finetune": self.finetune and self.finetune.to_json(),
+            "seed": self.seed, "out": self.out, "export": list(self.export), "measure": self.measure.to_json(),
+        }  # fmt: skip
+        return {key: value for key, value in given.items() if value not in (None, {}, [])}
+
+    @property
+    def wants_onnx(self) -> bool:
+        """Is an ONNX file needed, for itself or to be timed?"""
+        return "onnx" in self.export or ("onnxruntime" in self.measure.runtimes and self.measure.runs > 0)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """For each method the name of its folder, which is its name in the report too."""
+        taken = ["dense"]
+        for method in self.methods:
+            stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", method.label).strip("-.") or method.name
+            numbered = (f"{stem}-{k}" for k in range(2, len(taken) + 3))
+            taken.append(stem if stem not in taken else next(n for n in numbered if n not in taken))
+        return tuple(taken[1:])
+
+
+_OPTIONAL = {
+    "model_args": lambda value: checks.table("model_args", value),
+    "weights": lambda value: checks.text("weights", value),
+    "optimizer": lambda value: OptimizerChoice.read("optimizer", value),
+    "finetune": Finetune.read,
+    "seed": lambda value: checks.whole("seed", value, 0),
+    "export": lambda value: tuple(dict.fromkeys(checks.one_of("export", v, FORMATS) for v in checks.listed(value))),
+    "measure": Measure.read,
+}
+
+
+def _inputs(value: Any) -> str | Shapes:
+    if isinstance(value, str):
+        return checks.reference("inputs", value)
+    shapes = checks.listed(value)
+    good = [s for s in shapes if isinstance(s, (list, tuple)) and all(type(n) is int and n > 0 for n in s)]
+    if not shapes or len(good) < len(shapes):
+        raise BadInput(
+            f"inputs must be module:function or a list of shapes, one per positional argument, such as [[1, 3, 32, 32]]; "
+            f"found {value!r}"
+        )
+    return tuple(tuple(shape) for shape in shapes)
+
+
+def _methods(value: Any) -> tuple[MethodChoice, ...]:
+    many = isinstance(value, (list, tuple))
+    choices = [MethodChoice.read(f"method[{i}]" if many else "method", v) for i, v in enumerate(checks.listed(value))]
+    if not choices:
+        raise BadInput("method is an empty list; name at least one, for instance {name: magnitude, target: {macs: 0.5}}")
+    return tuple(choices)

@@ -1,0 +1,136 @@
+"""Laws of the optimizer: its state follows a cut, or the cut is refused and nothing was touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.errors import CannotFollow
+from niwaki.scores import Random
+from niwaki.surgery.cut import cut_
+from niwaki.surgery.decide import plan as choose
+from niwaki.targets import Ratio
+from niwaki.testing.laws.exercise import Exercise, Make, OptimizerFactory, backward
+from niwaki.testing.laws.verdict import LawBroken, attempting, demand, first_difference, same_bits
+from niwaki.trace import trace
+from niwaki.units import Axis, Plan
+
+WARM_UP = 3
+Moments = dict[str, dict[str, Any]]
+
+
+def optimizer_follows(make: Make, optimizer_factory: OptimizerFactory, *, ratio: float = 0.4, seed: int = 0) -> None:
+    """After a cut inside training the optimizer's moments are the old ones at the kept entries; it holds every live
+    parameter and no dead one; and in the next step every live parameter that has a gradient moves.
+
+    Raises:
+        LawBroken: with the parameter and the piece of state.
+    """
+    work, optimizer, plan = _warmed_up(make, optimizer_factory, ratio, seed)
+    before, settings = _moments(work.model, optimizer), _settings(work.model, optimizer)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    names = [name for name, p in work.model.named_parameters() if id(p) in held]
+    with attempting(f"cutting with {type(optimizer).__name__}"):
+        cut_(work.model, plan, optimizer)
+    _holds_the_living(work.model, optimizer, names)
+    demand(_settings(work.model, optimizer) == settings, "the optimizer's parameter groups changed in the cut")
+    _moments_follow(before, _moments(work.model, optimizer), plan)
+    _all_move(work, optimizer, names)
+
+
+def optimizer_is_refused(make: Make, optimizer_factory: OptimizerFactory, *, ratio: float = 0.4, seed: int = 0) -> None:
+    """An optimizer whose state cannot be cut along is refused with ``CannotFollow``; model and optimizer stay.
+
+    Raises:
+        LawBroken: it was not refused, or something was touched.
+    """
+    work, optimizer, plan = _warmed_up(make, optimizer_factory, ratio, seed)
+    before, identities = _everything(work.model, optimizer), _identities(work.model, optimizer)
+    kind = type(optimizer).__name__
+    try:
+        cut_(work.model, plan, optimizer)
+    except CannotFollow:
+        place = first_difference(before, _everything(work.model, optimizer))
+        demand(place is None, f"{kind} was refused, but {place} was changed")
+        demand(identities == _identities(work.model, optimizer), f"{kind} was refused, but tensors were exchanged")
+        return
+    raise LawBroken(f"{kind} keeps state that cannot be cut along, and the cut went ahead")
+
+
+def _warmed_up(
+    make: Make, factory: OptimizerFactory, ratio: float, seed: int
+) -> tuple[Exercise, torch.optim.Optimizer, Plan]:
+    """An exercise a few steps in, so that there are moments, and a plan that takes something."""
+    work = make()
+    optimizer = factory(work.model.parameters())
+    for step in range(WARM_UP):
+        backward(work, optimizer, step)
+        optimizer.step()
+    plan = choose(trace(work.model, work.inputs), Random(seed), Ratio(ratio))
+    demand(bool(plan.removed), "no unit went, so the law was not tried; ask for a larger ratio")
+    return work, optimizer, plan
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> Moments:
+    """The optimizer's state by parameter name, copied."""
+    return {
+        name: {key: v.detach().clone() if isinstance(v, Tensor) else v for key, v in optimizer.state[p].items()}
+        for name, p in model.named_parameters()
+        if p in optimizer.state
+    }
+
+
+def _settings(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Each group's settings, with the names of its parameters in their order."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [{**g, "params": [names.get(id(p), "a dead one") for p in g["params"]]} for g in optimizer.param_groups]
+
+
+def _holds_the_living(model: nn.Module, optimizer: torch.optim.Optimizer, names: list[str]) -> None:
+    living = {id(p): name for name, p in model.named_parameters()}
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    lost = set(names) - {living[i] for i in held if i in living}
+    demand(not lost, f"after the cut the optimizer no longer trains {sorted(lost)}")
+    demand(all(i in living for i in held), "after the cut the optimizer's groups hold a parameter that is dead")
+    dead = [tuple(p.shape) for p in optimizer.state if id(p) not in living]
+    demand(not dead, f"after the cut the optimizer keeps state for dead parameters of shapes {dead}")
+
+
+def _moments_follow(before: Moments, after: Moments, plan: Plan) -> None:
+    demand(before.keys() == after.keys(), f"state was lost or gained: {sorted(before.keys() ^ after.keys())}")
+    for name, state in before.items():
+        demand(state.keys() == after[name].keys(), f"the state of {name!r} has other keys after the cut")
+        for key, old in state.items():
+            expected, found = _kept(old, name, plan), after[name][key]
+            alike = same_bits(expected, found) if isinstance(expected, Tensor) else expected == found
+            demand(alike, f"{key!r} of {name!r} is not the old one at the kept entries")
+
+
+def _kept(value: Any, name: str, plan: Plan) -> Any:
+    if isinstance(value, Tensor) and tuple(value.shape) == plan.tensors[name]:
+        for dim in range(value.dim()):
+            value = value.index_select(dim, torch.tensor(plan.kept(Axis(name, dim)), device=value.device))
+    return value
+
+
+def _all_move(work: Exercise, optimizer: torch.optim.Optimizer, names: list[str]) -> None:
+    with attempting("the first step after the cut"):
+        backward(work, optimizer, WARM_UP)
+        old = {name: p.detach().clone() for name, p in work.model.named_parameters()}
+        optimizer.step()
+    for name, p in work.model.named_parameters():
+        if name in names and p.grad is not None and bool(p.grad.any()):
+            demand(not torch.equal(old[name], p.detach()), f"{name!r} has a gradient and did not move after the cut")
+
+
+def _everything(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    copied: dict[str, Any] = torch.utils._pytree.tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, state)
+    return copied
+
+
+def _identities(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[int]:
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    return [id(t) for t in [*model.parameters(), *model.buffers(), *held, *optimizer.state]]
