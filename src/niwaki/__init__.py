@@ -17,6 +17,7 @@ _HOME = {
     "mask": "niwaki.surgery.masks:mask",
     "cut": "niwaki.surgery.cut:cut",
     "cut_": "niwaki.surgery.cut:cut_",
+    "plan_of": "niwaki.surgery.cut:plan_of",
     "certify": "niwaki.surgery.certify:certify",
     "save": "niwaki.surgery.store:save",
     "load": "niwaki.surgery.store:load",

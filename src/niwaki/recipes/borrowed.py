@@ -44,7 +44,7 @@ def find(where: str, reference: str) -> Callable[..., Any]:
         found = getattr(found, name)
     if not callable(found):
         raise BadInput(f"{where}: {reference} is {type(found).__name__}, not a function that can be called")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _module(where: str, name: str) -> Any:
@@ -55,8 +55,8 @@ def _module(where: str, name: str) -> Any:
             raise BadInput(f"{where}: {name} could not be imported: {_blame(missing)}") from missing
         places = ", ".join(sys.path[:2])
         raise BadInput(
-            f"{where}: no module is called {missing.name!r}. Looked in {places} and the installed packages; put the file "
-            "beside the recipe, or run from the folder that holds it."
+            f"{where}: no module is called {missing.name!r}. Looked in {places} and the installed packages; put the "
+            "file beside the recipe, or run from the folder that holds it."
         ) from None
     except Exception as trouble:
         raise BadInput(f"{where}: {name} could not be imported: {_blame(trouble)}") from trouble

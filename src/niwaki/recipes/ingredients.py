@@ -64,8 +64,9 @@ def gather(recipe: Recipe) -> Ingredients:
     methods = tuple(build(choice.name, choice.settings) for choice in recipe.methods)
     _require_training(recipe, methods)
     _require_packages(recipe)
-    for choice in filter(None, [recipe.optimizer, recipe.finetune and recipe.finetune.optimizer]):
-        _rehearse(choice)
+    for choice in (recipe.optimizer, recipe.finetune.optimizer if recipe.finetune else None):
+        if choice is not None:
+            _rehearse(choice)
     data, loss, evaluate = (
         None if reference is None else find(key, reference)
         for key, reference in (("data", recipe.data), ("loss", recipe.loss), ("evaluate", recipe.evaluate))
@@ -96,7 +97,7 @@ def build_inputs(choice: str | Shapes, model: nn.Module, seed: int) -> Inputs:
     if isinstance(choice, str):
         found = call("inputs", find("inputs", choice))
         call_arguments(found)
-        return found  # type: ignore[no-any-return]
+        return found
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randn(shape, generator=generator).to(device) for shape in choice)
@@ -110,8 +111,8 @@ def fill(model: nn.Module, path: Path) -> None:
     if path.suffix in _PICKLES:
         raise BadInput(
             f"weights: {path.name} is a pickle, which can run code when it is read. Convert it once: "
-            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), {path.stem + '.safetensors'!r}) "
-            "(the state dict, if it holds more), and name that file."
+            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), "
+            f"{path.stem + '.safetensors'!r}) (the state dict, if it holds more), and name that file."
         )
     try:
         load_model(model, str(path))
@@ -197,7 +198,9 @@ def _rehearse(choice: OptimizerChoice) -> None:
 def _make(choice: OptimizerChoice, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     cls = getattr(torch.optim, choice.name, None)
     if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer):
-        known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)]
+        known = [
+            n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)
+        ]
         raise BadInput(f"torch.optim has no {choice.name!r}{nearest(choice.name, known)} Known: {', '.join(known)}.")
     arguments = [n for n in inspect.signature(cls).parameters if n != "params"]
     for key in choice.settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Te
     batches = stuff.batches(stuff.recipe.seed + 1)
     optimizer = optimizer_for(choice, model)
     peaks = [group["lr"] for group in optimizer.param_groups]
-    each = len(batches) if hasattr(batches, "__len__") else None
+    each = _length(batches)
     model.train()
     meter = Meter(record, "finetune", before)
     with teller.stage(f"{title}: fine-tune", None if each is None else each * plan.epochs) as advance:
@@ -147,6 +147,14 @@ def _once(batches: Iterable[Any], epoch: int) -> Iterator[Any]:
 
 
 _END = object()
+
+
+def _length(batches: Iterable[Any]) -> int | None:
+    """Batches per epoch, if they can be counted (a DataLoader over a stream has a ``__len__`` that raises)."""
+    try:
+        return len(batches) if isinstance(batches, Sized) else None
+    except TypeError:
+        return None
 
 
 def _share(schedule: str, progress: float) -> float:

@@ -1,4 +1,4 @@
-"""YAML text to plain data, with three traps closed: ``1e-3`` is a number, a key twice is an error, tags build nothing."""
+"""YAML text to plain data, traps closed: ``1e-3`` is a number, a key twice is an error, tags build nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands here twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands here twice", problem_mark=key.start_mark
+                )
             seen.add(key.value if isinstance(key.value, str) else repr(key.value))
         return super().construct_mapping(node, deep)
 
@@ -49,7 +51,7 @@ def parse(text: str, where: str) -> Any:
     """Plain data from YAML text; ``where`` names it in errors."""
     try:
         # A subclass of the safe loader: it builds plain data only, whatever the tags in the text ask for.
-        return yaml.load(text, _Loader)  # noqa: S506
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as trouble:
         mark = trouble.problem_mark or trouble.context_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -93,3 +95,8 @@ def _neighbours(path: Path) -> str:
         return f"; there is no folder {folder} either"
     found = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml"))
     return f". Recipes in {folder}: {', '.join(found[:8])}." if found else f"; there is no .yaml file in {folder}"
+
+
+def quoted(text: str) -> str:
+    """Text as YAML that stays text, whatever it looks like."""
+    return "'" + text.replace("'", "''") + "'"

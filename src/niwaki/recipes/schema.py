@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,7 @@ class Recipe:
         """The recipe in plain data."""
         found = checks.mapping("the recipe", data, KEYS, REQUIRED)
         found = {key: value for key, value in found.items() if value is not None}
-        optional = {key: checks.reference(key, found[key]) for key in ("data", "loss", "evaluate") if key in found}
-        optional |= {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
+        optional = {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
         return Recipe(
             checks.reference("model", found["model"]), _inputs(found["inputs"]), _methods(found["method"]),
             checks.text("out", found["out"]), **optional, folder=folder,
@@ -183,7 +182,10 @@ class Recipe:
         return tuple(taken[1:])
 
 
-_OPTIONAL = {
+_OPTIONAL: dict[str, Callable[[Any], Any]] = {
+    "data": lambda value: checks.reference("data", value),
+    "loss": lambda value: checks.reference("loss", value),
+    "evaluate": lambda value: checks.reference("evaluate", value),
     "model_args": lambda value: checks.table("model_args", value),
     "weights": lambda value: checks.text("weights", value),
     "optimizer": lambda value: OptimizerChoice.read("optimizer", value),
@@ -201,7 +203,7 @@ def _inputs(value: Any) -> str | Shapes:
     good = [s for s in shapes if isinstance(s, (list, tuple)) and all(type(n) is int and n > 0 for n in s)]
     if not shapes or len(good) < len(shapes):
         raise BadInput(
-            f"inputs must be module:function or a list of shapes, one per positional argument, such as [[1, 3, 32, 32]]; "
+            f"inputs must be module:function or a list of shapes, one per argument, such as [[1, 3, 32, 32]]; "
             f"found {value!r}"
         )
     return tuple(tuple(shape) for shape in shapes)
@@ -211,5 +213,7 @@ def _methods(value: Any) -> tuple[MethodChoice, ...]:
     many = isinstance(value, (list, tuple))
     choices = [MethodChoice.read(f"method[{i}]" if many else "method", v) for i, v in enumerate(checks.listed(value))]
     if not choices:
-        raise BadInput("method is an empty list; name at least one, for instance {name: magnitude, target: {macs: 0.5}}")
+        raise BadInput(
+            "method is an empty list; name at least one, for instance {name: magnitude, target: {macs: 0.5}}"
+        )
     return tuple(choices)

@@ -15,9 +15,7 @@ from niwaki.trace import trace
 from niwaki.units import Axis, Plan
 
 
-def blocked_are_untouched(
-    graph: Graph, ratios: Sequence[float] = (0.3, 0.99), seeds: Sequence[int] = SEEDS
-) -> None:
+def blocked_are_untouched(graph: Graph, ratios: Sequence[float] = (0.3, 0.99), seeds: Sequence[int] = SEEDS) -> None:
     """No plan takes an index that the graph calls blocked, and a plan takes just what its groups' members say.
 
     Raises:

@@ -77,3 +77,12 @@ def backward(work: Exercise, optimizer: torch.optim.Optimizer, step: int) -> Non
         optimizer.zero_grad()
         loss = work.loss(work.model, step)
         torch.autograd.backward(loss)
+
+
+@torch.no_grad()
+def scramble(model: nn.Module) -> None:
+    """Other weights, so that what is not loaded over them shows."""
+    with weather(99):
+        for p in model.parameters():
+            if p.is_floating_point():
+                p.normal_()

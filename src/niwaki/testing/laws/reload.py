@@ -10,6 +10,7 @@ import torch
 
 from niwaki.surgery.store import load
 from niwaki.testing.laws.disk import ANSWERS, INPUTS, build
+from niwaki.testing.laws.exercise import scramble
 from niwaki.testing.laws.sameness import answers
 
 
@@ -17,7 +18,9 @@ def main(cases: str) -> None:
     """Load every model that was saved, and write down its answers."""
     for builder, folder in json.loads(Path(cases).read_text(encoding="utf-8")).items():
         place = Path(folder)
-        small = load(place / "small", lambda path=builder: build(path))  # type: ignore[misc]
+        dense = build(builder)
+        scramble(dense)
+        small = load(place / "small", dense)
         inputs = torch.load(place / INPUTS, weights_only=True)
         torch.save(answers(small, inputs), place / f"loaded-{ANSWERS}")
 

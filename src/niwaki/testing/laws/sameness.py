@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.scores import Random
-from niwaki.surgery.certify import certify
+from niwaki.surgery import certify as room
 from niwaki.surgery.cut import cut
 from niwaki.surgery.decide import plan as choose
 from niwaki.surgery.masks import mask
 from niwaki.targets import Ratio
-from niwaki.testing.laws.verdict import LawBroken, attempting, demand, worst_difference
+from niwaki.testing.laws.verdict import LawBroken, attempting, demand, same_bits, worst_difference
 from niwaki.trace import trace
 from niwaki.units import Axis, Plan
 
@@ -36,9 +36,9 @@ def cut_equals_masked(
 ) -> None:
     """Random legal cuts answer as zeros in place of what went do, forward and gradient.
 
-    Held twice: by :func:`niwaki.certify`, and by running ``nk.mask`` and ``nk.cut`` side by side, so that the
-    certificate's own way to make the masked twin is held as well. The second way skips plans that change what a norm
-    averages over; where a model has other groups too, plans of those alone are tried.
+    Held three times, so that no way vouches for itself: entry by entry (masked, cut, and the certificate's own twin
+    against the model); by :func:`niwaki.certify`; and by running ``nk.mask`` and ``nk.cut`` side by side. The last skips
+    plans that change what a norm averages over; where a model has other groups too, plans of those alone are tried.
 
     Raises:
         LawBroken: a plan breaks the law, or there was nothing to hold it on.
@@ -49,7 +49,8 @@ def cut_equals_masked(
         tried += 1
         with attempting(f"cutting {_named(plan)} from {graph.model_name}"):
             small = cut(model, plan)
-            certificate = certify(model, plan, small, inputs, tolerance=tolerance)
+            _same_entries(model, plan, small)
+            certificate = room.certify(model, plan, small, inputs, tolerance=tolerance)
             demand(certificate.holds, f"{graph.model_name}, {_named(plan)}: {certificate}")
             if not changes_statistics(graph, plan):
                 _same_answers(mask(model, plan), small, plan, inputs, tolerance)
@@ -124,6 +125,26 @@ def _weighed(output: Tensor) -> Tensor:
     """A sum in which no two entries weigh the same, so that a wrong order shows."""
     weights = torch.linspace(-1.0, 1.0, max(output.numel(), 1), dtype=output.dtype, device=output.device)
     return (output.reshape(-1) * weights.cos()).sum()
+
+
+def _same_entries(model: nn.Module, plan: Plan, small: nn.Module) -> None:
+    """The cut model holds the model's own entries that stay; both masked twins hold those, and zeros elsewhere."""
+    cut_down, masked, twin = (_tensors(m) for m in (small, mask(model, plan), room.expand(model, plan, small)))
+    for name, value in _tensors(model).items():
+        zeroed = value.clone()
+        for axis, indices in plan.removed.items():
+            if axis.name == name:
+                zeroed.index_fill_(axis.dim, torch.tensor(indices, device=value.device), 0)
+        for who, expected, found in (
+            ("nk.cut", _kept(plan, name, value), cut_down[name]),
+            ("nk.mask", zeroed, masked[name]),
+            ("the certificate's twin", zeroed, twin[name]),
+        ):
+            demand(same_bits(expected, found), f"{_named(plan)}: {who} holds other entries of {name!r} than it should")
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach() for name, t in [*model.named_parameters(), *model.named_buffers()]}
 
 
 def _same_answers(masked: nn.Module, small: nn.Module, plan: Plan, inputs: Inputs, tolerance: float) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
 
 from niwaki.methods import Method
-from niwaki.testing.laws.exercise import Make, OptimizerFactory, Session, begin, momentum
+from niwaki.testing.laws.exercise import Make, OptimizerFactory, Session, begin, momentum, scramble
 from niwaki.testing.laws.verdict import attempting, demand, first_difference
 from niwaki.testing.laws.weather import weather
 
@@ -30,23 +29,23 @@ def resumes_bit_for_bit(
 
     Args:
         make: builds the exercise. steps: of the whole run, enough for the method to finish.
-        stops: after how many steps to stop, each tried by itself. If None: after the first, in the middle, and around
-            the cut (two steps before, right before, right after, one step after).
+        stops: after how many steps to stop, each tried by itself. If None: after the first step, half way to the cut,
+            where one part of the method gives way to the next, and right before and right after the cut.
 
     Raises:
         LawBroken: with the stop, and the first tensor or figure that differs.
     """
     whole = begin(make, method, optimizer)
-    saved = [_to_bytes(whole)]
-    cut_after: int | None = None
+    saved, turns = [_to_bytes(whole)], {1}
     for step in range(steps):
+        before = _phase(whole)
         with attempting(f"step {step} of {method.name}"):
             whole.train(step, step + 1)
         saved.append(_to_bytes(whole))
-        if cut_after is None and whole.run.receipt is not None:
-            cut_after = step + 1
+        if _phase(whole) != before:
+            turns |= {(step + 1) // 2, step, step + 1}
     demand(whole.run.finished, f"{method.name} was not finished after {steps} steps; give the law more of them")
-    for stop in _stops(stops, cut_after, steps):
+    for stop in sorted(turns if stops is None else stops):
         with attempting(f"resuming {method.name} after step {stop}"):
             resumed = _from_bytes(saved[stop], make, method, optimizer)
             resumed.train(stop, steps)
@@ -60,21 +59,22 @@ def deterministic(make: Make, method: Method, steps: int, *, optimizer: Optimize
     Raises:
         LawBroken: with the first tensor or figure that differs.
     """
-    ends = []
-    for seed in (11, 22):
-        with weather(seed), attempting(f"running {method.name} for {steps} steps"):
-            session = begin(make, method, optimizer)
-            session.train(0, steps)
-        ends.append(_state(session))
-    place = first_difference(*ends)
+    one, other = (_end(make, method, steps, optimizer, seed) for seed in (11, 22))
+    place = first_difference(one, other)
     demand(place is None, f"{method.name}: two runs that differ in global random state alone differ at {place}")
 
 
-def _stops(asked: Iterable[int] | None, cut_after: int | None, steps: int) -> list[int]:
-    if asked is None:
-        around = () if cut_after is None else (cut_after - 2, cut_after - 1, cut_after, cut_after + 1)
-        asked = (1, (cut_after or steps) // 2, *around)
-    return sorted({stop for stop in asked if 0 <= stop <= steps})
+def _end(make: Make, method: Method, steps: int, optimizer: OptimizerFactory, seed: int) -> dict[str, Any]:
+    with weather(seed), attempting(f"running {method.name} for {steps} steps"):
+        session = begin(make, method, optimizer)
+        session.train(0, steps)
+    return _state(session)
+
+
+def _phase(session: Session) -> tuple[object, ...]:
+    """Changes where the method moves on to its next part, or the run cuts."""
+    state = session.run.state_dict()
+    return state["state"].get("index"), len(state["plans"]), state["finished"]
 
 
 def _state(session: Session) -> dict[str, Any]:
@@ -92,16 +92,8 @@ def _from_bytes(data: bytes, make: Make, method: Method, optimizer: OptimizerFac
     """Fresh objects with the saved states: the run's first, since it makes the others fit."""
     state = torch.load(io.BytesIO(data), weights_only=True)
     session = begin(make, method, optimizer)
-    _scramble(session.run.model)
+    scramble(session.run.model)
     session.run.load_state_dict(state["run"])
     session.run.model.load_state_dict(state["model"])
     session.run.optimizer.load_state_dict(state["optimizer"])
     return session
-
-
-@torch.no_grad()
-def _scramble(model: nn.Module) -> None:
-    with weather(99):
-        for p in model.parameters():
-            if p.is_floating_point():
-                p.normal_()

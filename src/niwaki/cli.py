@@ -1,0 +1,187 @@
+"""The command line. Thin: every command imports what it needs when it is called, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from niwaki import __version__
+from niwaki.errors import BadInput, NiwakiError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from niwaki.recipes import Recipe
+    from niwaki.report import Report
+
+_TRACEBACK = "niwaki.traceback"
+_KEPT = "niwaki.kept"
+_WIDE = 160  # columns of a table that is piped into a file
+
+
+class Doors(click.Group):
+    """The commands, and one clean line for everything that is not a bug."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (NiwakiError, OSError) as trouble:
+            if ctx.meta.get(_TRACEBACK):
+                traceback.print_exc()
+            click.echo(f"niwaki: {' '.join(str(trouble).split())}", err=True)
+            ctx.exit(2)
+        except KeyboardInterrupt:
+            kept = ctx.meta.get(_KEPT)
+            click.echo(
+                "niwaki: interrupted" + (f"; methods that were finished are in {kept}" if kept else ""), err=True
+            )
+            ctx.exit(130)
+
+
+def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[_TRACEBACK] = True
+
+
+_traceback = click.option(
+    "--traceback", is_flag=True, expose_value=False, callback=_remember, help="On an error, show where it came from."
+)
+
+
+@click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="niwaki")
+@_traceback
+def main() -> None:
+    """Prune PyTorch networks: really smaller, really faster, and proved to be the same model."""
+
+
+@main.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--fast", is_flag=True, help="A shorter run, to see that everything works.")
+@_traceback
+@click.pass_context
+def demo(ctx: click.Context, out: Path, seed: int, fast: bool) -> None:
+    """Train, prune, certify and report a small network on images that come with the package."""
+    from niwaki.demo.show import run
+
+    ctx.meta[_KEPT] = out
+    ctx.exit(run(out, seed, fast))
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--set", "changes", multiple=True, metavar="KEY.KEY=VALUE", help="Change the recipe; may be repeated.")
+@click.option("--out", help="Folder for the results, in place of the recipe's.")
+@_traceback
+@click.pass_context
+def prune(ctx: click.Context, recipe: Path, changes: tuple[str, ...], out: str | None) -> None:
+    """Carry out a RECIPE: prune, fine-tune, certify, save, measure, report.
+
+    Ends with status 1 if a certificate does not hold.
+    """
+    asked = _load(recipe, changes, out)
+    ctx.meta[_KEPT] = asked.out
+    from niwaki.recipes.run import run
+
+    words = [
+        "niwaki",
+        "prune",
+        str(recipe),
+        *(w for c in changes for w in ("--set", c)),
+        *(["--out", out] if out else []),
+    ]
+    finished = run(asked, command=shlex.join(words))
+    _show(finished.report)
+    click.echo(f"report: {finished.page}")
+    for label in finished.failing:
+        click.echo(f"niwaki: the certificate of {label} does not hold; see {finished.page}", err=True)
+    ctx.exit(1 if finished.failing else 0)
+
+
+@main.command()
+@click.argument("what", metavar="RECIPE|MODULE:FUNCTION")
+@click.argument("tensor", required=False)
+@click.argument("dim", required=False, type=int)
+@click.option(
+    "--inputs", "-i", help="For MODULE:FUNCTION: module:function of the inputs, or shapes: '[[1, 3, 32, 32]]'."
+)
+@click.option("--set", "changes", multiple=True, metavar="KEY.KEY=VALUE", help="Change the recipe; may be repeated.")
+@_traceback
+def explain(what: str, tensor: str | None, dim: int | None, inputs: str | None, changes: tuple[str, ...]) -> None:
+    """What of a model can be pruned, and why the rest cannot.
+
+    With TENSOR (and DIM): the verdict on that tensor, with the operations that led to it.
+    """
+    asked = _asked(what, inputs, changes)
+    from niwaki.recipes import telling
+    from niwaki.recipes.borrowed import importing_from
+    from niwaki.recipes.ingredients import model_and_inputs
+    from niwaki.trace import trace
+
+    with importing_from(asked.folder):
+        graph = trace(*model_and_inputs(asked))
+    click.echo(telling.overview(graph) if tensor is None else telling.tensor(graph, tensor, dim))
+
+
+@main.command()
+@click.argument("name", required=False)
+@_traceback
+def methods(name: str | None) -> None:
+    """List the pruning methods, or show the card of one."""
+    from niwaki.recipes import telling
+
+    click.echo(telling.catalogue() if name is None else telling.card(name))
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path))
+@_traceback
+def report(folders: tuple[Path, ...]) -> None:
+    """Print the table of each FOLDER's report.json and write its report.html anew."""
+    from niwaki.report import Report
+
+    for folder in folders:
+        place = folder if folder.is_dir() else folder.parent
+        if not (place / "report.json").is_file():
+            raise BadInput(f"no report.json in {place}; niwaki prune and niwaki demo write one into their --out folder")
+        found = Report.load(place)
+        _show(found)
+        click.echo(f"report: {found.save(place)}")
+
+
+def _load(path: Path, changes: tuple[str, ...], out: str | None) -> Recipe:
+    from niwaki.recipes import Recipe
+    from niwaki.recipes.reading import quoted
+
+    return Recipe.load(path, [*changes, *([f"out={quoted(out)}"] if out is not None else [])])
+
+
+def _asked(what: str, inputs: str | None, changes: tuple[str, ...]) -> Recipe:
+    """The recipe, or one made up for a bare module:function."""
+    from niwaki.recipes import Recipe
+    from niwaki.recipes.reading import override, parse
+
+    if ":" not in what or Path(what).is_file():
+        return _load(Path(what), (*changes, *([f"inputs={inputs}"] if inputs else [])), None)
+    if inputs is None:
+        raise BadInput(
+            f"to trace {what} it must be run once: add --inputs module:function or --inputs '[[1, 3, 32, 32]]'"
+        )
+    made = {"model": what, "inputs": parse(inputs, "--inputs"), "method": "magnitude", "out": "."}
+    return Recipe.read(override(made, changes))
+
+
+def _show(report: Report) -> None:
+    _stdout().print(report.summary())
+
+
+def _stdout() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDE)

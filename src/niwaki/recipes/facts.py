@@ -1,0 +1,110 @@
+"""From what a run measured and recorded to the report's own records."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from niwaki import __version__, measure
+from niwaki.graph import Graph
+from niwaki.graph.observe import Inputs
+from niwaki.recipes.record import Row
+from niwaki.recipes.schema import MethodChoice, Recipe
+from niwaki.report import Entry, Point, Report, Trace
+from niwaki.surgery.certify import Certificate
+from niwaki.units import Group, Plan
+
+_TRACES = 4  # groups per method whose norms are shown: those that lose most
+
+
+def dense_entry(model: nn.Module, inputs: Inputs, graph: Graph, accuracy: float | None) -> Entry:
+    widths = {group.name: len(group) for group in graph.groups}
+    return Entry(
+        "dense", f"Dense {type(model).__name__}", None, accuracy,
+        measure.macs(model, inputs), measure.params(model), measure.file_bytes(model), (), widths,
+    )  # fmt: skip
+
+
+def pruned_entry(
+    name: str, choice: MethodChoice, small: nn.Module, inputs: Inputs, graph: Graph, plan: Plan,
+    certificate: Certificate, accuracy: float | None, seconds: Mapping[str, float], notes: Sequence[str],
+) -> Entry:  # fmt: skip
+    return Entry(
+        name, choice.label, {"name": choice.name, **_plain(choice.settings)}, accuracy,
+        measure.macs(small, inputs), measure.params(small), measure.file_bytes(small), (),
+        {group.name: _left(group, plan) for group in graph.groups},
+        certificate.to_json(), dict(seconds), tuple(notes),
+    )  # fmt: skip
+
+
+def traces(entry: str, rows: Sequence[Row]) -> list[Trace]:
+    """Norms under the growing penalty, of the groups that lose the most units."""
+    chosen: dict[str, list[int]] = {}
+    for row in rows:
+        if row.get("event") == "choose":
+            chosen = row["chosen"]
+    pressed: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.get("event") == "press" and "norms" in row:
+            pressed.setdefault(row["group"], []).append(row)
+    biggest = sorted(pressed, key=lambda name: -len(chosen.get(name, ())))[:_TRACES]
+    return [_trace(entry, name, pressed[name], chosen.get(name, [])) for name in biggest]
+
+
+def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
+    """Loss per epoch and phase, and the accuracy where it was taken."""
+    shown = [row for row in rows if row.get("event") in ("epoch", "accuracy")]
+    return [Point(entry, r["phase"], r["images"], r.get("loss"), r.get("accuracy")) for r in shown]
+
+
+def report(
+    recipe: Recipe, title: str, command: str, entries: Sequence[Entry], told: Sequence[Trace], points: Sequence[Point]
+) -> Report:
+    created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    settings = _plain(recipe.to_json())
+    return Report(title, created, command, _environment(recipe), settings, list(entries), list(told), list(points))
+
+
+def _trace(entry: str, name: str, rows: Sequence[Row], chosen: Sequence[int]) -> Trace:
+    # A second choice has other units: only the rows of the last one fit together.
+    units = len(rows[-1]["norms"])
+    rows = [row for row in rows if len(row["norms"]) == units]
+    return Trace(
+        entry, name, [r["step"] for r in rows], [float(r["penalty"]) for r in rows], [r["norms"] for r in rows],
+        [u for u in chosen if u < units],
+    )  # fmt: skip
+
+
+def _left(group: Group, plan: Plan) -> int:
+    """How many units of a group a plan leaves."""
+    if group.name in plan.choices:
+        return plan.choices[group.name].kept
+    axis = group.makers[0].axis
+    entries = group.entries[axis]
+    stays = ~np.isin(entries.positions, plan.removed.get(axis, ()))
+    return len(np.unique(entries.units[stays]))
+
+
+def _environment(recipe: Recipe) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "niwaki": __version__, "torch": torch.__version__, "python": platform.python_version(),
+        "system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count(),
+        "training threads": torch.get_num_threads(), "seed": recipe.seed,
+    }  # fmt: skip
+    return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types: YAML also knows dates and tuples."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

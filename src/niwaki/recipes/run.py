@@ -1,0 +1,192 @@
+"""Carry a recipe out: prune with every method from the same start, tune alike, certify, save, measure, report."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import nn
+
+from niwaki import export
+from niwaki.errors import BadInput
+from niwaki.graph import Graph
+from niwaki.methods import Method
+from niwaki.recipes import facts
+from niwaki.recipes.borrowed import importing_from
+from niwaki.recipes.ingredients import Ingredients, gather
+from niwaki.recipes.phases import finetune, prune_with
+from niwaki.recipes.progress import Teller
+from niwaki.recipes.record import RunRecord, recording
+from niwaki.recipes.schema import MethodChoice, Recipe
+from niwaki.recipes.timing import latencies
+from niwaki.report import Entry, Point, Report, Trace
+from niwaki.surgery.certify import Certificate, certify
+from niwaki.surgery.cut import plan_of
+from niwaki.surgery.store import load, save
+from niwaki.trace import trace
+from niwaki.units import Plan
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a run: the report, its page, and the methods whose certificate does not hold."""
+
+    report: Report
+    page: Path
+    failing: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Yield:
+    """What has come out so far."""
+
+    entries: list[Entry] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
+    curve: list[Point] = field(default_factory=list)
+    models: dict[str, nn.Module] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def run(recipe: Recipe, *, command: str = "niwaki.recipes.run", teller: Teller | None = None) -> Finished:
+    """Carry out a recipe; results go to ``recipe.out``, a folder per method and ``report.html`` over all.
+
+    What is finished is on disk: after an interruption the methods that were done stay, with a report of them.
+
+    Raises:
+        NiwakiError: the recipe, or what it names, cannot be used; told before the work starts wherever it can be.
+    """
+    with importing_from(recipe.folder):
+        return Run(gather(recipe), command, teller or Teller()).go()
+
+
+class Run:
+    """One recipe being carried out."""
+
+    def __init__(self, stuff: Ingredients, command: str, teller: Teller) -> None:
+        self.stuff, self.recipe, self.teller, self.command = stuff, stuff.recipe, teller, command
+        self.out = Path(stuff.recipe.out)
+        self.so_far = Yield()
+        with teller.stage(f"trace {type(stuff.dense).__name__}"):
+            self.graph: Graph = trace(stuff.dense, stuff.inputs)
+
+    def go(self) -> Finished:
+        self._dense()
+        jobs = list(zip(self.recipe.entries, self.recipe.methods, self.stuff.methods, strict=True))
+        for k, (name, choice, method) in enumerate(jobs, start=1):
+            self._one(name, choice, method)
+            if k < len(jobs):
+                self._report().save(self.out)
+        return self._end()
+
+    def _dense(self) -> None:
+        """The network that all are compared with."""
+        stuff = self.stuff
+        with self.teller.stage("measure the dense network"):
+            accuracy = stuff.accuracy(stuff.dense)
+            self.so_far.entries.append(facts.dense_entry(stuff.dense, stuff.inputs, self.graph, accuracy))
+        self.so_far.models["dense"] = stuff.dense
+        self._export("dense", stuff.dense)
+
+    def _one(self, name: str, choice: MethodChoice, method: Method) -> None:
+        """One method, from the dense network to a certified folder."""
+        seconds: dict[str, float] = {}
+        with recording(self.out / name / "record.jsonl") as record:
+            record({"event": "start", "method": choice.to_json(), "seed": self.recipe.seed})
+            small = self._train(name, choice, method, record, seconds)
+            plan = _plan(choice.label, small)
+            save(small, self.out / name)
+            with _clock(seconds, "certify"), self.teller.stage(f"{choice.label}: export and certify"):
+                notes = self._export(name, small)
+                certificate = self._certify(name, plan, small)
+            certificate.save(self.out / name / "certificate.json")
+            accuracy = self._accuracy(small, record)
+            record({"event": "finished", "certified": certificate.holds, "seconds": seconds})
+        entry = facts.pruned_entry(
+            name, choice, small, self.stuff.inputs, self.graph, plan, certificate, accuracy, seconds, notes
+        )
+        self.so_far.entries.append(entry)
+        self.so_far.models[name] = small
+        self.so_far.traces += facts.traces(name, record.rows)
+        self.so_far.curve += facts.curve(name, record.rows)
+        self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
+
+    def _train(
+        self, name: str, choice: MethodChoice, method: Method, record: RunRecord, seconds: dict[str, float]
+    ) -> nn.Module:
+        with _clock(seconds, "prune"):
+            small = prune_with(self.stuff, copy.deepcopy(self.stuff.dense), method, record, self.teller)
+        plan = self.recipe.finetune
+        if plan is not None and plan.epochs:
+            self._accuracy(small, record)
+            with _clock(seconds, "finetune"):
+                finetune(self.stuff, small, record, self.teller, choice.label, _images(record))
+        return small.eval()
+
+    def _accuracy(self, model: nn.Module, record: RunRecord) -> float | None:
+        """The accuracy now, noted at the place on the training curve where it was taken."""
+        found = self.stuff.accuracy(model)
+        if found is not None:
+            phases = [row["phase"] for row in record.rows if row.get("event") == "epoch"]
+            at = {"phase": phases[-1] if phases else "prune", "images": _images(record)}
+            record({"event": "accuracy", **at, "accuracy": found})
+        return found
+
+    def _export(self, name: str, model: nn.Module) -> list[str]:
+        """Write the formats asked for (of the dense network only what is timed); notes for the report."""
+        folder, inputs = self.out / name, self.stuff.inputs
+        timed = "onnxruntime" in self.recipe.measure.runtimes and self.recipe.measure.runs > 0
+        if self.recipe.wants_onnx if name != "dense" else timed:
+            self.so_far.files[name] = export.onnx(model, inputs, folder / "model.onnx")
+        if name != "dense" and "torch_export" in self.recipe.export:
+            export.torch_export(model, inputs, folder / "model.pt2")
+            return ["model.pt2 was written and is not part of the certificate."]
+        return []
+
+    def _certify(self, name: str, plan: Plan, small: nn.Module) -> Certificate:
+        reloaded = load(self.out / name, self.stuff.dense)
+        exported = export.onnx_session(self.so_far.files[name]) if name in self.so_far.files else None
+        return certify(self.stuff.dense, plan, small, self.stuff.inputs, reloaded=reloaded, exported=exported)
+
+    def _end(self) -> Finished:
+        """Time all networks together, and write the report."""
+        so_far = self.so_far
+        with self.teller.stage("time all networks in turns"):
+            timed = latencies(self.recipe.measure, so_far.models, so_far.files, self.stuff.inputs)
+        so_far.entries = [replace(entry, latency=timed[entry.name]) for entry in so_far.entries]
+        report = self._report()
+        failing = [e.label for e in report.entries if e.certificate is not None and not e.certificate["holds"]]
+        return Finished(report, report.save(self.out), tuple(failing))
+
+    def _report(self) -> Report:
+        so_far = self.so_far
+        title = f"{type(self.stuff.dense).__name__}, pruned"
+        return facts.report(self.recipe, title, self.command, so_far.entries, so_far.traces, so_far.curve)
+
+
+def _plan(label: str, small: nn.Module) -> Plan:
+    plan = plan_of(small)
+    if plan is None:
+        raise BadInput(
+            f"{label} ended without cutting anything, so there is no smaller model to save. Give it a target that "
+            "removes more, or a method that cuts (niwaki methods lists them)."
+        )
+    return plan
+
+
+def _images(record: RunRecord) -> int:
+    """Training images that this method has seen so far."""
+    return max((row["images"] for row in record.rows if row.get("event") == "epoch"), default=0)
+
+
+@contextmanager
+def _clock(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start
+
+
+__all__ = ["Finished", "run"]

@@ -1,0 +1,108 @@
+"""What ``niwaki explain`` and ``niwaki methods`` print, as plain text."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from niwaki.errors import BadInput, nearest
+from niwaki.graph import Graph
+from niwaki.graph.labels import Reason
+from niwaki.methods import METHODS
+from niwaki.units import Axis
+
+_NAMED = 4  # axes that are named for each reason
+
+
+def overview(graph: Graph) -> str:
+    """The groups, the coverage, and everything that is blocked, grouped by reason, the biggest first."""
+    # One reason in many places (each convolution has its kernel's size) is told once.
+    by_reason: dict[tuple[str, str], list[tuple[Axis, Reason]]] = {}
+    for axis, reason in graph.blocked.items():
+        by_reason.setdefault((reason.text, reason.advice), []).append((axis, reason))
+    lines = [str(graph)]
+    if by_reason:
+        lines += ["", f"{len(graph.blocked)} axes cannot be pruned, or only in part:"]
+    for found in sorted(by_reason.values(), key=lambda found: -_entries(graph, [axis for axis, _ in found])):
+        lines += _told(graph, found)
+    return "\n".join(lines)
+
+
+def _told(graph: Graph, found: list[tuple[Axis, Reason]]) -> list[str]:
+    """One reason, where it happened first, and the axes that it stops."""
+    axes = [axis for axis, _ in found]
+    places = len({reason.site for _, reason in found})
+    elsewhere = f" (and in {places - 1} more places)" if places > 1 else ""
+    more = f" and {len(axes) - _NAMED} more" if len(axes) > _NAMED else ""
+    return [
+        f"  {found[0][1]}{elsewhere}",
+        f"    {', '.join(map(str, axes[:_NAMED]))}{more} ({_entries(graph, axes):,} entries)",
+    ]
+
+
+def tensor(graph: Graph, name: str, dim: int | None) -> str:
+    """The verdict on one dimension of a tensor, or on all of them."""
+    if dim is not None:
+        return str(graph.explain(name, dim))
+    first = graph.explain(name, 0).axis.name
+    return "\n\n".join(str(graph.explain(name, d)) for d in range(len(graph.shapes[first])))
+
+
+def catalogue() -> str:
+    """All methods, one line each."""
+    width = max(map(len, METHODS))
+    lines = [f"{name:<{width}}  {_plain(_card(make).split(chr(10))[0])}" for name, make in sorted(METHODS.items())]
+    return "\n".join([*lines, "", "niwaki methods NAME shows the card of one."])
+
+
+def card(name: str) -> str:
+    """The full card of a method: what it is, when to use it, its settings, where it departs from its paper."""
+    if name not in METHODS:
+        raise BadInput(f"no method is called {name!r}{nearest(name, METHODS)} Known: {', '.join(sorted(METHODS))}.")
+    make = METHODS[name]
+    lines = [f"{name}{_signature(make)}", "", _plain(_card(make))]
+    departs = _departs(make)
+    if departs:
+        lines += ["", "Departs from its paper:", *(f"  - {_plain(text)}" for text in departs)]
+    return "\n".join(lines)
+
+
+def _card(make: Callable[..., Any]) -> str:
+    return inspect.getdoc(make) or "(no card)"
+
+
+def _signature(make: Callable[..., Any]) -> str:
+    """The arguments and their defaults, without the types."""
+    shown = [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+        for p in inspect.signature(make).parameters.values()
+    ]
+    return f"({', '.join(shown)})"
+
+
+def _departs(make: Callable[..., Any]) -> tuple[str, ...]:
+    """From the method's file, or else from the method that it makes out of a target alone."""
+    told = getattr(sys.modules[make.__module__], "DEPARTS", None)
+    if told is None:
+        from niwaki.targets import Ratio
+
+        try:
+            told = make(Ratio(0.5)).departs
+        except Exception:  # it wants more than a target: its card has to do
+            told = ()
+    return tuple(told)
+
+
+def _plain(text: str) -> str:
+    """Markup of docstrings out: roles, double backticks, emphasis."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"\1", text)
+    text = re.sub(r"``([^`]+)``", r"`\1`", text)
+    return re.sub(r"(?<![\w*])\*(\w[^*\n]*)\*(?![\w*])", r"\1", text)
+
+
+def _entries(graph: Graph, axes: list[Axis]) -> int:
+    return sum(math.prod(graph.shapes[name]) for name in {axis.name for axis in axes})

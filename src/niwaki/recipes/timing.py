@@ -1,0 +1,47 @@
+"""Latency of all networks of a run, each runtime in one interleaved session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from niwaki import measure
+from niwaki.export import onnx_session
+from niwaki.graph.observe import Inputs, call_arguments
+from niwaki.measure import Timing
+from niwaki.recipes.ingredients import batch_size
+from niwaki.recipes.schema import Measure
+from niwaki.report import Latency
+
+_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
+
+
+def latencies(
+    plan: Measure, models: Mapping[str, nn.Module], files: Mapping[str, Path], inputs: Inputs
+) -> dict[str, tuple[Latency, ...]]:
+    """For every model, its latency in every runtime asked for. ``files``: the ONNX file of each."""
+    found: dict[str, list[Latency]] = {name: [] for name in models}
+    for runtime in plan.runtimes if plan.runs else ():
+        timings = _torch(plan, models, inputs) if runtime == "pytorch" else _onnx(plan, files, inputs)
+        for name, t in timings.items():
+            found[name].append(
+                Latency(_NAMES[runtime], plan.threads, batch_size(inputs), t.median_ms, t.min_ms, t.spread_ms, t.runs)
+            )
+    return {name: tuple(rows) for name, rows in found.items()}
+
+
+def _torch(plan: Measure, models: Mapping[str, nn.Module], inputs: Inputs) -> dict[str, Timing]:
+    return measure.latency(models, inputs, threads=plan.threads, runs=plan.runs)
+
+
+def _onnx(plan: Measure, files: Mapping[str, Path], inputs: Inputs) -> dict[str, Timing]:
+    args, kwargs = call_arguments(inputs)
+
+    def timed(path: Path) -> Callable[[], Any]:
+        session = onnx_session(path, threads=plan.threads)
+        return lambda: session(*args, **kwargs)
+
+    return measure.interleaved({name: timed(path) for name, path in files.items()}, runs=plan.runs)

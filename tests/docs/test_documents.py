@@ -1,0 +1,64 @@
+"""All Python in the documents runs, and the pages of the methods are what their cards say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_the_code_of_a_document_runs(path, tmp_path, monkeypatch, capsys):
+    blocks = BLOCK.findall(path.read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    space: dict[str, object] = {"__name__": "document"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        for block in blocks:
+            exec(compile(block, str(path), "exec"), space)
+    assert blocks or "```" in path.read_text(encoding="utf-8"), f"{path.name} shows no code at all"
+
+
+def test_the_readme_example_leaves_what_it_promises(tmp_path, monkeypatch):
+    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    space: dict[str, object] = {"__name__": "document"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        exec(compile("\n".join(blocks[:2]), "README.md", "exec"), space)
+    assert space["certificate"].holds
+    assert (tmp_path / "small" / "model.safetensors").is_file()
+    assert (tmp_path / "small" / "plan.json").is_file()
+    assert (tmp_path / "small" / "model.onnx").is_file()
+
+
+def test_the_readme_example_is_ten_lines():
+    block = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))[1]
+    lines = [line for line in block.splitlines() if line.strip() and not line.startswith(("import", "#"))]
+    assert 5 <= len(lines) <= 12
+
+
+def test_the_pages_of_the_methods_are_fresh():
+    spec = importlib.util.spec_from_file_location("cards", ROOT / "docs" / "cards.py")
+    cards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cards)
+    for name in cards.METHODS:
+        page = ROOT / "docs" / "methods" / f"{name}.md"
+        assert page.read_text(encoding="utf-8") == cards.page(name), "run python docs/cards.py"
+
+
+def test_links_between_documents_lead_somewhere():
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name} links to {target}"

@@ -1,0 +1,72 @@
+"""Turns and counts of timed calls; the figures themselves belong to the clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from niwaki.errors import BadInput
+from niwaki.measure import Timing, interleaved, latency, speed
+
+
+def test_calls_take_turns_in_alternating_order() -> None:
+    order: list[str] = []
+    found = interleaved({n: lambda n=n: order.append(n) for n in "ab"}, runs=3, warmup=2)
+    assert "".join(order) == "aabb" + "ab" + "ba" + "ab"
+    assert {name: t.runs for name, t in found.items()} == {"a": 3, "b": 3}
+
+
+def test_a_tick_follows_every_round() -> None:
+    seen: list[str] = []
+    interleaved({"a": lambda: seen.append("a")}, runs=2, warmup=0, tick=lambda: seen.append("tick"))
+    assert seen == ["a", "tick", "a", "tick"]
+
+
+def test_figures_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of 1, 2, 3 and 10 ms: median 2.5, least 1; quartiles 1.25 and 8.25 by the exclusive rule."""
+    clock = iter([0.0, 0.001, 1.0, 1.002, 2.0, 2.003, 3.0, 3.010])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    timing = interleaved({"a": lambda: None}, runs=4, warmup=1)["a"]
+    assert timing.median_ms == pytest.approx(2.5)
+    assert timing.min_ms == pytest.approx(1.0)
+    assert timing.spread_ms == pytest.approx(8.25 - 1.25)
+
+
+def test_one_run_has_no_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.004])
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    timing = interleaved({"a": lambda: None}, runs=1, warmup=0)["a"]
+    assert timing == Timing(pytest.approx(4.0), pytest.approx(4.0), 0.0, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("calls", "runs"), [({}, 3), ({"a": lambda: None}, 0)])
+def test_nothing_to_time_is_refused(calls: dict[str, Any], runs: int) -> None:
+    with pytest.raises(BadInput, match="at least one call and one run"):
+        interleaved(calls, runs=runs)
+
+
+class Spy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.seen: list[tuple[bool, bool, int]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append((self.training, torch.is_inference_mode_enabled(), torch.get_num_threads()))
+        return x * self.weight
+
+
+def test_models_run_in_eval_and_inference_mode_on_the_threads_asked_for() -> None:
+    first, second = Spy().train(), Spy().eval()
+    threads = torch.get_num_threads()
+    found = latency({"first": first, "second": second}, torch.ones(2), threads=2, runs=2, warmup=1)
+    assert set(found) == {"first", "second"}
+    assert first.seen == second.seen == [(False, True, 2)] * 3
+    assert (first.training, second.training, torch.get_num_threads()) == (True, False, threads)
+
+
+def test_a_single_model_is_called_model() -> None:
+    assert set(latency(Spy(), torch.ones(2), runs=1, warmup=0)) == {"model"}

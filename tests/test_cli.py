@@ -1,0 +1,183 @@
+"""The command line: what each command prints, and that no mistake of a user's ends in a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import niwaki
+from niwaki.cli import main
+from tests.recipes.kitchen import GREG, TRAINED, project
+
+
+def niwaki_(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(w) for w in words])
+
+
+def ok(*words: object) -> str:
+    result = niwaki_(*words)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*words: object) -> str:
+    """The one line of a refusal."""
+    result = niwaki_(*words)
+    assert result.exit_code == 2, result.output
+    lines = result.output.splitlines()
+    assert lines[-1].startswith("niwaki: ")
+    assert not any("Traceback" in line for line in lines)
+    return lines[-1]
+
+
+LIGHT = """
+import sys
+from niwaki.cli import main
+for words in (["--help"], ["--version"], ["prune", "--help"], ["report", "--help"]):
+    try:
+        main(words)
+    except SystemExit as end:
+        assert end.code == 0
+heavy = {"torch", "numpy", "matplotlib", "jinja2", "rich", "yaml"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_help_loads_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_dash_m() -> None:
+    words = [sys.executable, "-m", "niwaki", "prune", "nowhere.yaml"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("niwaki: no recipe at nowhere.yaml")
+    assert done.stderr.count("\n") == 1
+
+
+def test_version_and_help() -> None:
+    assert niwaki.__version__ in ok("--version")
+    for command in ("demo", "prune", "explain", "methods", "report"):
+        assert command in ok("--help")
+        assert "--traceback" in ok(command, "-h")
+
+
+def test_prune_then_report(tmp_path: Path) -> None:
+    path, _ = project(tmp_path, method=[{"name": "magnitude", "target": {"ratio": 0.5}}, GREG], **TRAINED)
+    said = ok("prune", path, "--set", "method.0.label=L1 at once", "--out", tmp_path / "o ut")
+    assert "L1 at once" in said
+    assert "greg1: prune …" in said
+    assert f"report: {tmp_path / 'o ut' / 'report.html'}" in said
+    page = tmp_path / "o ut" / "report.html"
+    page.unlink()
+    said = ok("report", tmp_path / "o ut", tmp_path / "o ut" / "report.json")
+    assert said.count("L1 at once") == 2
+    assert "--set 'method.0.label=L1 at once'" in page.read_text().replace("&#39;", "'")
+
+
+def test_prune_ends_with_1_if_a_certificate_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from niwaki.recipes import run
+    from niwaki.surgery.certify import Certificate, Check
+
+    broken = Certificate((Check("cut", "masked", "forward", 0.5, 1e-5),), "x", {})
+    monkeypatch.setattr(run, "certify", lambda *a, **k: broken)
+    result = niwaki_("prune", project(tmp_path)[0])
+    assert result.exit_code == 1
+    assert "niwaki: the certificate of magnitude does not hold; see " in result.output
+    assert "FAILS" in result.output
+
+
+def test_interruption_is_one_line(tmp_path: Path) -> None:
+    stop = "\n\ndef stop(model, batch):\n    raise KeyboardInterrupt\n"
+    path, _ = project(tmp_path, stop, **{**TRAINED, "loss": "@stop"}, method=GREG)
+    result = niwaki_("prune", path)
+    assert result.exit_code == 130
+    assert (
+        result.output.splitlines()[-1] == f"niwaki: interrupted; methods that were finished are in {tmp_path / 'out'}"
+    )
+
+
+def test_refusals_are_one_line(tmp_path: Path) -> None:
+    path, module = project(tmp_path, model="@biuld")
+    assert f"model: {module} has no 'biuld'; did you mean 'build'?" in refused("prune", path)
+    assert "--set 'seed': write it as key.key=value" in refused("prune", path, "--set", "seed")
+    (tmp_path / "file").write_text("")
+    path, _ = project(tmp_path)
+    assert "file" in refused("prune", path, "--out", tmp_path / "file")  # an OSError of ours, not a bug
+
+
+def test_traceback_on_request(tmp_path: Path) -> None:
+    for words in (["--traceback", "prune", "x.yaml"], ["prune", "x.yaml", "--traceback"]):
+        result = niwaki_(*words)
+        assert result.exit_code == 2
+        assert "Traceback (most recent call last)" in result.output
+        assert result.output.splitlines()[-1].startswith("niwaki: no recipe at x.yaml")
+
+
+def test_explain_a_recipe(tmp_path: Path) -> None:
+    path, _ = project(tmp_path)
+    said = ok("explain", path)
+    assert said.startswith("Sequential: 2 groups, 16 units; they reach 100% of the parameters")
+    assert "  0: 8 × channel\n" in said
+    kernel, image, output = (said.index(w) for w in ("the kernel's size", "the model's input", "the model's output"))
+    assert kernel < image < output
+    assert "0.weight[2], 0.weight[3], 3.weight[2], 3.weight[3] (648 entries)" in said
+    assert "(and in 1 more places)" in said
+
+
+def test_explain_a_tensor(tmp_path: Path) -> None:
+    path, _ = project(tmp_path)
+    said = ok("explain", path, "0.weight", 0)
+    assert "0.weight[0] (8 indices) of Sequential: prunable." in said
+    assert "takes 3.weight[1], by conv2d" in said
+    said = ok("explain", path, "8.weight", "--set", "model_args={width: 4}")
+    assert "8.weight[0] (3 indices) of Sequential: blocked." in said
+    assert "8.weight[1] (8 indices) of Sequential: prunable." in said
+    assert "has no tensor '0.wieght'; did you mean '0.weight'?" in refused("explain", path, "0.wieght")
+    assert "has 4 dimensions" in refused("explain", path, "0.weight", 7)
+
+
+def test_explain_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, module = project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for inputs in ("[[1, 1, 6, 6]]", f"{module}:inputs"):
+        assert "2 groups" in ok("explain", f"{module}:build", "--inputs", inputs)
+    assert "add --inputs module:function or --inputs '[[1, 3, 32, 32]]'" in refused("explain", f"{module}:build")
+    assert "no recipe at build" in refused("explain", "build")
+
+
+def test_methods() -> None:
+    said = ok("methods")
+    assert "greg1 " in said
+    assert "One-shot magnitude pruning" in said
+    card = ok("methods", "greg1")
+    assert card.startswith("greg1(target, grow=0.0001, every=10")
+    assert "When not:" in card
+    assert "Departs from its paper:\n  - " in card
+    assert "``" not in card
+    assert "use\ngreg1." in ok("methods", "magnitude")
+    assert "no method is called 'greg'; did you mean 'greg1'?" in refused("methods", "greg")
+
+
+def test_report_refused(tmp_path: Path) -> None:
+    assert f"no report.json in {tmp_path}" in refused("report", tmp_path)
+    (tmp_path / "report.json").write_text("{")
+    assert "is not JSON" in refused("report", tmp_path)
+
+
+def test_demo_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    show = types.ModuleType("niwaki.demo.show")
+    show.run = lambda *words: asked.append(words) or 3  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "niwaki.demo.show", show)
+    assert niwaki_("demo", "--out", tmp_path, "--seed", 4, "--fast").exit_code == 3
+    assert asked == [(tmp_path, 4, True)]
+    assert niwaki_("demo").exit_code == 2
