@@ -34,7 +34,7 @@ def dressed(lines: list[str]) -> list[str]:
     for line in lines:
         for word in ("What:", "When to use it:", "When not:", "Settings"):
             if line.startswith(word):
-                line = f"**{word.rstrip(':')}**{':' if word.endswith(':') else ''}{line[len(word):]}"
+                line = f"**{word.rstrip(':')}**{':' if word.endswith(':') else ''}{line[len(word) :]}"
         if line.startswith("    ") and ":" in line and not line.startswith("     "):
             key, _, text = line.strip().partition(":")
             line = f"- `{key}`:{text}"

@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "trace": "niwaki.trace:trace",
+    "trace": "niwaki.tracing:trace",
     "plan": "niwaki.surgery.decide:plan",
     "make_plan": "niwaki.surgery.decide:make_plan",
     "mask": "niwaki.surgery.masks:mask",
@@ -21,8 +21,8 @@ _HOME = {
     "certify": "niwaki.surgery.certify:certify",
     "save": "niwaki.surgery.store:save",
     "load": "niwaki.surgery.store:load",
-    "prune": "niwaki.prune:prune",
-    "Pruning": "niwaki.prune:Pruning",
+    "prune": "niwaki.pruning:prune",
+    "Pruning": "niwaki.pruning:Pruning",
     "Plan": "niwaki.units:Plan",
     "Group": "niwaki.units:Group",
     "Graph": "niwaki.graph:Graph",

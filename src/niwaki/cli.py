@@ -122,7 +122,7 @@ def explain(what: str, tensor: str | None, dim: int | None, inputs: str | None, 
     from niwaki.recipes import telling
     from niwaki.recipes.borrowed import importing_from
     from niwaki.recipes.ingredients import model_and_inputs
-    from niwaki.trace import trace
+    from niwaki.tracing import trace
 
     with importing_from(asked.folder):
         graph = trace(*model_and_inputs(asked))

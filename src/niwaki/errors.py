@@ -59,7 +59,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def unknown_key(what: str, key: str, known: Iterable[str]) -> BadInput:
     """The error for a key that ``what`` does not have, naming the nearest and all of the known ones."""
     known = sorted(known)
-    return BadInput(f"{what} has no {key!r}{nearest(key, known)} Known: {', '.join(known) or 'none'}.")
+    return BadInput(f"{what} has no {key!r}{nearest(key, known) or '.'} Known: {', '.join(known) or 'none'}.")
 
 
 def require_extra(package: str, extra: str) -> MissingExtra:

@@ -120,9 +120,7 @@ def test_coverage_of_two_layers_by_hand() -> None:
 
 def test_coverage_beside_a_blocked_layer_by_hand() -> None:
     """The first layer's 20 + 5 entries and 20 multiply-adds stay, for a softmax runs over what it makes."""
-    net = Net(
-        lambda n, x: n.c(n.b(n.a(x).softmax(-1)).relu()), a=nn.Linear(4, 5), b=nn.Linear(5, 6), c=nn.Linear(6, 2)
-    )
+    net = Net(lambda n, x: n.c(n.b(n.a(x).softmax(-1)).relu()), a=nn.Linear(4, 5), b=nn.Linear(5, 6), c=nn.Linear(6, 2))
     coverage = nk.trace(net, torch.ones(1, 4)).coverage
     assert coverage.params == pytest.approx((30 + 6 + 12) / (25 + 36 + 14))
     assert coverage.macs == pytest.approx((30 + 12) / (20 + 30 + 12))

@@ -215,9 +215,7 @@ PRODUCTS: dict[str, Callable[..., Any]] = {
     "einsum": lambda n, x: n.o(
         torch.einsum("bij,bjd->bid", torch.einsum("bid,bjd->bij", n.q(x), n.k(x)).softmax(-1), n.v(x))
     ),
-    "attention of a written scale": lambda n, x: n.o(
-        F.scaled_dot_product_attention(n.q(x), n.k(x), n.v(x), scale=0.5)
-    ),
+    "attention of a written scale": lambda n, x: n.o(F.scaled_dot_product_attention(n.q(x), n.k(x), n.v(x), scale=0.5)),
 }
 
 

@@ -16,7 +16,7 @@ from niwaki.methods import Choose, Cut, Mask, Method, Wait, sequence
 from niwaki.testing import laws
 from niwaki.testing.laws import Make
 from niwaki.testing.zoo import ZOO, Specimen, specimen
-from niwaki.trace import trace
+from niwaki.tracing import trace
 
 every_specimen = pytest.mark.parametrize("plant", ZOO, ids=lambda plant: plant.name)
 

@@ -21,7 +21,7 @@ from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import recording
 from niwaki.recipes.run import Finished, run
 from niwaki.report import Report
-from niwaki.trace import trace
+from niwaki.tracing import trace
 from tests.recipes.kitchen import GREG, TRAINED, project
 
 QUIET = Teller(quiet=True)
@@ -194,10 +194,16 @@ def test_bars_on_a_terminal_and_lines_elsewhere() -> None:
     plain, rich = io.StringIO(), io.StringIO()
     with Teller(Console(file=plain)).stage("prune", 2) as advance:
         advance("loss 1")
-    assert plain.getvalue() == "prune …\n"
+    with Teller(Console(file=plain)).wait("certify"):
+        pass
+    assert plain.getvalue() == "prune …\ncertify …\n"
     with Teller(Console(file=rich, force_terminal=True, width=100)).stage("prune", 2) as advance:
         advance("loss [1]")
+    with Teller(Console(file=rich, force_terminal=True, width=100)).wait("certify [x]"):
+        pass
+    assert "1/2" in rich.getvalue()
     assert "loss [1]" in rich.getvalue()
+    assert "certify [x]" in rich.getvalue()
 
 
 def test_the_example_recipe_is_sound() -> None:

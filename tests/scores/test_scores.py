@@ -50,9 +50,7 @@ def test_a_unit_made_twice_is_the_mean_over_both_makers() -> None:
 
 def test_a_unit_of_two_rows_counts_both() -> None:
     """A gate pairs rows i and i + 2: (1 + 5) / 2 and (2 + 10) / 2."""
-    gate = Net(
-        lambda n, x: n.b(nn.functional.glu(n.a(x))), a=nn.Linear(1, 4, bias=False), b=nn.Linear(2, 1)
-    )
+    gate = Net(lambda n, x: n.b(nn.functional.glu(n.a(x))), a=nn.Linear(1, 4, bias=False), b=nn.Linear(2, 1))
     with torch.no_grad():
         gate.a.weight.copy_(torch.tensor([[1.0], [2.0], [-5.0], [10.0]]))
     assert worth(nk.scores.L1(), gate, torch.ones(1, 1)) == [3.0, 6.0]

@@ -13,6 +13,7 @@ from torch import nn
 
 import niwaki as nk
 from niwaki.errors import BrokenFile, IllegalPlan, StalePlan
+from niwaki.surgery.cut import plan_of
 from niwaki.units import Axis, Choice, Plan
 
 SHAPES = {"a.weight": (6, 4), "a.bias": (6,), "b.weight": (3, 6), "b.bias": (3,)}
@@ -115,7 +116,7 @@ def test_two_cuts_equal_the_cut_by_both_plans() -> None:
     assert smaller[0].out_features == 3
     for (name, left), (_, right) in zip(smaller.state_dict().items(), at_once.state_dict().items(), strict=True):
         assert torch.equal(left, right), name
-    assert nk.surgery.cut.plan_of(smaller).removed == first.then(second).removed
+    assert plan_of(smaller).removed == first.then(second).removed
 
 
 def test_a_later_plan_of_another_model_is_stale() -> None:
@@ -230,7 +231,9 @@ def test_a_file_that_is_no_json_is_broken(content: bytes, tmp_path: Path) -> Non
         Plan.load(tmp_path / "plan.json")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="Python refuses to read such a number, with a bare ValueError")
+@pytest.mark.xfail(
+    strict=True, raises=ValueError, reason="Python refuses to read such a number, with a bare ValueError"
+)
 def test_a_number_without_end_is_broken(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"format": "niwaki.plan", "version": ' + "1" * 5000 + "}")
     with pytest.raises(BrokenFile):

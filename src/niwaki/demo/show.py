@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def _train_dense(out: Path, seed: int, pace: Pace, teller: Teller) -> None:
     """Train the dense network and leave its weights in ``out/dense``."""
     from safetensors.torch import save_file
 
+    training.best_threads(_rehearsal())
     torch.manual_seed(seed)
     model: nn.Module = job.build()
     batches = job.batches(seed)
@@ -70,6 +72,18 @@ def _train_dense(out: Path, seed: int, pace: Pace, teller: Teller) -> None:
         )
     (out / "dense").mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(out / "dense" / "model.safetensors"))
+
+
+def _rehearsal() -> Callable[[], None]:
+    """A few training steps of a network of the same shape, to be timed."""
+    model = job.build()
+    batch = (job.inputs(), torch.zeros(job.BATCH, dtype=torch.int64))
+
+    def steps() -> None:
+        for _ in range(4):
+            job.loss(model, batch).backward()
+
+    return steps
 
 
 def _recipe_text(out: Path, seed: int, pace: Pace) -> str:
@@ -89,7 +103,9 @@ def _recipe_text(out: Path, seed: int, pace: Pace) -> str:
         "export": ["onnx"],
         "measure": {"runtimes": ["pytorch", "onnxruntime"], "threads": 1, "runs": 40},
     }
-    return "# Made by niwaki demo; run it again with: niwaki prune recipe.yaml\n" + yaml.safe_dump(recipe, sort_keys=False)
+    return "# Made by niwaki demo; run it again with: niwaki prune recipe.yaml\n" + yaml.safe_dump(
+        recipe, sort_keys=False
+    )
 
 
 def _sgd(lr: float) -> dict[str, Any]:

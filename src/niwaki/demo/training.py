@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -96,6 +97,27 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, size: int = 50
         for module, mode in modes.items():
             module.training = mode
     return right / len(labels)
+
+
+def best_threads(step: Callable[[], object], *, rounds: int = 5) -> int:
+    """Set and give the number of threads that takes the least time for ``step``: all of them, or one.
+
+    On a machine with other work, threads that wait for each other are far slower than one alone.
+    """
+    most, spent = torch.get_num_threads(), {}
+    for threads in dict.fromkeys((1, most)):
+        torch.set_num_threads(threads)
+        step()
+        spent[threads] = min(_seconds(step) for _ in range(rounds))
+    best = min(spent, key=spent.__getitem__)
+    torch.set_num_threads(best)
+    return best
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
 
 
 def bf16_pays() -> bool:

@@ -69,7 +69,7 @@ class Graph:
             if group.name == name:
                 return group
         names = [g.name for g in self.groups]
-        raise BadInput(f"no group is called {name!r}{nearest(name, names)} Groups: {', '.join(names)}.")
+        raise BadInput(f"no group is called {name!r}{nearest(name, names) or '.'} Groups: {', '.join(names)}.")
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The model's parameters and buffers as they are now, by name (shared ones once)."""

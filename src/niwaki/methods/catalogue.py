@@ -23,7 +23,9 @@ def build(name: str, settings: Mapping[str, Any]) -> Method:
         BadInput: no such method, an unknown setting (the nearest is named), or a value that cannot be.
     """
     if name not in METHODS:
-        raise BadInput(f"no method is called {name!r}{nearest(name, METHODS)} Known: {', '.join(sorted(METHODS))}.")
+        raise BadInput(
+            f"no method is called {name!r}{nearest(name, METHODS) or '.'} Known: {', '.join(sorted(METHODS))}."
+        )
     known = inspect.signature(METHODS[name]).parameters
     for key in settings:
         if key not in known:
@@ -61,7 +63,7 @@ def score_from(data: Score | str | Mapping[str, Any]) -> Score:
     settings = {"name": data} if isinstance(data, str) else dict(data)
     name = str(settings.pop("name", ""))
     if name not in SCORES:
-        raise BadInput(f"no score is called {name!r}{nearest(name, SCORES)} Known: {', '.join(sorted(SCORES))}.")
+        raise BadInput(f"no score is called {name!r}{nearest(name, SCORES) or '.'} Known: {', '.join(sorted(SCORES))}.")
     known = inspect.signature(SCORES[name]).parameters
     for key in settings:
         if key not in known:

@@ -51,7 +51,7 @@ def from_json(data: Any) -> Any:
     if kind == "dict":
         return {k: from_json(v) for k, v in data["items"].items()}
     if kind not in kinds:
-        raise BadInput(f"unknown kind {kind!r}{nearest(str(kind), kinds)} Known: {', '.join(sorted(kinds))}.")
+        raise BadInput(f"unknown kind {kind!r}{nearest(str(kind), kinds) or '.'} Known: {', '.join(sorted(kinds))}.")
     known = [f.name for f in fields(kinds[kind])]
     values = {k: from_json(v) for k, v in data.items() if k != "kind"}
     for key in values:

@@ -15,6 +15,7 @@ from torch import nn
 from niwaki import __version__, measure
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
+from niwaki.recipes.ingredients import batch_size
 from niwaki.recipes.record import Row
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.report import Entry, Point, Report, Trace
@@ -28,7 +29,7 @@ def dense_entry(model: nn.Module, inputs: Inputs, graph: Graph, accuracy: float 
     widths = {group.name: len(group) for group in graph.groups}
     return Entry(
         "dense", f"Dense {type(model).__name__}", None, accuracy,
-        measure.macs(model, inputs), measure.params(model), measure.file_bytes(model), (), widths,
+        _macs_each(model, inputs), measure.params(model), measure.file_bytes(model), (), widths,
     )  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def pruned_entry(
 ) -> Entry:  # fmt: skip
     return Entry(
         name, choice.label, {"name": choice.name, **_plain(choice.settings)}, accuracy,
-        measure.macs(small, inputs), measure.params(small), measure.file_bytes(small), (),
+        _macs_each(small, inputs), measure.params(small), measure.file_bytes(small), (),
         {group.name: _left(group, plan) for group in graph.groups},
         certificate.to_json(), dict(seconds), tuple(notes),
     )  # fmt: skip
@@ -80,6 +81,11 @@ def _trace(entry: str, name: str, rows: Sequence[Row], chosen: Sequence[int]) ->
         entry, name, [r["step"] for r in rows], [float(r["penalty"]) for r in rows], [r["norms"] for r in rows],
         [u for u in chosen if u < units],
     )  # fmt: skip
+
+
+def _macs_each(model: nn.Module, inputs: Inputs) -> int:
+    """Multiply-adds of one sample of the batch."""
+    return measure.macs(model, inputs) // batch_size(inputs)
 
 
 def _left(group: Group, plan: Plan) -> int:

@@ -201,7 +201,9 @@ def _make(choice: OptimizerChoice, parameters: list[nn.Parameter]) -> torch.opti
         known = [
             n for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)
         ]
-        raise BadInput(f"torch.optim has no {choice.name!r}{nearest(choice.name, known)} Known: {', '.join(known)}.")
+        raise BadInput(
+            f"torch.optim has no {choice.name!r}{nearest(choice.name, known) or '.'} Known: {', '.join(known)}."
+        )
     arguments = [n for n in inspect.signature(cls).parameters if n != "params"]
     for key in choice.settings:
         if key not in arguments:

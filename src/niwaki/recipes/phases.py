@@ -11,7 +11,7 @@ from torch import nn
 
 from niwaki.errors import BadInput
 from niwaki.methods import Hold, Method, Part, Press, Sequence, Together, Wait
-from niwaki.prune import Pruning, prune
+from niwaki.pruning import Pruning, prune
 from niwaki.recipes.borrowed import call
 from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
 from niwaki.recipes.progress import Teller
@@ -25,7 +25,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: Run
     """Prune ``model`` (it may be changed in place) and give the small one."""
     reseed(stuff.recipe.seed)
     if not method.takes_time:
-        with teller.stage(f"{method.name}: prune"):
+        with teller.wait(f"{method.name}: prune"):
             return prune(model, stuff.inputs, method, data=stuff.data and stuff.batches(stuff.recipe.seed))
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)

@@ -33,15 +33,28 @@ class Teller:
             self.console.print(text)
 
     @contextmanager
+    def wait(self, title: str) -> Iterator[None]:
+        """A stage without steps that could be counted."""
+        if self.quiet or not self.console.is_terminal:
+            self.say(f"{title} …")
+            yield
+            return
+        from rich.text import Text
+
+        with self.console.status(Text(title)):
+            yield
+
+    @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Advance]:
         """A stage of the run. ``total``: how many steps it will take at most; None if nobody knows."""
         if self.quiet or not self.console.is_terminal:
             self.say(f"{title} …")
             yield lambda note: None
             return
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich import progress as p
 
-        said = TextColumn("{task.description} {task.completed:,} {task.fields[note]}", markup=False)
-        with Progress(said, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bars:
+        said, beside = (p.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+        counted = p.MofNCompleteColumn()
+        with p.Progress(said, p.BarColumn(), counted, p.TimeRemainingColumn(), beside, console=self.console) as bars:
             task = bars.add_task(title, total=total, note="")
             yield lambda note: bars.update(task, advance=1, note=note)

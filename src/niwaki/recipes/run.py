@@ -14,9 +14,11 @@ from torch import nn
 from niwaki import export
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
+from niwaki.graph.observe import call_arguments
 from niwaki.methods import Method
 from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
+from niwaki.recipes.elsewhere import Elsewhere, can_travel
 from niwaki.recipes.ingredients import Ingredients, gather
 from niwaki.recipes.phases import finetune, prune_with
 from niwaki.recipes.progress import Teller
@@ -27,7 +29,7 @@ from niwaki.report import Entry, Point, Report, Trace
 from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import plan_of
 from niwaki.surgery.store import load, save
-from niwaki.trace import trace
+from niwaki.tracing import trace
 from niwaki.units import Plan
 
 
@@ -70,7 +72,7 @@ class Run:
         self.stuff, self.recipe, self.teller, self.command = stuff, stuff.recipe, teller, command
         self.out = Path(stuff.recipe.out)
         self.so_far = Yield()
-        with teller.stage(f"trace {type(stuff.dense).__name__}"):
+        with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
 
     def go(self) -> Finished:
@@ -85,7 +87,7 @@ class Run:
     def _dense(self) -> None:
         """The network that all are compared with."""
         stuff = self.stuff
-        with self.teller.stage("measure the dense network"):
+        with self.teller.wait("measure the dense network"):
             accuracy = stuff.accuracy(stuff.dense)
             self.so_far.entries.append(facts.dense_entry(stuff.dense, stuff.inputs, self.graph, accuracy))
         self.so_far.models["dense"] = stuff.dense
@@ -99,7 +101,7 @@ class Run:
             small = self._train(name, choice, method, record, seconds)
             plan = _plan(choice.label, small)
             save(small, self.out / name)
-            with _clock(seconds, "certify"), self.teller.stage(f"{choice.label}: export and certify"):
+            with _clock(seconds, "certify"), self.teller.wait(f"{choice.label}: export and certify"):
                 notes = self._export(name, small)
                 certificate = self._certify(name, plan, small)
             certificate.save(self.out / name / "certificate.json")
@@ -147,14 +149,21 @@ class Run:
         return []
 
     def _certify(self, name: str, plan: Plan, small: nn.Module) -> Certificate:
-        reloaded = load(self.out / name, self.stuff.dense)
+        reloaded = self._reloaded(name)
         exported = export.onnx_session(self.so_far.files[name]) if name in self.so_far.files else None
         return certify(self.stuff.dense, plan, small, self.stuff.inputs, reloaded=reloaded, exported=exported)
+
+    def _reloaded(self, name: str) -> nn.Module:
+        """The saved model, in a fresh process if its inputs can be handed there."""
+        recipe = self.recipe
+        if not can_travel(*call_arguments(self.stuff.inputs)):
+            return load(self.out / name, self.stuff.dense)
+        return Elsewhere(recipe.model, recipe.model_args, self.out / name, [recipe.folder, Path.cwd()])
 
     def _end(self) -> Finished:
         """Time all networks together, and write the report."""
         so_far = self.so_far
-        with self.teller.stage("time all networks in turns"):
+        with self.teller.wait("time all networks in turns"):
             timed = latencies(self.recipe.measure, so_far.models, so_far.files, self.stuff.inputs)
         so_far.entries = [replace(entry, latency=timed[entry.name]) for entry in so_far.entries]
         report = self._report()

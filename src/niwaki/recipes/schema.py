@@ -176,7 +176,7 @@ class Recipe:
         """For each method the name of its folder, which is its name in the report too."""
         taken = ["dense"]
         for method in self.methods:
-            stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", method.label).strip("-.") or method.name
+            stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", method.name).strip("-.") or "method"
             numbered = (f"{stem}-{k}" for k in range(2, len(taken) + 3))
             taken.append(stem if stem not in taken else next(n for n in numbered if n not in taken))
         return tuple(taken[1:])

@@ -62,7 +62,9 @@ def catalogue() -> str:
 def card(name: str) -> str:
     """The full card of a method: what it is, when to use it, its settings, where it departs from its paper."""
     if name not in METHODS:
-        raise BadInput(f"no method is called {name!r}{nearest(name, METHODS)} Known: {', '.join(sorted(METHODS))}.")
+        raise BadInput(
+            f"no method is called {name!r}{nearest(name, METHODS) or '.'} Known: {', '.join(sorted(METHODS))}."
+        )
     make = METHODS[name]
     lines = [f"{name}{_signature(make)}", "", _plain(_card(make))]
     departs = _departs(make)

@@ -194,6 +194,8 @@ class Report(Record):
         place = place / "report.json" if place.is_dir() else place
         try:
             data = json.loads(place.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        except OSError as error:
+            raise ReportError(f"no report can be read at {place}: {error.strerror}") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ReportError(f"{place} is not JSON: {error}") from None
         return cls.from_json(data)

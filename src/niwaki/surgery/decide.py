@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
@@ -252,5 +253,6 @@ def _selection(ladders: list[Ladder], counts: list[int]) -> dict[str, tuple[int,
 
 def _json(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__, **asdict(value)}
+        fields: Any = json.loads(json.dumps(asdict(value), default=repr))  # lists, as a file gives them back
+        return {"kind": type(value).__name__, **fields}
     return repr(value)

@@ -6,7 +6,7 @@ silently wrong (a slice with written bounds, say); comparing the units of the tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -21,7 +21,7 @@ from niwaki.graph.observe import Inputs, Observation, observe, skeleton
 from niwaki.surgery.cut import cut_
 from niwaki.surgery.decide import ladder, make_plan
 from niwaki.surgery.modules import follow
-from niwaki.units import Group, Plan
+from niwaki.units import Axis, Group, Plan
 
 ADVICE = "Take the size from the tensor instead, or register an adapter for the module (nk.adapter)."
 
@@ -100,18 +100,22 @@ def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, pla
         right[after.axes[axis]] = numbers[ids[kept]]
     with np.errstate(over="ignore"):
         ours, theirs = old.units.astype(np.int64) @ left, new.units.astype(np.int64) @ right
-    # A loose unit that is now the last of its row has merged with the row; a unit that fills an axis can no longer go.
-    must = ours[~old.loose & ~_fills_an_axis(before, old, plan)]
-    return bool(np.isin(theirs, ours).all() and np.isin(must[must != 0], theirs).all())
+    # A loose unit that is now the last of its row has merged with the row; a unit that fills an axis can no longer go,
+    # and what it is tied to may be read otherwise (one depthwise channel is a plain convolution).
+    stays = {axis: ids[plan.kept(axis)] for axis, ids in before.axes.items()}
+    must = ours[~old.loose & ~_fills_an_axis(old, stays)]
+    new_ones = theirs[~_fills_an_axis(new, after.axes)]
+    return bool(np.isin(new_ones, ours).all() and np.isin(must[must != 0], theirs).all())
 
 
-def _fills_an_axis(ledger: Ledger, coupling: Coupling, plan: Plan) -> np.ndarray:
-    """Units that hold all that the plan leaves of some axis."""
-    kept = [ids[plan.kept(axis)] for axis, ids in ledger.axes.items()]
-    atoms, column = np.concatenate(kept), np.repeat(np.arange(len(kept)), [k.size for k in kept])
-    by_axis = sparse.csr_matrix((np.ones(atoms.size, np.int32), (atoms, column)), shape=(ledger.size, len(kept)))
+def _fills_an_axis(coupling: Coupling, axes: Mapping[Axis, np.ndarray]) -> np.ndarray:
+    """Units that hold all atoms of some axis."""
+    runs = list(axes.values())
+    atoms, column = np.concatenate(runs), np.repeat(np.arange(len(runs)), [r.size for r in runs])
+    shape = (coupling.component.size, len(runs))
+    by_axis = sparse.csr_matrix((np.ones(atoms.size, np.int32), (atoms, column)), shape=shape)
     counts = (coupling.units.astype(np.int32) @ by_axis).tocoo()
-    sizes = np.array([k.size for k in kept])
+    sizes = np.array([r.size for r in runs])
     fills = np.zeros(coupling.units.shape[0], bool)
     fills[counts.row[counts.data == sizes[counts.col]]] = True
     return fills

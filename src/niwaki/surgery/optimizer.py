@@ -13,6 +13,13 @@ from niwaki.surgery.slices import select
 
 def check(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> None:
     """Raise :class:`CannotFollow` if a parameter that shrinks (``names``: by id) has state that cannot be cut along."""
+    for attribute, value in vars(optimizer).items():
+        listed = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(t, Tensor) and id(t) in names for t in listed):
+            raise CannotFollow(
+                f"{type(optimizer).__name__} keeps parameters of its own in {attribute!r} and would go on with the old "
+                "ones. Cut between runs and make a new optimizer."
+            )
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if id(parameter) in names and _has_entries(value) and value.shape != parameter.shape:
@@ -31,7 +38,7 @@ def follow(
 ) -> int:
     """Exchange old parameters (by id) for ``fresh`` ones in groups and state; returns how many tensors were cut."""
     for group in optimizer.param_groups:
-        group["params"] = [fresh.get(id(p), p) for p in group["params"]]
+        group["params"][:] = [fresh.get(id(p), p) for p in group["params"]]
     cut = 0
     for old in [p for p in optimizer.state if id(p) in fresh]:
         state = optimizer.state.pop(old)

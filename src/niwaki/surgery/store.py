@@ -39,7 +39,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().contiguous().cpu() for name, t in _own_tensors(small).items()}
     part = folder / (WEIGHTS + ".part")
-    save_file(tensors, str(part), metadata={"format": "pt", "niwaki": plan.fingerprint})
+    save_file(tensors, str(part), metadata={"format": "pt"})
     os.replace(part, folder / WEIGHTS)
     plan.save(folder / PLAN)
     return folder
@@ -101,7 +101,9 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
                     f"{path} does not fit the plan beside it: {name!r} has shape {tuple(tensors[name].shape)}, "
                     f"the plan leaves {tuple(target.shape)}"
                 )
-            target.data = tensors[name].to(device=target.device).clone(memory_format=torch.preserve_format)
+            # The file knows values and types; device and memory layout are the model's own.
+            like = torch.empty_like(target, dtype=tensors[name].dtype)
+            target.data = like.copy_(tensors[name])
 
 
 def read_json(path: Path) -> Any:

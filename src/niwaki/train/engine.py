@@ -18,7 +18,7 @@ from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan, select
 from niwaki.surgery.masks import mask_
 from niwaki.targets import Target
-from niwaki.trace import trace
+from niwaki.tracing import trace
 from niwaki.train.pressure import Pressure
 from niwaki.units import Plan, Selection
 

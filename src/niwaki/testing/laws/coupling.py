@@ -11,7 +11,7 @@ from niwaki.graph import Graph
 from niwaki.testing.laws.sameness import SEEDS, random_plans
 from niwaki.testing.laws.verdict import LawBroken, demand
 from niwaki.testing.zoo import Specimen
-from niwaki.trace import trace
+from niwaki.tracing import trace
 from niwaki.units import Axis, Plan
 
 

@@ -22,7 +22,7 @@ from niwaki.surgery.store import save
 from niwaki.targets import Ratio
 from niwaki.testing.laws.sameness import answers
 from niwaki.testing.laws.verdict import LawBroken, attempting, demand, first_difference
-from niwaki.trace import trace
+from niwaki.tracing import trace
 from niwaki.units import Plan
 
 INPUTS, ANSWERS, CASES, PLAN = "inputs.pt", "answers.pt", "cases.json", "plan.json"

@@ -15,7 +15,7 @@ from niwaki.surgery.decide import plan as choose
 from niwaki.targets import Ratio
 from niwaki.testing.laws.exercise import Exercise, Make, OptimizerFactory, backward
 from niwaki.testing.laws.verdict import LawBroken, attempting, demand, first_difference, same_bits
-from niwaki.trace import trace
+from niwaki.tracing import trace
 from niwaki.units import Axis, Plan
 
 WARM_UP = 3

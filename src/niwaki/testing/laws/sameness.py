@@ -17,7 +17,7 @@ from niwaki.surgery.decide import plan as choose
 from niwaki.surgery.masks import mask
 from niwaki.targets import Ratio
 from niwaki.testing.laws.verdict import LawBroken, attempting, demand, same_bits, worst_difference
-from niwaki.trace import trace
+from niwaki.tracing import trace
 from niwaki.units import Axis, Plan
 
 RATIOS = (0.1, 0.3, 0.6)
@@ -37,8 +37,9 @@ def cut_equals_masked(
     """Random legal cuts answer as zeros in place of what went do, forward and gradient.
 
     Held three times, so that no way vouches for itself: entry by entry (masked, cut, and the certificate's own twin
-    against the model); by :func:`niwaki.certify`; and by running ``nk.mask`` and ``nk.cut`` side by side. The last skips
-    plans that change what a norm averages over; where a model has other groups too, plans of those alone are tried.
+    against the model); by :func:`niwaki.certify`; and by running ``nk.mask`` and ``nk.cut`` side by side. The last
+    skips plans that change what a norm averages over; where a model has other groups too, plans of those alone are
+    tried.
 
     Raises:
         LawBroken: a plan breaks the law, or there was nothing to hold it on.

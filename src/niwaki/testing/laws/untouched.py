@@ -18,7 +18,7 @@ from niwaki.surgery.masks import mask
 from niwaki.targets import Ratio
 from niwaki.testing.laws.verdict import demand, first_difference
 from niwaki.testing.laws.weather import forecast, weather
-from niwaki.trace import trace
+from niwaki.tracing import trace
 
 Call = tuple[str, Callable[[], Any]]
 

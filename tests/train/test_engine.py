@@ -1,0 +1,154 @@
+"""The engine: masks that hold, one-call pruning, and what it refuses before any step is spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import niwaki as nk
+from niwaki.errors import BadInput, NothingToPrune, UnreachableTarget
+from niwaki.methods import Choose, Cut, Mask, Method, Wait, sequence
+from niwaki.surgery.cut import plan_of
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def masking(steps: int) -> Method:
+    return Method("masking", sequence(Choose(nk.scores.Random(1), nk.Ratio(0.5)), Mask(), Wait(steps), Cut()))
+
+
+def train(run: nk.Pruning) -> None:
+    run.optimizer.zero_grad()
+    run.model(torch.ones(2, 4)).square().sum().backward()
+    run.step()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), lambda p: torch.optim.AdamW(p, lr=0.01)],
+    ids=["momentum", "AdamW"],
+)
+def test_a_mask_holds_against_momentum_and_the_cut_follows(make: Any) -> None:
+    model = net()
+    optimizer = make(model.parameters())
+    warm = nk.Pruning(model, optimizer, Method("wait", Wait(2)), torch.ones(2, 4))
+    for _ in range(2):
+        train(warm)
+    run = nk.Pruning(model, optimizer, masking(4), torch.ones(2, 4))
+    before = model[0].weight.detach().clone()
+    for k in range(3):
+        train(run)
+        gone, kept = list(run.chosen["0"]), [i for i in range(6) if i not in run.chosen["0"]]
+        assert len(gone) == 3
+        assert not model[0].weight[gone].any(), k
+        assert not model[0].bias[gone].any(), k
+        assert not model[2].weight[:, gone].any(), k
+        assert model[0].weight[kept].any(1).all(), k
+    assert not torch.equal(model[0].weight[kept], before[kept])
+    assert not run.finished
+    train(run)
+    assert run.finished
+    assert model[0].out_features == 3
+
+
+def test_a_mask_without_a_cut_goes_on_holding() -> None:
+    model = net()
+    method = Method("mask", sequence(Choose(nk.scores.L1(), nk.Ratio(0.5)), Mask(), Wait(1)))
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), method, torch.ones(2, 4))
+    for _ in range(4):
+        train(run)
+    assert run.finished
+    assert run.receipt is None
+    assert int((model[0].weight == 0).all(1).sum()) == 3
+
+
+def test_two_cuts_in_one_method_are_one_plan_on_the_dense_model() -> None:
+    model = net()
+    choose = Choose(nk.scores.L1(), nk.Ratio(0.5))
+    method = Method("twice", sequence(choose, Cut(), Wait(1), choose, Cut()))
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.0), method, torch.ones(2, 4))
+    train(run)
+    assert model[0].out_features == 3
+    train(run)
+    assert run.finished
+    assert model[0].out_features == 1
+    plan = plan_of(model)
+    assert plan is not None
+    dense = nk.cut(net(), plan)
+    assert all(torch.equal(a, b) for a, b in zip(dense.parameters(), model.parameters(), strict=True))
+
+
+# -- in one call ------------------------------------------------------------------------------------------------
+
+
+def test_one_call_gives_a_copy_and_leaves_the_model() -> None:
+    model = net()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    small = nk.prune(model, torch.ones(2, 4), nk.methods.magnitude(nk.Ratio(0.5)))
+    expected = nk.cut(model, nk.plan(nk.trace(model, torch.ones(2, 4))))
+    assert small[0].out_features == 3
+    assert all(torch.equal(a, b) for a, b in zip(small.parameters(), expected.parameters(), strict=True))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert small is not model
+
+
+def test_one_call_masks_when_that_is_the_method() -> None:
+    method = Method("mask", sequence(Choose(nk.scores.L1(), nk.Ratio(0.5)), Mask()))
+    masked = nk.prune(net(), torch.ones(2, 4), method)
+    assert masked[0].out_features == 6
+    assert int((masked[0].weight == 0).all(1).sum()) == 3
+
+
+def test_a_method_that_needs_training_is_refused_with_the_way_out() -> None:
+    with pytest.raises(
+        BadInput, match=r"greg1 prunes while the model trains.*Use nk\.Pruning\(model, optimizer, method"
+    ):
+        nk.prune(net(), torch.ones(2, 4), nk.methods.greg1(nk.Ratio(0.5)))
+
+
+# -- refused before any step ------------------------------------------------------------------------------------
+
+
+def pruning(model: nn.Module, method: Any, inputs: Any = None, of: nn.Module | None = None) -> nk.Pruning:
+    optimizer = torch.optim.SGD((of or model).parameters(), lr=0.1)
+    return nk.Pruning(model, optimizer, method, torch.ones(2, 4) if inputs is None else inputs)
+
+
+@pytest.mark.parametrize("method", ["greg1", None, nk.Ratio(0.5), Choose()], ids=lambda m: type(m).__name__)
+def test_what_is_no_method_is_refused(method: Any) -> None:
+    with pytest.raises(BadInput, match=f"method must come from nk.methods, not {type(method).__name__}"):
+        pruning(net(), method)
+
+
+def test_an_optimizer_of_another_copy_is_refused() -> None:
+    with pytest.raises(BadInput, match="the optimizer holds none of the model's parameters"):
+        pruning(net(), nk.methods.magnitude(nk.Ratio(0.5)), of=net())
+
+
+def test_targets_are_tried_before_any_step() -> None:
+    with pytest.raises(UnreachableTarget, match="the least that a legal plan leaves"):
+        pruning(net(), nk.methods.greg1(nk.Macs(0.01)))
+    with pytest.raises(BadInput, match=r"the pattern 'conv\*' matches no group"):
+        pruning(net(), nk.methods.greg1(nk.Ratio(0.5, only="conv*")))
+    with pytest.raises(NothingToPrune):
+        pruning(nn.Linear(4, 2), nk.methods.magnitude(nk.Ratio(0.5)))
+    with pytest.raises(BadInput, match="inputs must be a tensor"):
+        pruning(net(), nk.methods.magnitude(nk.Ratio(0.5)), inputs="ones")
+
+
+@pytest.mark.xfail(strict=True, raises=AttributeError, reason="a target of another type is not looked at")
+def test_a_bare_number_is_no_target() -> None:
+    with pytest.raises(BadInput, match="target"):
+        pruning(net(), nk.methods.greg1(0.5))  # type: ignore[arg-type]
+
+
+def test_trying_leaves_the_choice_open() -> None:
+    run = pruning(net(), nk.methods.greg1(nk.Ratio(0.5)))
+    assert run.chosen == {}
+    assert (run.steps, run.finished, run.pressure) == (0, False, {})
