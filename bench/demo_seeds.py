@@ -46,9 +46,7 @@ def _report(folder: Path, seed: int) -> tuple[dict, float]:
     clock = folder / "seconds.json"
     if not clock.is_file():
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "niwaki", "demo", "--out", str(folder), "--seed", str(seed)], check=True
-        )
+        subprocess.run([sys.executable, "-m", "niwaki", "demo", "--out", str(folder), "--seed", str(seed)], check=True)
         clock.write_text(json.dumps(time.perf_counter() - start))
     return json.loads((folder / "report.json").read_text()), json.loads(clock.read_text())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -62,3 +64,8 @@ def test_links_between_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_results():
+    done = subprocess.run([sys.executable, str(ROOT / "bench" / "figures.py"), "--check"], check=False)
+    assert done.returncode == 0, "run python bench/figures.py"

@@ -109,6 +109,13 @@ def test_what_stands_between_two_convolutions_ties_them_channel_by_channel(name:
     assert status(graph, "a.weight:2") == "blocked"
 
 
+@pytest.mark.parametrize("name", BETWEEN_CONVS)
+def test_channels_that_vanish_still_vanish_after_it(name: str) -> None:
+    between, more = BETWEEN_CONVS[name]
+    graph = graph_of(Net(lambda n, x: between(n, n.a(x)).sum(1), a=nn.Conv2d(3, 6, 1), **more), image())
+    assert status(graph, "a.weight:0") == "prunable"
+
+
 def test_a_flattened_map_gives_each_channel_its_block_of_columns() -> None:
     net = Net(lambda n, x: n.b(n.a(x).flatten(1)), a=nn.Conv2d(3, 6, 5), b=nn.Linear(24, 3))
     group = group_with(graph_of(net, image()), "a.weight:0", "b.weight:1")

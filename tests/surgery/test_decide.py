@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.graph.nets import Net, graph_of, tokens
 def chain(*widths: int) -> nk.Graph:
     """Linear layers 4 → widths… → 2, one after another; the groups are called 0, 1, …"""
     sizes = [4, *widths, 2]
-    net = nn.Sequential(*(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False)))
+    net = nn.Sequential(*(nn.Linear(i, o) for i, o in pairwise(sizes)))
     return graph_of(net, torch.ones(1, 4))
 
 

@@ -36,7 +36,7 @@ class Pace:
     finetune: int
 
 
-FULL = Pace(dense=20, clean=3, grow=5e-4, hold=300, finetune=8)
+FULL = Pace(dense=20, clean=3, grow=5e-4, hold=300, finetune=14)
 FAST = Pace(dense=2, clean=1, grow=2e-2, hold=10, finetune=1)
 
 

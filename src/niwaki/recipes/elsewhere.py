@@ -46,7 +46,8 @@ class Elsewhere(nn.Module):
             program = [sys.executable, "-m", "niwaki.recipes.elsewhere", *self.job, exchange, *self.places]
             done = subprocess.run(program, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise NiwakiError(f"the saved model does not load in a fresh process: {done.stderr.strip()[-2000:]}")
+                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                raise NiwakiError(f"the saved model does not load in a fresh process: {last}")
             found = load_file(f"{exchange}/outputs.safetensors")
         return [found[name] for name in sorted(found)]
 

@@ -30,6 +30,7 @@ from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import plan_of
 from niwaki.surgery.store import load, save
 from niwaki.tracing import trace
+from niwaki.train.engine import rehearse
 from niwaki.units import Plan
 
 
@@ -74,6 +75,8 @@ class Run:
         self.so_far = Yield()
         with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
+            for method in stuff.methods:
+                rehearse(method, self.graph)
 
     def go(self) -> Finished:
         self._dense()

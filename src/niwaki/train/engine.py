@@ -66,7 +66,7 @@ class Pruning:
         self._masked: Plan | None = None
         self._plans: list[Plan] = []
         self._pressure: Pressure | None = None
-        _rehearse(method, self._view)
+        rehearse(method, self.graph)
         _same_parameters(model, optimizer)
 
     @property
@@ -221,8 +221,13 @@ class EngineView:
             self._record({"step": self.steps, **figures})
 
 
-def _rehearse(method: Method, view: EngineView) -> None:
-    """Check every choice of the method against the model before any step is spent."""
+def rehearse(method: Method, graph: Graph) -> None:
+    """Check every choice of the method against the model before any step is spent.
+
+    Raises:
+        UnreachableTarget, BadInput: a choice that cannot be made.
+    """
+    view = EngineView(graph, None, 1)
     for part in method.body.walk():
         if isinstance(part, Choose):
             view.select(view.worth(part.score), part.target)

@@ -1,0 +1,104 @@
+"""Write the figures of README.md from bench/results.   python bench/figures.py [--check]"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
+OPEN, CLOSE = "<!-- figures: made by bench/figures.py -->", "<!-- end of figures -->"
+NAMES = {"dense": "dense", "magnitude": "one-shot L1", "greg1": "GReg-1"}
+
+
+def section() -> str:
+    """The Markdown between the marks."""
+    return "\n\n".join([_demo(), _costs(), _resnet()])
+
+
+def _read(name: str) -> dict | None:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _demo() -> str:
+    found = _read("demo_seeds")
+    if found is None:
+        return "The demo over several seeds: not run."
+    f = found["figures"]
+    lines = [
+        f"The demo with seeds {', '.join(map(str, f['seeds']))} ({_machine(found)}):",
+        "",
+        "| network | accuracy, % | mean ± std | multiply-adds | faster, PyTorch | faster, ONNX Runtime |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, label in NAMES.items():
+        share = "1" if name == "dense" else f"{_mean(f[f'{name}_macs_share']):.3f}"
+        speeds = ["1", "1"] if name == "dense" else [_speed(f, name, "pytorch"), _speed(f, name, "onnx_runtime")]
+        values = ", ".join(f"{v:.2f}" for v in f[f"{name}_accuracy"])
+        mean = f"{f[f'{name}_mean']:.2f} ± {f[f'{name}_std']:.2f}"
+        lines.append(f"| {label} | {values} | {mean} | {share} | {speeds[0]} | {speeds[1]} |")
+    lines += [
+        "",
+        f"Multiply-adds fall {f['macs_ratio']:.2f}×. Batch of 64, one thread, all in turns, medians. Both methods",
+        "fine-tune alike; GReg-1 also presses first. On the 4,000 test images one standard error is about 0.46 points.",
+    ]
+    return "\n".join(lines)
+
+
+def _costs() -> str:
+    rows = ["| cost | measured |", "|---|---|"]
+    if found := _read("import_time"):
+        f = found["figures"]
+        rows.append(f"| `import niwaki` on top of `import torch` | {f['niwaki_on_top_s']:.3f} s |")
+        rows.append(f"| the same with all that tracing, planning and training need | {f['first_use_on_top_s']:.2f} s |")
+    if found := _read("trace_time"):
+        f = found["figures"]
+        rows.append(f"| tracing a ResNet-50 (224 × 224), dry run included | {f['trace_s']:.2f} s |")
+        rows.append(f"| planning it to half of its multiply-adds | {f['plan_to_half_macs_s']:.2f} s |")
+    if found := _read("step_overhead"):
+        f = found["figures"]
+        rows.append(f"| a ResNet-50 training step with the engine, against the plain step | {f['overhead']:+.1%} |")
+    return "\n".join(rows)
+
+
+def _resnet() -> str:
+    found = _read("latency_ratio")
+    if found is None:
+        return "Latency of a ResNet-50: not run."
+    f = found["figures"]
+    speeds = ", ".join(
+        f"{v:.2f}× ({k.removesuffix('_speedup').replace('_', ', ').replace('batch', 'batch ')})"
+        for k, v in f.items()
+        if k.endswith("_speedup")
+    )
+    return f"ResNet-50 shapes at a third of the multiply-adds ({f['macs_ratio']:.2f}× fewer), one thread: {speeds}."
+
+
+def _speed(figures: dict, name: str, runtime: str) -> str:
+    return f"{_mean(figures[f'{name}_speedup_{runtime}']):.2f}×"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _machine(found: dict) -> str:
+    e = found["environment"]
+    return f"{e['cores']} cores of {e['processor']}, torch {e['torch']}"
+
+
+def main() -> int:
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(OPEN)
+    _, _, after = rest.partition(CLOSE)
+    fresh = f"{before}{OPEN}\n\n{section()}\n\n{CLOSE}{after}"
+    if "--check" in sys.argv:
+        return int(fresh != text)
+    README.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
