@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from niwaki.errors import BadInput
@@ -17,8 +18,7 @@ class Ramp:
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.grow > 0:
-            raise BadInput(f"grow must be above 0, not {self.grow!r}")
+        above_zero(self.grow, "grow")
         if type(self.every) is not int or self.every < 1:
             raise BadInput(f"every must be a whole number of at least 1, not {self.every!r}")
 
@@ -45,3 +45,10 @@ class Constant:
 
 
 Schedule = Ramp | Constant
+
+
+def above_zero(value: object, what: str) -> None:
+    """Raise :class:`BadInput` unless ``value`` is a finite number above 0."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
+        raise BadInput(f"{what} must be a number above 0, not {value!r}")

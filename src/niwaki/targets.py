@@ -34,6 +34,10 @@ class Target:
     def __post_init__(self) -> None:
         for name in ("only", "skip"):
             value = getattr(self, name)
+            if not isinstance(value, str) and not (
+                isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
+            ):
+                raise BadInput(f"{name} must be a glob pattern of group names or a list of them, not {value!r}")
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         if type(self.round_to) is not int or self.round_to < 1:
             raise BadInput(f"round_to must be a whole number of at least 1, not {self.round_to!r}")

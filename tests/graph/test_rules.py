@@ -295,7 +295,6 @@ def test_layers_that_meet_element_by_element_go_together(name: str) -> None:
     assert held(group, "a.weight:0") == held(group, "c.weight:0") == held(group, "b.weight:1") == ONE
 
 
-@pytest.mark.xfail(strict=True, raises=nk.errors.UntraceableModel, reason="cat asks a fixed label whether it is zero")
 def test_layers_that_meet_token_after_token_go_together() -> None:
     graph = graph_of(pair(lambda n, x: n.b(torch.cat([n.a(x), n.c(x)], 1))), tokens())
     assert held(group_with(graph, "a.weight:0", "c.weight:0", "b.weight:1"), "c.weight:0") == ONE
@@ -530,13 +529,11 @@ HOLES: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("name", HOLES)
-@pytest.mark.xfail(strict=True, reason="values that last are taken to vanish")
 def test_values_that_last_are_seen_wherever_they_come_from(name: str) -> None:
     net = Net(HOLES[name], a=nn.Linear(4, 6), norm=nn.BatchNorm1d(6, affine=False))
     assert status(graph_of(net, tokens()), "a.weight:0") == "blocked"
 
 
-@pytest.mark.xfail(strict=True, reason="a copy through a view of the whole tensor leaves the tensor's labels behind")
 def test_a_copy_through_a_view_ties_the_reader_to_what_was_copied() -> None:
     def forward(n: Any, x: Tensor) -> Tensor:
         h = n.a(x)

@@ -135,7 +135,11 @@ def test_orders_add_up() -> None:
 
 
 def test_who_takes_time() -> None:
-    assert [p.takes_time for p in (Choose(), Mask(), Cut(), Wait(1), Hold(0), Press())] == [False] * 3 + [True] * 3
+    assert [p.takes_time for p in (Choose(), Mask(), Cut(), Wait(1), Hold(0), Press())] == [False] * 3 + [
+        True,
+        False,
+        True,
+    ]
     assert not sequence(Choose(), together(Mask(), Cut())).takes_time
     assert sequence(Choose(), together(Mask(), Wait(1))).takes_time
 

@@ -29,7 +29,7 @@ def test_a_constant_is_set_once() -> None:
 
 @pytest.mark.parametrize("grow", [0, -1.0, float("nan")])
 def test_a_ramp_must_grow(grow: float) -> None:
-    with pytest.raises(BadInput, match="grow must be above 0"):
+    with pytest.raises(BadInput, match="grow must be a number above 0"):
         Ramp(grow)
 
 
@@ -39,7 +39,6 @@ def test_every_is_a_whole_number(every: Any) -> None:
         Ramp(1.0, every)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="compared before it is looked at")
 def test_a_number_written_as_text_is_refused_in_a_sentence() -> None:
     with pytest.raises(BadInput, match="grow must be"):
         Ramp("1e-4")  # type: ignore[arg-type]

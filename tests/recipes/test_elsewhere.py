@@ -36,7 +36,7 @@ def test_a_saved_model_gives_the_same_answers_in_a_fresh_process(tmp_path):
 def test_a_model_that_does_not_load_there_is_told(tmp_path):
     saved(tmp_path)
     (tmp_path / "small" / "model.safetensors").write_bytes(b"\0" * 20)
-    with pytest.raises(NiwakiError, match="does not load in a fresh process.*safetensors"):
+    with pytest.raises(NiwakiError, match=r"does not load in a fresh process.*safetensors"):
         Elsewhere("garden_nets:build", {}, tmp_path / "small", [tmp_path])(torch.randn(2, 3, 8, 8))
 
 

@@ -184,7 +184,6 @@ def test_norms_over_removed_units_leave_them_out_and_say_so(norm: Callable[[], n
         assert not torch.allclose(nk.mask(net, plan)(x), nk.cut(net, plan)(x), rtol=1e-3)
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="the twin's norm keeps eight groups for four channels")
 def test_a_group_norm_of_one_channel_each_is_certified() -> None:
     net = convnet(nn.GroupNorm(8, 8))
     plan = plan_for(net)

@@ -87,7 +87,6 @@ def test_it_holds_for_exactly_so_many_steps(hold: int) -> None:
     assert run.model[0].out_features == 2
 
 
-@pytest.mark.xfail(strict=True, reason="holding for no steps takes one, and that one without pressure")
 def test_it_cuts_at_once_if_there_is_nothing_to_hold() -> None:
     run, _ = pressed(net(), greg1(hold=0, parted=None))
     for _ in range(5):
@@ -308,7 +307,6 @@ def test_the_parts_of_the_method_are_those_of_the_paper() -> None:
     assert len(method.departs) > 0
 
 
-@pytest.mark.xfail(strict=True, reason="a bound that is no number, or a schedule that never moves, goes on for ever")
 def test_a_press_that_cannot_end_is_refused() -> None:
     with pytest.raises(nk.errors.BadInput, match="ceiling"):
         Press(Ridge(), Ramp(1.0), ceiling=float("nan"), parted=None)

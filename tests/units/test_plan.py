@@ -231,9 +231,6 @@ def test_a_file_that_is_no_json_is_broken(content: bytes, tmp_path: Path) -> Non
         Plan.load(tmp_path / "plan.json")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="Python refuses to read such a number, with a bare ValueError"
-)
 def test_a_number_without_end_is_broken(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"format": "niwaki.plan", "version": ' + "1" * 5000 + "}")
     with pytest.raises(BrokenFile):

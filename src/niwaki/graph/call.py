@@ -101,10 +101,11 @@ class Call:
 
     def contract(self, left: Label, right: Label) -> None:
         """Sum over a dimension that both sides have: tie them, and see that masked positions add nothing."""
-        both = [x for x in (left, right) if isinstance(x, Atoms)]
-        if both and len(both) == 2 and not any(x.clean for x in both):
+        atoms = [x for x in (left, right) if isinstance(x, Atoms)]
+        vanish = any(x.clean for x in atoms) or any(isinstance(x, Free) and x.zero for x in (left, right))
+        if atoms and not vanish:
             self.refuse(
-                both,
+                atoms,
                 "a sum over values that do not vanish when their unit is masked",
                 "Put the activation after the sum, or keep this layer out of the pruning.",
             )

@@ -235,7 +235,7 @@ class Observer(TorchDispatchMode):
         else:
             function(call)
         if before is not None:
-            _guard_views(call, *before)
+            self._guard(call, *before)
 
     def _labels_of(self, tensor: Tensor) -> list[Label] | None:
         self._unseen.pop(id(tensor), None)
@@ -244,6 +244,22 @@ class Observer(TorchDispatchMode):
 
     def _give(self, tensor: Tensor, labels: list[Label]) -> None:
         self._labels[tensor] = labels
+
+    def _guard(self, call: Call, target: Tensor, before: list[Label]) -> None:
+        """A write that changes what a tensor's labels say also changes every other tensor in the same memory, whose
+        labels stay behind: give up on all that takes part."""
+        after = call.labels(target)
+        if [_shape_of(x) for x in before] == [_shape_of(x) for x in after]:
+            return
+        memory = target.untyped_storage()._cdata
+        shared = [t for t in list(self._labels) if t is not target and t.untyped_storage()._cdata == memory]
+        if not shared and target.untyped_storage().nbytes() <= target.numel() * target.element_size():
+            return
+        labels = [x for t in (*call.tensors(), *shared) for x in call.labels(t)]
+        advice = "Use torch.cat or torch.where instead."
+        blocked = call.refuse([*before, *after, *labels], "writing into a part of a tensor", advice)
+        for t in (target, *shared):
+            self._give(t, [Free() if n == 1 else blocked for n in t.shape])
 
     def _unknown(self, call: Call) -> None:
         """Fail closed: an operation without a rule blocks all that enters it and fixes all that leaves it."""
@@ -282,16 +298,6 @@ def tensors_of(output: Any) -> Iterator[Tensor]:
 def _snapshot(call: Call) -> tuple[Tensor, list[Label]] | None:
     tensors = call.tensors()
     return (tensors[0], call.labels(tensors[0])) if tensors else None
-
-
-def _guard_views(call: Call, target: Tensor, before: list[Label]) -> None:
-    """Writing through a partial view changes a tensor whose labels we hold elsewhere: give up on what changed."""
-    if target.untyped_storage().nbytes() <= target.numel() * target.element_size():
-        return
-    after = call.labels(target)
-    if [_shape_of(x) for x in before] != [_shape_of(x) for x in after]:
-        blocked = [*before, *after, *(x for t in call.tensors() for x in call.labels(t))]
-        call.refuse(blocked, "writing into a part of a tensor", "Use torch.cat or torch.where instead.")
 
 
 def _shape_of(label: Label) -> tuple[object, ...]:

@@ -68,7 +68,7 @@ def latency(
     named = {"model": models} if isinstance(models, nn.Module) else dict(models)
     args, kwargs = call_arguments(inputs)
     calls = {name: _call(model, args, kwargs) for name, model in named.items()}
-    with _threads(threads), all_evaluating(list(named.values())), torch.inference_mode():
+    with _threads(threads), _all_evaluating(list(named.values())), torch.inference_mode():
         return interleaved(calls, runs=runs, warmup=warmup)
 
 
@@ -99,9 +99,9 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def all_evaluating(models: list[nn.Module]) -> Iterator[None]:
+def _all_evaluating(models: list[nn.Module]) -> Iterator[None]:
     if not models:
         yield
         return
-    with evaluating(models[0]), all_evaluating(models[1:]):
+    with evaluating(models[0]), _all_evaluating(models[1:]):
         yield

@@ -58,8 +58,10 @@ def target_from(data: Target | Mapping[str, Any]) -> Target:
 
 def score_from(data: Score | str | Mapping[str, Any]) -> Score:
     """A score from its name (``"L1"``) or from ``{"name": "Random", "seed": 3}``."""
-    if not isinstance(data, (str, Mapping)):
+    if isinstance(data, Score) and not isinstance(data, (str, Mapping)):
         return data
+    if not isinstance(data, (str, Mapping)):
+        raise BadInput(f"a score is a name such as L1, or a mapping with a name, not {data!r}")
     settings = {"name": data} if isinstance(data, str) else dict(data)
     name = str(settings.pop("name", ""))
     if name not in SCORES:

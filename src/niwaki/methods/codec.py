@@ -48,13 +48,16 @@ def from_json(data: Any) -> Any:
     if not isinstance(data, Mapping):
         return data
     kinds, kind = _kinds(), data.get("kind")
-    if kind == "dict":
+    if kind == "dict" and isinstance(data.get("items"), Mapping):
         return {k: from_json(v) for k, v in data["items"].items()}
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise BadInput(f"unknown kind {kind!r}{nearest(str(kind), kinds) or '.'} Known: {', '.join(sorted(kinds))}.")
     known = [f.name for f in fields(kinds[kind])]
     values = {k: from_json(v) for k, v in data.items() if k != "kind"}
     for key in values:
         if key not in known:
             raise unknown_key(kind, key, known)
-    return kinds[kind](**values)
+    try:
+        return kinds[kind](**values)
+    except TypeError as trouble:
+        raise BadInput(f"{kind} cannot be made of {sorted(values)}: {trouble}") from trouble

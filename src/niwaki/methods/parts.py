@@ -15,7 +15,7 @@ from torch import Tensor
 from niwaki.errors import BadInput
 from niwaki.methods.view import NOTHING, Orders, Outcome, State, View
 from niwaki.penalties import Penalty, Ridge
-from niwaki.schedules import Ramp, Schedule
+from niwaki.schedules import Constant, Ramp, Schedule, above_zero
 from niwaki.scores import L1, Score
 from niwaki.targets import Ratio, Target
 
@@ -45,6 +45,12 @@ class Choose(Part):
 
     score: Score = field(default_factory=L1)
     target: Target = field(default_factory=Ratio)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.target, Target):
+            raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {self.target!r}")
+        if not callable(self.score):
+            raise BadInput(f"a score is a value such as nk.scores.L1(), not {self.score!r}")
 
     def step(self, state: State, view: View) -> Outcome:
         view.chosen = dict(view.select(view.worth(self.score), self.target))
@@ -100,6 +106,13 @@ class Press(Part):
     ceiling: float = 1.0
     parted: float | None = 1000.0
     takes_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        above_zero(self.ceiling, "ceiling")
+        if self.parted is not None:
+            above_zero(self.parted, "parted")
+        elif isinstance(self.schedule, Constant) and self.schedule.value <= self.ceiling:
+            raise BadInput("a constant schedule at or below the ceiling never ends: set parted, or use hold")
 
     def begin(self, view: View) -> State:
         names = [name for name, units in view.chosen.items() if units]
@@ -161,7 +174,10 @@ class Hold(Part):
 
     steps: int
     penalty: Penalty = field(default_factory=Ridge)
-    takes_time: ClassVar[bool] = True
+
+    @property
+    def takes_time(self) -> bool:  # type: ignore[override]
+        return self.steps > 0
 
     def __post_init__(self) -> None:
         _at_least(self.steps, 0, "steps of hold")

@@ -32,18 +32,21 @@ def table(where: str, value: Any) -> dict[str, Any]:
 
 
 def text(where: str, value: Any) -> str:
+    """Text that is not blank, trimmed."""
     if not isinstance(value, str) or not value.strip():
         raise BadInput(f"{where} must be text, not {value!r}")
     return value.strip()
 
 
 def whole(where: str, value: Any, least: int) -> int:
+    """A whole number that is large enough."""
     if type(value) is not int or value < least:
         raise BadInput(f"{where} must be a whole number of at least {least}, not {value!r}")
     return value
 
 
 def one_of(where: str, value: Any, known: Iterable[str]) -> str:
+    """One of the known words."""
     known = list(known)
     if value not in known:
         raise unknown_key(where, str(value), known)

@@ -26,6 +26,7 @@ _TRACES = 4  # groups per method whose norms are shown: those that lose most
 
 
 def dense_entry(model: nn.Module, inputs: Inputs, graph: Graph, accuracy: float | None) -> Entry:
+    """The entry of the dense network, without latencies."""
     widths = {group.name: len(group) for group in graph.groups}
     return Entry(
         "dense", f"Dense {type(model).__name__}", None, accuracy,
@@ -37,6 +38,7 @@ def pruned_entry(
     name: str, choice: MethodChoice, small: nn.Module, inputs: Inputs, graph: Graph, plan: Plan,
     certificate: Certificate, accuracy: float | None, seconds: Mapping[str, float], notes: Sequence[str],
 ) -> Entry:  # fmt: skip
+    """The entry of what a method made, without latencies."""
     return Entry(
         name, choice.label, {"name": choice.name, **_plain(choice.settings)}, accuracy,
         _macs_each(small, inputs), measure.params(small), measure.file_bytes(small), (),
@@ -68,6 +70,7 @@ def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
 def report(
     recipe: Recipe, title: str, command: str, entries: Sequence[Entry], told: Sequence[Trace], points: Sequence[Point]
 ) -> Report:
+    """The report of a run so far."""
     created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     settings = _plain(recipe.to_json())
     return Report(title, created, command, _environment(recipe), settings, list(entries), list(told), list(points))

@@ -134,12 +134,14 @@ def sheet(height: float) -> tuple[Figure, Axes]:
 
 
 def bar(axes: Axes, top: float, height: float, length: float, name: str) -> None:
+    """A horizontal bar, from 0 to ``length``."""
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((0, top), length, height, facecolor=ink(name), edgecolor="none"))
 
 
 def short_ticks(axes: Axes) -> None:
+    """Few ticks, with short numbers."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

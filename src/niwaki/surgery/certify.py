@@ -269,6 +269,8 @@ def _reduced(name: str, bound: dict[str, Any], kept: list[int]) -> Tensor:
             inner[vector] = inner[vector].index_select(0, index)
     if name != "group_norm":
         inner["normalized_shape"] = (len(kept),)
+    elif bound["num_groups"] == x.shape[1]:  # one channel a group
+        inner["num_groups"] = len(kept)
     with torch._C.DisableTorchFunction():
         y = getattr(nn.functional, name)(**inner)
     return torch.zeros_like(x).index_copy(dim, index, y)

@@ -25,6 +25,7 @@ class Ladder:
     group: Group
     steps: tuple[np.ndarray, ...]
     worth: np.ndarray
+    mean: float
 
     def chosen(self, count: int) -> tuple[int, ...]:
         """The units of the first ``count`` steps, ascending."""
@@ -114,7 +115,7 @@ def ladder(group: Group, worth: np.ndarray, multiple: int) -> Ladder:
     rungs = _rungs(group, worth)[:-1]
     rungs = _rounded(rungs, len(group), multiple)
     rungs = [r for r in rungs if _legal(group, r)]
-    return Ladder(group, tuple(rungs), np.array([worth[r].mean() for r in rungs]))
+    return Ladder(group, tuple(rungs), np.array([worth[r].mean() for r in rungs]), float(worth.mean()))
 
 
 def _rungs(group: Group, worth: np.ndarray) -> list[np.ndarray]:
@@ -155,7 +156,7 @@ def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]
     if target.scope == "global":
         assert not isinstance(target.removed, Mapping)
         most = target.removed * sum(len(x.group) for x in ladders)
-        return _globally(ladders, lambda c: _units(ladders, c) <= most, at_most=True)
+        return _globally(ladders, lambda c: _units(ladders, c) <= most + 1e-9, at_most=True)
     if isinstance(target.removed, Mapping):
         for pattern in target.removed:
             Ratio(0.5, only=(pattern,)).picks([x.group for x in ladders])
@@ -222,8 +223,7 @@ def _globally(ladders: list[Ladder], fits: Callable[[list[int]], bool], *, at_mo
     """All groups' steps in one order (worth over the group's mean; ties by group, then step); a prefix of it goes."""
     rows: list[tuple[float, int, int]] = []
     for g, ladder in enumerate(ladders):
-        scale = float(ladder.worth.mean()) or 1.0 if ladder.steps else 1.0
-        rows += [(float(w) / scale, g, k) for k, w in enumerate(np.maximum.accumulate(ladder.worth))]
+        rows += [(float(w) / (ladder.mean or 1.0), g, k) for k, w in enumerate(np.maximum.accumulate(ladder.worth))]
     rows.sort()
 
     def counts(length: int) -> list[int]:

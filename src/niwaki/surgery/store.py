@@ -101,9 +101,11 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
                     f"{path} does not fit the plan beside it: {name!r} has shape {tuple(tensors[name].shape)}, "
                     f"the plan leaves {tuple(target.shape)}"
                 )
-            # The file knows values and types; device and memory layout are the model's own.
-            like = torch.empty_like(target, dtype=tensors[name].dtype)
-            target.data = like.copy_(tensors[name])
+            found, wanted_type = tensors[name].dtype, target.dtype
+            if found != wanted_type and not (found.is_floating_point and wanted_type.is_floating_point):
+                raise BrokenFile(f"{path} does not fit the model: {name!r} holds {found}, the model {wanted_type}")
+            # The file knows values and precision; device and memory layout are the model's own.
+            target.data = torch.empty_like(target, dtype=found).copy_(tensors[name])
 
 
 def read_json(path: Path) -> Any:

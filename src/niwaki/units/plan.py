@@ -137,7 +137,7 @@ class Plan:
             raise BrokenFile(f"no plan at {path}")
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as trouble:
+        except (ValueError, RecursionError) as trouble:
             raise BrokenFile(f"{path} is not readable JSON (truncated?): {trouble}") from trouble
         return Plan.from_json(data)
 

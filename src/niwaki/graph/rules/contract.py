@@ -88,14 +88,19 @@ def einsum(call: Call) -> None:
             call.play(label, "makes" if letter in result else "takes", "neuron")
     met: dict[str, tuple[Label, int]] = {}
     for letter, sides in found.items():
-        wide = [(x, n) for x, n in sides if n == max(n for _, n in sides)]
-        if letter not in result and len(wide) == 2:
-            call.contract(wide[0][0], wide[1][0])
-        elif letter not in result and len(wide) == 1 and isinstance(wide[0][0], Atoms) and not wide[0][0].clean:
-            call.refuse([wide[0][0]], "a sum over values that do not vanish when their unit is masked")
-        met[letter] = call.meet([x for x, _ in wide], "any" if letter in result else "all"), wide[0][1]
+        length = max(n for _, n in sides)
+        wide = [x for x, n in sides if n == length]
+        met[letter] = _summed(call, wide) if letter not in result else call.meet(wide, "any"), length
     call.cost(1, *met.values())
     call.give(call.out, [met[letter][0] for letter in result])
+
+
+def _summed(call: Call, labels: list[Label]) -> Label:
+    """The label of a letter that is summed over: masked positions must add nothing."""
+    atoms = [x for x in labels if isinstance(x, Atoms)]
+    if atoms and not any(x.clean for x in atoms):
+        return call.refuse(atoms, "a sum over values that do not vanish when their unit is masked")
+    return call.meet(labels)
 
 
 @rule("scaled_dot_product_attention")

@@ -14,11 +14,14 @@ from niwaki.graph.rules import rule
 def _follow(call: Call, label: Label, names: Sequence[str]) -> Label:
     """Tie the label with the vectors of those names and keep the activations' own atoms.
 
-    The result vanishes when masked, because the affine part does; without one, only if the statistics do.
+    With a weight the result vanishes when masked; without one, only where the input does.
     """
     vectors = [call.labels(t)[0] for n in names if isinstance(t := call.get(n), Tensor)]
     met = call.meet([label, *vectors])
-    return Atoms(met.ids, True) if isinstance(met, Atoms) and vectors else met
+    if not isinstance(met, Atoms):
+        return met
+    weighted = isinstance(call.get("weight"), Tensor)
+    return Atoms(met.ids, weighted or (isinstance(label, Atoms) and label.clean))
 
 
 @rule("batch_norm", "instance_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")

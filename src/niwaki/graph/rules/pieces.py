@@ -98,7 +98,8 @@ def cat(call: Call) -> None:
 def join(call: Call, parts: list[tuple[Label, int]]) -> Label:
     """Labels one after another. A part that is not prunable keeps its place as blocked positions."""
     if not any(isinstance(x, Atoms) for x, _ in parts):
-        return next((x for x, _ in parts if isinstance(x, Fixed)), Free(all(x.zero for x, _ in parts)))  # type: ignore[union-attr]
+        fixed = next((x for x, _ in parts if isinstance(x, Fixed)), None)
+        return fixed or Free(all(isinstance(x, Free) and x.zero for x, _ in parts))
     ids, clean = [], True
     for label, length in parts:
         if isinstance(label, Atoms):
@@ -137,6 +138,8 @@ def pad(call: Call) -> None:
     mode = call.get("mode", "constant" if "constant" in call.op or call.op == "pad" else "other")
     zero = mode == "constant" and not call.get("value")
     labels = call.labels(source)
+    if mode == "constant" and not zero:  # what is written around masked values is not zero
+        labels = [x.soiled() if isinstance(x, Atoms) else x for x in labels]
     for k in range(len(widths) // 2):
         before, after = widths[2 * k], widths[2 * k + 1]
         d = source.dim() - 1 - k

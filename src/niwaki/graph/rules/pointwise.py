@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms
+from niwaki.graph.labels import Atoms, Free, Label
 from niwaki.graph.rules import rule
 
 ZERO_TO_ZERO = [
@@ -40,7 +40,6 @@ ZERO_TO_ZERO = [
     "round",
     "floor",
     "ceil",
-    "hardtanh",
     "softsign",
     "rrelu",
     "threshold_zero",
@@ -187,9 +186,9 @@ def power(call: Call) -> None:
     call.pointwise(call.tensors(), "all" if keeps else "none")
 
 
-@rule("clamp", "clip", "clamp_min", "clamp_max")
+@rule("clamp", "clip", "clamp_min", "clamp_max", "hardtanh")
 def clamp(call: Call) -> None:
-    low, high = call.get("min"), call.get("max")
+    low, high = call.get("min", call.get("min_val")), call.get("max", call.get("max_val"))
     numbers = all(v is None or isinstance(v, (int, float)) for v in (low, high))
     keeps = numbers and (low is None or low <= 0) and (high is None or high >= 0)
     call.pointwise(call.tensors(), "all" if keeps else "none")
@@ -206,7 +205,14 @@ def where(call: Call) -> None:
 
 
 def _clean(call: Call, tensor: Tensor, rank: int) -> bool:
-    return tensor.dim() == rank and all(x.clean for x in call.labels(tensor) if isinstance(x, Atoms))
+    """Is every value of the tensor at masked positions zero, along each of its dimensions?"""
+    labels = call.labels(tensor)
+    return tensor.dim() == rank and all(x.clean if isinstance(x, Atoms) else _zero(x) for x in labels)
+
+
+def _zero(label: Label) -> bool:
+    """Fixed dimensions say nothing of the others; a free one is zero only if it says so."""
+    return not isinstance(label, Free) or label.zero
 
 
 @rule("masked_fill")
