@@ -61,7 +61,13 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the results.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/demo"),
+    show_default=True,
+    help="Folder for the results.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--fast", is_flag=True, help="A shorter run, to see that everything works.")
 @_traceback

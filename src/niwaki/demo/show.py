@@ -61,7 +61,7 @@ def run(out: str | os.PathLike[str], seed: int = 0, fast: bool = False, *, comma
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """The fastest number of threads, and denormal numbers as zero: weights that are pressed towards zero would otherwise
+    """The fastest number of threads, and denormal numbers as zero: weights pressed towards zero would otherwise
     slow the processor down. Both are put back."""
     threads = torch.get_num_threads()
     torch.set_flush_denormal(True)
