@@ -56,8 +56,8 @@ def _harder() -> str:
     means = ", ".join(f"{label} {f[f'{name}_mean']:.2f} ± {f[f'{name}_std']:.2f}" for name, label in NAMES.items())
     gains = ", ".join(f"{g:+.2f}" for g in f["greg1_gain_points"])
     return (
-        f"At a third the two can hardly be told apart. At {_mean(f['macs_share']):.2f} of the multiply-adds, from the same "
-        f"dense networks:\n{means}; GReg-1 over L1 by {gains} points, seed by seed."
+        f"At a third the two can hardly be told apart. At {_mean(f['macs_share']):.2f} of the multiply-adds, from the "
+        f"same dense networks:\n{means}; GReg-1 over L1 by {gains} points, seed by seed."
     )
 
 

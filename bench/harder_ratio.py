@@ -1,7 +1,9 @@
-"""GReg-1 against one-shot L1 where it is hard: a tenth of the multiply-adds.   python bench/harder_ratio.py [--macs 0.1]
+"""GReg-1 against one-shot L1 where it is hard: a tenth of the multiply-adds.
 
-Starts from the dense networks and recipes that bench/demo_seeds.py left (run that first): same data, same schedule, same
-fine-tuning for both methods, widths rounded to 8, another target.
+    python bench/harder_ratio.py [--macs 0.1]
+
+Starts from the dense networks and recipes that bench/demo_seeds.py left (run that first): same data, same schedule,
+same fine-tuning for both methods, widths rounded to 8, another target.
 """
 
 from __future__ import annotations
