@@ -180,4 +180,5 @@ def test_demo_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "niwaki.demo.show", show)
     assert niwaki_("demo", "--out", tmp_path, "--seed", 4, "--fast").exit_code == 3
     assert asked == [(tmp_path, 4, True)]
-    assert niwaki_("demo").exit_code == 2
+    niwaki_("demo")
+    assert asked[-1] == (Path("runs/demo"), 0, False)
