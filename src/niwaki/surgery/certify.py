@@ -87,6 +87,8 @@ def certify(
     The twin is ``model`` with ``small``'s weights where they came from and zeros in place of what went, so that a model
     that was trained after the cut is certified as well. Norms that average over removed units are compared with norms
     that leave those units out. Runs in eval mode and leaves all models as they were.
+    The weights are ``small``'s own: what is proven is that the small network computes what its dense twin computes, not
+    that training left them good (measure that).
 
     Args:
         model: the dense model that the plan was made for. plan: which units went. small: the cut model.
