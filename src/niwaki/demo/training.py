@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.demo.dataset import Batches, normalise
+from niwaki.graph.observe import evaluating
 
 WARM_UP = 0.15  # share of all steps
 
@@ -88,14 +89,9 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, *, size: int = 50
         labels: int64, N.
         size: images in a batch.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         pairs = zip(images.split(size), labels.split(size), strict=True)
         right = sum(int((model(normalise(x)).argmax(1) == y).sum()) for x, y in pairs)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     return right / len(labels)
 
 

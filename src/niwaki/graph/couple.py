@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from niwaki.graph.labels import Reason, Site
+from niwaki.graph.labels import Reason
 from niwaki.graph.ledger import Balance, Grid, Ledger
 
 
@@ -269,11 +269,3 @@ def _parts(balance: Balance, units: sparse.csr_matrix) -> tuple[np.ndarray, np.n
 def _distinct(parts: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     """The same balance seen twice is one."""
     return tuple({p.tobytes(): p for p in parts}.values())
-
-
-def site_of(ledger: Ledger, ids: np.ndarray) -> Site | None:
-    """The first operation that tied any of these atoms."""
-    for tie in ledger.ties:
-        if np.isin(tie.left, ids).any() or np.isin(tie.right, ids).any():
-            return tie.site
-    return None

@@ -113,11 +113,14 @@ class Graph:
     # -- what can go, what cannot ------------------------------------------------------------------------
 
     @cached_property
+    def _offered(self) -> np.ndarray:
+        """Bool per atom: does some unit on offer hold it?"""
+        return self.removed_atoms({g.name: tuple(range(len(g))) for g in self.groups})
+
+    @cached_property
     def prunable(self) -> dict[Axis, np.ndarray]:
         """Bool per index of every axis: does some group offer to remove it?"""
-        rows = np.concatenate([np.empty(0, int), *(self._units[g.name] for g in self.groups)]).astype(int)
-        offered = np.asarray(self.coupling.units[rows].sum(axis=0)).ravel() > 0
-        return {axis: offered[ids] for axis, ids in self.ledger.axes.items()}
+        return {axis: self._offered[ids] for axis, ids in self.ledger.axes.items()}
 
     @cached_property
     def blocked(self) -> dict[Axis, Reason]:
@@ -138,10 +141,8 @@ class Graph:
             entries = float(np.prod(shape))
             stays = np.prod([1 - shares.get(Axis(name, d), 0.0) for d in range(len(shape))])
             total, reached = total + entries, reached + entries * (1 - float(stays))
-        rows = np.concatenate([np.empty(0, int), *(self._units[g.name] for g in self.groups)]).astype(int)
-        offered = np.asarray(self.coupling.units[rows].sum(axis=0)).ravel() > 0
         macs = self.macs()
-        fixed = sum(c.macs(~offered) for c in self.ledger.costs)
+        fixed = sum(c.macs(~self._offered) for c in self.ledger.costs)
         return Coverage(reached / total if total else 0.0, 1 - fixed / macs if macs else 0.0)
 
     def explain(self, name: str, dim: int) -> Verdict:

@@ -194,14 +194,24 @@ class Hold(Part):
 
 
 @dataclass(frozen=True)
-class Sequence(Part):
-    """One part after another."""
+class _Several(Part):
+    """A part made of parts."""
 
     parts: tuple[Part, ...]
 
     @property
     def takes_time(self) -> bool:  # type: ignore[override]
         return any(p.takes_time for p in self.parts)
+
+    def walk(self) -> Iterator[Part]:
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+
+@dataclass(frozen=True)
+class Sequence(_Several):
+    """One part after another."""
 
     def begin(self, view: View) -> State:
         return {"index": 0, "inner": None}
@@ -221,21 +231,10 @@ class Sequence(Part):
                 break
         return Outcome(orders, over=state["index"] >= len(self.parts))
 
-    def walk(self) -> Iterator[Part]:
-        yield self
-        for part in self.parts:
-            yield from part.walk()
-
 
 @dataclass(frozen=True)
-class Together(Part):
+class Together(_Several):
     """Several parts side by side, until all are over."""
-
-    parts: tuple[Part, ...]
-
-    @property
-    def takes_time(self) -> bool:  # type: ignore[override]
-        return any(p.takes_time for p in self.parts)
 
     def begin(self, view: View) -> State:
         return {"inner": [p.begin(view) for p in self.parts], "over": [False] * len(self.parts)}
@@ -248,11 +247,6 @@ class Together(Part):
                 orders += outcome.orders
                 state["over"][k] = outcome.over
         return Outcome(orders, over=all(state["over"]))
-
-    def walk(self) -> Iterator[Part]:
-        yield self
-        for part in self.parts:
-            yield from part.walk()
 
 
 def sequence(*parts: Part) -> Sequence:

@@ -17,7 +17,9 @@ from torch.utils._pytree import tree_map
 
 from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
+from niwaki.surgery.cut import shapes_of
 from niwaki.surgery.masks import expand
+from niwaki.surgery.slices import select
 from niwaki.units import Plan
 
 TOLERANCE = 1e-5
@@ -133,8 +135,6 @@ def certify(
 
 
 def _belong(model: nn.Module, plan: Plan, small: nn.Module) -> None:
-    from niwaki.surgery.cut import shapes_of
-
     plan.check(shapes_of(model))
     found = shapes_of(small)
     for name in plan.tensors:
@@ -194,10 +194,7 @@ def _project(outputs: Sequence[Tensor]) -> Tensor | None:
 
 
 def _kept(plan: Plan, name: str, gradient: Tensor) -> Tensor:
-    for axis in plan.removed:
-        if axis.name == name:
-            gradient = gradient.index_select(axis.dim, torch.tensor(plan.kept(axis), device=gradient.device))
-    return gradient
+    return select(gradient, {axis.dim: gone for axis, gone in plan.removed.items() if axis.name == name})
 
 
 def _compare(

@@ -6,6 +6,7 @@ silently wrong (a slice with written bounds, say); comparing the units of the tw
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -72,8 +73,6 @@ def _first_step(group: Group) -> tuple[int, ...]:
 
 def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> Observation:
     if graph.observation.real:
-        import copy
-
         small = copy.deepcopy(model)
         cut_(small, plan)
         return observe(small, inputs)
@@ -92,17 +91,15 @@ def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, pla
     """
     numbers = np.random.default_rng(1).integers(1, 2**62, size=before.size, dtype=np.int64)
     left, right = np.zeros(before.size, np.int64), np.zeros(after.size, np.int64)
-    for axis, ids in before.axes.items():
-        kept = plan.kept(axis)
-        if axis not in after.axes or after.axes[axis].size != len(kept):
+    stays = {axis: ids[plan.kept(axis)] for axis, ids in before.axes.items()}
+    for axis, ids in stays.items():
+        if axis not in after.axes or after.axes[axis].size != ids.size:
             return False
-        left[ids[kept]] = numbers[ids[kept]]
-        right[after.axes[axis]] = numbers[ids[kept]]
+        left[ids] = right[after.axes[axis]] = numbers[ids]
     with np.errstate(over="ignore"):
         ours, theirs = old.units.astype(np.int64) @ left, new.units.astype(np.int64) @ right
     # A loose unit that is now the last of its row has merged with the row; a unit that fills an axis can no longer go,
     # and what it is tied to may be read otherwise (one depthwise channel is a plain convolution).
-    stays = {axis: ids[plan.kept(axis)] for axis, ids in before.axes.items()}
     must = ours[~old.loose & ~_fills_an_axis(old, stays)]
     new_ones = theirs[~_fills_an_axis(new, after.axes)]
     return bool(np.isin(new_ones, ours).all() and np.isin(must[must != 0], theirs).all())

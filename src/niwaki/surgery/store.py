@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,11 +104,3 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
                 raise BrokenFile(f"{path} does not fit the model: {name!r} holds {found}, the model {wanted_type}")
             # The file knows values and precision; device and memory layout are the model's own.
             target.data = torch.empty_like(target, dtype=found).copy_(tensors[name])
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file, or a :class:`BrokenFile` that says what is wrong with it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as trouble:
-        raise BrokenFile(f"{path} cannot be read: {trouble}") from trouble

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -122,7 +123,7 @@ class Pruning:
             "method": to_json(self.method),
             "steps": self.steps,
             "finished": self.finished,
-            "state": _copied(self._state),
+            "state": copy.deepcopy(self._state),
             "chosen": {name: list(units) for name, units in self._view.chosen.items()},
             "pressure": dict(self._view.pressure),
             "masked": None if self._masked is None else self._masked.to_json(),
@@ -144,7 +145,7 @@ class Pruning:
             self._carry_out(plan)
         self.steps = self._view.steps = state["steps"]
         self.finished = state["finished"]
-        self._state = _copied(state["state"])
+        self._state = copy.deepcopy(state["state"])
         self._view.chosen = {name: tuple(units) for name, units in state["chosen"].items()}
         self._view.pressure = dict(state["pressure"])
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
@@ -237,10 +238,3 @@ def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not any(id(p) in held for p in model.parameters()):
         raise BadInput("the optimizer holds none of the model's parameters; was it made for another copy of the model?")
-
-
-def _copied(value: Any) -> Any:
-    """A deep copy of plain data."""
-    if isinstance(value, dict):
-        return {k: _copied(v) for k, v in value.items()}
-    return [_copied(v) for v in value] if isinstance(value, list) else value
