@@ -34,10 +34,8 @@ class Call:
         ledger: Ledger,
         labels_of: LabelsOf,
         give: GiveLabels,
-        mutates: bool = False,
     ) -> None:
         self.op, self.arguments, self.out, self.site, self.ledger = op, arguments, out, site, ledger
-        self.mutates = mutates
         self._labels_of, self._give = labels_of, give
 
     def __getitem__(self, name: str) -> Any:

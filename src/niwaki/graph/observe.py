@@ -227,7 +227,7 @@ class Observer(TorchDispatchMode):
         if mutates and name.endswith("_") and not name.endswith("__"):
             name = name[:-1]
         arguments = _by_name(schema, args, kwargs)
-        call = Call(name, arguments, out, self.compass.site(name), self.ledger, self._labels_of, self._give, mutates)
+        call = Call(name, arguments, out, self.compass.site(name), self.ledger, self._labels_of, self._give)
         before = _snapshot(call) if mutates else None
         function = find(name)
         if function is None:
