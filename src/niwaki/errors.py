@@ -15,7 +15,9 @@ class BadInput(NiwakiError, ValueError):
 
 
 class UntraceableModel(NiwakiError):
-    """The model could not be run once on the inputs given."""
+    """The model could not be run once on the inputs given. ``module``: the name of the module in which it failed."""
+
+    module = ""
 
 
 class FaultyRule(NiwakiError):

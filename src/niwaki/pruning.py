@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
+from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.train.engine import Pruning
@@ -33,7 +33,7 @@ def prune(model: Model, inputs: Inputs, method: Method, *, data: Iterable[Any] |
             f"{method.name} prunes while the model trains, which one call cannot do. Use nk.Pruning(model, optimizer, "
             "method, inputs) and call its step() in place of optimizer.step()."
         )
-    small = copy.deepcopy(model)
+    small = duplicate(model)
     run = Pruning(small, torch.optim.SGD(small.parameters(), lr=0.0), method, inputs)
     run.run_at_once()
     return small

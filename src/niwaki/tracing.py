@@ -6,8 +6,10 @@ from torch import nn
 
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
+from niwaki.graph.caches import forgetting
 from niwaki.graph.observe import Inputs, observe
 from niwaki.surgery.dryrun import prove as dry_run
+from niwaki.surgery.modules import readable
 
 
 def trace(model: nn.Module, inputs: Inputs, *, prove: bool = True) -> Graph:
@@ -28,8 +30,9 @@ def trace(model: nn.Module, inputs: Inputs, *, prove: bool = True) -> Graph:
         raise BadInput(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if not any(True for _ in model.parameters()):
         raise BadInput(f"{type(model).__name__} has no parameters: there is nothing to prune")
-    graph = Graph(observe(model, inputs), model)
-    if prove:
-        graph = dry_run(graph, model, inputs)
+    with forgetting(), readable(model):
+        graph = Graph(observe(model, inputs), model)
+        if prove:
+            graph = dry_run(graph, model, inputs)
     graph.require_groups()
     return graph

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from niwaki.errors import FaultyRule
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
-from niwaki.graph.ledger import Ledger
+from niwaki.graph.ledger import Ledger, Statistic
 
 Clean = Literal["all", "any", "none"]
 """When is a result zero at masked positions: if all inputs are, if any is, or never."""
 
+Domains = MutableMapping[Tensor, np.ndarray]
+"""For tensors of whole numbers that are positions (of ``topk``, say): the atoms that they count."""
 LabelsOf = Callable[[Tensor], "list[Label] | None"]
 GiveLabels = Callable[[Tensor, "list[Label]"], None]
 
@@ -34,9 +38,13 @@ class Call:
         ledger: Ledger,
         labels_of: LabelsOf,
         give: GiveLabels,
+        turn: tuple[str, int] | None = None,
+        domains: Domains | None = None,
     ) -> None:
         self.op, self.arguments, self.out, self.site, self.ledger = op, arguments, out, site, ledger
-        self._labels_of, self._give = labels_of, give
+        self._labels_of, self._give, self._turn = labels_of, give, turn
+        self._domains: Domains = {} if domains is None else domains
+        self.pending: list[tuple[Tensor, Callable[[], object]]] = []
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -110,6 +118,16 @@ class Call:
             return
         self.meet([left, right])
 
+    def summed(self, label: Label, common: Iterable[Label]) -> None:
+        """Positions of ``label`` met those of another tensor in a sum; both had the dimensions ``common`` beside."""
+        if isinstance(label, Atoms):
+            self.ledger.beside([label.ids, *(x.ids for x in common if isinstance(x, Atoms))])
+
+    def mixes(self, labels: Sequence[Label], dim: int) -> None:
+        """Values along ``dim`` are mixed: the positions of all other dimensions mean the same in each of its rows."""
+        beside = [x for k, x in enumerate(labels) if k != dim]
+        self.ledger.beside([x.ids for x in beside if isinstance(x, Atoms)])
+
     def block(self, label: Label, reason: Reason) -> None:
         """Forbid the removal of the label's atoms."""
         if isinstance(label, Atoms):
@@ -122,6 +140,14 @@ class Call:
             self.block(label, reason)
         return Fixed(reason)
 
+    def refuse_if_used(self, result: Tensor, labels: Iterable[Label], text: str, advice: str = "") -> None:
+        """Block the labels as soon as the values of ``result`` are read; its shape alone tells nothing of them."""
+        self.when_used(result, partial(self.refuse, list(labels), text, advice))
+
+    def when_used(self, result: Tensor, action: Callable[[], object]) -> None:
+        """Write a relation as soon as the values of ``result`` are read, and not if nobody does."""
+        self.pending.append((result, action))
+
     def fixed(self, text: str) -> Fixed:
         return Fixed(Reason(text, self.site))
 
@@ -130,10 +156,60 @@ class Call:
         if isinstance(label, Atoms):
             self.ledger.play(label.ids, role, kind)
 
-    def statistics(self, label: Label) -> None:
-        """A norm averages over the label's atoms."""
+    def statistics(self, label: Label, dim: int) -> Label:
+        """A norm, a mean or a softmax runs over the label's atoms, which are dimension ``dim`` of its input: what is
+        left is then divided by something else. Returns the label, fixed if the call could not be found again.
+        """
+        if not isinstance(label, Atoms):
+            return label
+        if self._turn is None:
+            return self.refuse([label], f"{self.op} inside a function of torch averages over this axis")
+        function, turn = self._turn
+        self.ledger.statistics.append(Statistic(label.ids, dim, function, turn))
+        return label
+
+    def at_least(self, label: Label, count: int) -> None:
+        """So many positions must stay (``topk`` takes that many)."""
         if isinstance(label, Atoms):
-            self.ledger.statistics.append(label.ids)
+            self.ledger.least.append((label.ids, count))
+
+    def in_multiples_of(self, label: Label, count: int) -> None:
+        """The kernel takes no other lengths."""
+        if isinstance(label, Atoms) and count > 1:
+            self.ledger.multiples.append((label.ids, count))
+
+    def domain(self, tensor: Tensor) -> np.ndarray | None:
+        """The atoms whose positions are the values of ``tensor``, if it is known to hold positions."""
+        return self._domains.get(tensor)
+
+    def give_domain(self, tensor: Tensor, ids: np.ndarray | None) -> None:
+        """Say that the values of ``tensor`` are positions of ``ids``, found in this forward pass: after a cut other
+        numbers stand for the same units by themselves."""
+        if ids is not None:
+            self._domains[tensor] = ids
+
+    def hint(self, label: Label, kind: str) -> None:
+        """Say what users call the units behind the label."""
+        if isinstance(label, Atoms):
+            self.ledger.hints.append((label.ids, kind))
+
+    def virtual(self, length: int, *, clean: bool = False) -> Atoms:
+        """A dimension that the code makes as long as it likes (an expanded one): its length may follow others."""
+        ids = self.ledger.new(length)
+        self.ledger.copies.add(ids.tobytes())
+        return Atoms(ids, clean)
+
+    def took(self, label: Label, positions: np.ndarray) -> None:
+        """Of these atoms, the forward pass took those at ``positions``; what it takes of a table nowhere stays."""
+        if isinstance(label, Atoms):
+            everything = (label.ids, set(range(label.ids.size)), self.site)
+            left = self.ledger.untaken.setdefault(label.ids.tobytes(), everything)[1]
+            left.difference_update(positions.tolist())
+
+    def suspect(self, label: Label) -> None:
+        """The bounds of a slice of these atoms are numbers: the dry run must find out whether they follow a cut."""
+        if isinstance(label, Atoms):
+            self.ledger.suspects.append(label.ids)
 
     def cost(self, scale: int, *dims: tuple[Label, int]) -> None:
         """Count multiply-adds: ``scale`` × the (kept) length of each (label, length)."""

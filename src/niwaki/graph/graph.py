@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from torch import Tensor, nn
 
-from niwaki.errors import BadInput, NothingToPrune, nearest
+from niwaki.errors import BadInput, IllegalPlan, NothingToPrune, nearest
 from niwaki.graph.couple import Coupling, couple
 from niwaki.graph.explain import Chain, chain_to, first_ties
 from niwaki.graph.grouping import build_groups
 from niwaki.graph.labels import Reason
+from niwaki.graph.ledger import Cost
 from niwaki.graph.observe import Observation
 from niwaki.units import Axis, Group, Selection
 
@@ -47,13 +50,24 @@ class Graph:
     ``groups``: what is offered. ``blocked``: for every axis with indices that may not go, the first reason.
     """
 
-    def __init__(self, observation: Observation, model: nn.Module, denied: Mapping[str, Reason] | None = None) -> None:
-        self.observation, self.model = observation, model
+    def __init__(
+        self,
+        observation: Observation,
+        model: nn.Module,
+        denied: Mapping[str, Reason] | None = None,
+        *,
+        configs: bool = False,
+        guess: bool = True,
+    ) -> None:
+        """``configs``: numbers of modules' ``config`` objects follow a cut as well as the modules' own. ``guess``:
+        slices that look like one of equal parts are taken to be that."""
+        self.observation, self.model, self.configs, self.guess = observation, model, configs, guess
         self.model_name = type(model).__name__
         self.ledger = observation.ledger
         self.shapes, self.aliases = observation.shapes, observation.aliases
         self.denied = dict(denied or {})
-        self.coupling: Coupling = couple(self.ledger)
+        self.bound = [n for n in self.ledger.numbers if configs or not n.attribute.startswith("config.")]
+        self.coupling: Coupling = couple(self.ledger, self.bound, guess=guess)
         every, units = build_groups(self.ledger, self.coupling)
         self._all_groups = every
         self._units = {g.name: u for g, u in zip(every, units, strict=True)}
@@ -61,7 +75,20 @@ class Graph:
 
     def without(self, denied: Mapping[str, Reason]) -> Graph:
         """The same graph with some groups withdrawn for a reason (the dry run's way to say no)."""
-        return Graph(self.observation, self.model, {**self.denied, **denied})
+        other = copy.copy(self)
+        for name in ("_offered", "prunable", "blocked", "coverage"):
+            other.__dict__.pop(name, None)
+        other.denied = {**self.denied, **denied}
+        other.groups = tuple(g for g in self.groups if g.name not in denied)
+        return other
+
+    def limited(self, least: Mapping[str, int]) -> Graph:
+        """The same graph where so many units of some groups must stay."""
+        other = self.without({})
+        other.groups = tuple(
+            replace(g, least=max(g.least, least[g.name])) if g.name in least else g for g in self.groups
+        )
+        return other
 
     def __getitem__(self, name: str) -> Group:
         """The group called ``name``."""
@@ -85,16 +112,57 @@ class Graph:
             return np.zeros(self.ledger.size, bool)
         return np.asarray(self.coupling.units[np.concatenate(rows)].sum(axis=0)).ravel() > 0
 
+    def atoms_gone(self, removed: Mapping[Axis, Sequence[int]]) -> np.ndarray:
+        """Bool per atom: does it go when these indices go? (Also those that belong to no tensor.)"""
+        real, gone = np.zeros(self.ledger.size, np.int64), np.zeros(self.ledger.size, np.int64)
+        for axis, ids in self.ledger.axes.items():
+            real[ids] = 1
+            gone[ids[list(removed.get(axis, ()))]] = 1
+        units = self.coupling.units.astype(np.int64)
+        whole = (units @ gone == units @ real) & (units @ gone > 0)
+        return (gone > 0) | (np.asarray(units[whole].sum(axis=0)).ravel() > 0)
+
     def removed(self, selection: Selection) -> dict[Axis, tuple[int, ...]]:
         """Ascending indices that go, for every axis that loses any."""
         gone = self.removed_atoms(selection)
         found = ((axis, np.flatnonzero(gone[ids])) for axis, ids in self.ledger.axes.items())
         return {axis: tuple(index.tolist()) for axis, index in found if index.size}
 
+    def numbers(self, selection: Selection) -> dict[tuple[str, str], tuple[int, int]]:
+        """Modules' whole numbers that change: (module, attribute) to the value before and after.
+
+        Raises:
+            IllegalPlan: one number would have to be two at once.
+        """
+        kept = ~self.removed_atoms(selection)
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for number in self.bound:
+            lengths = {self.coupling.length(ids, kept) for ids in number.extents}
+            if len(lengths) > 1:
+                raise IllegalPlan(
+                    f"{number.module}.{number.attribute} = {number.value} stands for several lengths, which the choice "
+                    f"makes unequal: {sorted(lengths)}; nk.plan() makes a legal choice"
+                )
+            if lengths != {number.value}:
+                found[number.module, number.attribute] = (number.value, lengths.pop())
+        return found
+
     def macs(self, selection: Selection | None = None) -> int:
         """Multiply-adds of one forward pass on the traced inputs, after removing the chosen units."""
         kept = ~self.removed_atoms(selection or {})
-        return sum(cost.macs(kept) for cost in self.ledger.costs)
+        return sum(cost.macs(kept) for cost in self._costs)
+
+    @cached_property
+    def _costs(self) -> tuple[Cost, ...]:
+        """The costs, with two factors of one grid (heads, and dimensions of a head) counted together at its parent: the
+        rows of a loose grid lose entries that its inner factor knows nothing of."""
+        component = self.coupling.component
+        parents = {
+            frozenset(component[f].tobytes() for f in g.factors): g.parent.ravel()
+            for g in self.ledger.grids
+            if len(g.factors) == 2
+        }
+        return tuple(replace(c, axes=_joined(c.axes, component, parents)) for c in self.ledger.costs)
 
     def params(self, selection: Selection | None = None) -> int:
         """Parameters and buffers that stay, in entries (shared tensors once, buffers excluded)."""
@@ -104,6 +172,11 @@ class Graph:
             sizes = [n - len(gone.get(Axis(name, d), ())) for d, n in enumerate(self.shapes[name])]
             total += int(np.prod(sizes))
         return total
+
+    @cached_property
+    def unbound(self) -> Coupling:
+        """The coupling that the operations alone make, without the numbers of modules."""
+        return couple(self.ledger, guess=self.guess) if self.bound else self.coupling
 
     @cached_property
     def parameter_names(self) -> tuple[str, ...]:
@@ -142,7 +215,7 @@ class Graph:
             stays = np.prod([1 - shares.get(Axis(name, d), 0.0) for d in range(len(shape))])
             total, reached = total + entries, reached + entries * (1 - float(stays))
         macs = self.macs()
-        fixed = sum(c.macs(~self._offered) for c in self.ledger.costs)
+        fixed = sum(c.macs(~self._offered) for c in self._costs)
         return Coverage(reached / total if total else 0.0, 1 - fixed / macs if macs else 0.0)
 
     def explain(self, name: str, dim: int) -> Verdict:
@@ -234,6 +307,17 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({self.model_name}, {len(self.groups)} groups)"
+
+
+def _joined(
+    axes: tuple[np.ndarray, ...], component: np.ndarray, parents: Mapping[frozenset[bytes], np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    left = list(axes)
+    for a, b in combinations(axes, 2):
+        parent = parents.get(frozenset((component[a].tobytes(), component[b].tobytes())))
+        if parent is not None and any(a is x for x in left) and any(b is x for x in left):
+            left = [x for x in left if x is not a and x is not b] + [parent]
+    return tuple(left)
 
 
 def _counted(reasons: Iterable[tuple[int, Reason, Chain]]) -> list[tuple[int, Reason, Chain]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy import sparse
@@ -18,8 +19,9 @@ def build_groups(ledger: Ledger, coupling: Coupling) -> tuple[tuple[Group, ...],
     """All groups of two or more units, in the order of their first axis, with the unit numbers of each."""
     axes = list(ledger.axes)
     owner = _owners(ledger, axes)
-    classes = _classes(coupling, owner, len(axes))
-    found = [_build(ledger, coupling, axes, owner, np.flatnonzero(classes == c)) for c in np.unique(classes)]
+    classes = _classes(ledger, coupling, owner, len(axes))
+    hints = _hints(ledger, coupling)
+    found = [_build(ledger, coupling, axes, owner, hints, np.flatnonzero(classes == c)) for c in np.unique(classes)]
     found = [(g, units) for g, units in found if len(g) > 1]
     found.sort(key=lambda pair: (axes.index(pair[0].members[0].axis), int(pair[1][0])))
     return _named([g for g, _ in found]), tuple(units for _, units in found)
@@ -33,7 +35,7 @@ def _owners(ledger: Ledger, axes: list[Axis]) -> np.ndarray:
     return owner
 
 
-def _classes(coupling: Coupling, owner: np.ndarray, count: int) -> np.ndarray:
+def _classes(ledger: Ledger, coupling: Coupling, owner: np.ndarray, count: int) -> np.ndarray:
     """A class number per unit: same counts on the same axes, or linked by a balance."""
     units = coupling.units
     real = np.flatnonzero(owner >= 0)
@@ -41,8 +43,10 @@ def _classes(coupling: Coupling, owner: np.ndarray, count: int) -> np.ndarray:
     weights = np.random.default_rng(0).integers(1, 2**62, size=count, dtype=np.int64)
     with np.errstate(over="ignore"):
         signature = (units.astype(np.int64) @ by_axis) @ weights
-    _, classes = np.unique(signature, return_inverse=True)
-    pairs = [(classes[p >= 0][:-1], classes[p >= 0][1:]) for p in coupling.balances]
+    place = _places(ledger, coupling)[coupling.unit_component]
+    _, classes = np.unique(np.stack([signature, place]), axis=1, return_inverse=True)
+    classes = classes.ravel()
+    pairs = [(classes[p.of >= 0][:-1], classes[p.of >= 0][1:]) for p in coupling.balances]
     if not pairs:
         return classes
     left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
@@ -51,8 +55,23 @@ def _classes(coupling: Coupling, owner: np.ndarray, count: int) -> np.ndarray:
     return connected_components(links, directed=False)[1][classes]
 
 
+def _places(ledger: Ledger, coupling: Coupling) -> np.ndarray:
+    """By component: which factor of a grid it is, counted from 1; 0 for none. Rows and columns overlap, so that they
+    are not interchangeable even where there are as many of each."""
+    place = np.zeros(int(coupling.component.max()) + 1, np.int64)
+    for grid in reversed(ledger.grids):
+        for k, factor in enumerate(grid.factors, start=1):
+            place[coupling.component[factor]] = k
+    return place
+
+
 def _build(
-    ledger: Ledger, coupling: Coupling, axes: list[Axis], owner: np.ndarray, units: np.ndarray
+    ledger: Ledger,
+    coupling: Coupling,
+    axes: list[Axis],
+    owner: np.ndarray,
+    hints: Mapping[int, set[str]],
+    units: np.ndarray,
 ) -> tuple[Group, np.ndarray]:
     """The group of these units, numbered in the order of their positions on its first axis."""
     rows, atoms = coupling.units[units].nonzero()
@@ -65,18 +84,45 @@ def _build(
     number[order] = np.arange(units.size)
     entries = {axes[k]: _entries(ledger, axes[k], number[rows[owners == k]], atoms[owners == k]) for k in present}
     members = tuple(Member(axes[k].name, axes[k].dim, _role(ledger, axes[k])) for k in present)
-    parts = tuple(p[units] for p in coupling.balances if (p[units] >= 0).any())
-    averaged = np.concatenate(ledger.statistics) if ledger.statistics else np.empty(0, int)
+    parts = tuple(p.among(units) for p in coupling.balances if (p.of[units] >= 0).any())
+    averaged = np.concatenate([s.ids for s in ledger.statistics]) if ledger.statistics else np.empty(0, int)
+    words = set().union(*(hints.get(int(c), set()) for c in coupling.unit_component[units]))
+    averages = bool(np.isin(coupling.component[atoms], coupling.component[averaged]).any())
     group = Group(
         name=_module_of(first.name),
-        kind=_kind(ledger, members, entries, units.size),
+        kind=_kind(ledger, members, entries, units.size, words),
         size=int(units.size),
         members=members,
         entries=entries,
         parts=parts,
-        changes_statistics=bool(np.isin(coupling.component[atoms], coupling.component[averaged]).any()),
+        changes_statistics=averages,
+        multiple=_multiple(ledger, coupling, atoms, units.size),
+        least=_least(ledger, coupling, atoms, units.size, averages),
     )
     return group, units
+
+
+def _least(ledger: Ledger, coupling: Coupling, atoms: np.ndarray, size: int, averages: bool) -> int:
+    """How many units must stay: of single positions two under an average (of one value it is no average, and its
+    spread is undefined), and as many as some operation picks."""
+    here = coupling.component[atoms]
+    wanted = [1]
+    for ids, count in (*ledger.least, *((s.ids, 2) for s in ledger.statistics if averages)):
+        positions = int(np.isin(coupling.component[ids], here).sum())
+        if positions:
+            wanted.append(math.ceil(count / max(1, positions // size)))
+    return min(max(wanted), size)
+
+
+def _multiple(ledger: Ledger, coupling: Coupling, atoms: np.ndarray, size: int) -> int:
+    """Of what number of units a multiple must stay, so that every length stays a multiple of what its kernel takes."""
+    here, found = coupling.component[atoms], 1
+    for ids, count in ledger.multiples:
+        inside = int(np.isin(coupling.component[ids], here).sum())
+        if inside:
+            each = max(1, inside // size)
+            found = math.lcm(found, count // math.gcd(count, each))
+    return found if size % found == 0 else 1
 
 
 def _order(rows: np.ndarray, atoms: np.ndarray, on_first: np.ndarray, count: int) -> np.ndarray:
@@ -101,15 +147,34 @@ def _rank(ledger: Ledger, axis: Axis) -> int:
     return ("makes", "takes", "follows").index(_role(ledger, axis))
 
 
-def _kind(ledger: Ledger, members: tuple[Member, ...], entries: dict[Axis, Entries], size: int) -> str:
-    """What users call such a unit."""
+HINTED = ("kv_group", "expert", "state", "head", "head_dim")
+"""What rules call units, the strongest word first."""
+
+
+def _kind(ledger: Ledger, members: tuple[Member, ...], entries: dict[Axis, Entries], size: int, hints: set[str]) -> str:
+    """What users call such a unit: by what the operations did with it, else by what makes it."""
     makers = [m for m in members if m.role == "makes"]
     kinds = Counter(ledger.kinds.get(m.axis, "channel") for m in makers)
-    if "hidden" in kinds or (kinds.get("neuron", 0) > 1 and not kinds.get("channel")):
+    whole = any(entries[m.axis].positions.size > size for m in makers)
+    for word in HINTED:
+        if word in hints and (whole or word not in ("head", "kv_group")):
+            return word
+    if "hidden" in hints or ("stream" in hints and ("normed" in hints or not kinds.get("channel"))):
         return "hidden"
     kind = kinds.most_common(1)[0][0] if kinds else "feature"
-    whole = any(entries[m.axis].positions.size > size for m in makers)
-    return {"channel": "channel group", "neuron": "head"}.get(kind, kind) if whole else kind
+    return {"channel": "channel group", "neuron": "head"}.get(kind, kind) if whole and "block" in hints else kind
+
+
+def _hints(ledger: Ledger, coupling: Coupling) -> dict[int, set[str]]:
+    """By component: the words that rules used, and ``block`` for what covers a slice of a grid from outside."""
+    found: dict[int, set[str]] = {}
+    outer = [(g.factors[0], "block") for g in ledger.grids]
+    for ids, word in (*ledger.hints, *outer):
+        rows = coupling.rows.get(coupling.component[ids].tobytes())
+        ids = ids if rows is None else np.concatenate([ids, rows.ravel()])  # what is inside a loose grid
+        for c in np.unique(coupling.component[ids]).tolist():
+            found.setdefault(c, set()).add(word)
+    return found
 
 
 def _module_of(name: str) -> str:

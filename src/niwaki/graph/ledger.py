@@ -35,11 +35,14 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Balance:
-    """The parts (arrays of atoms) must keep equally many atoms each. ``droppable``: a part may also go as a whole."""
+    """The parts (arrays of atoms) must keep equally many atoms each. ``droppable``: a part may also go as a whole.
+    ``guessed``: the operation was a slice that looks like one of equal parts, and may be something else.
+    """
 
     parts: tuple[np.ndarray, ...]
     site: Site
     droppable: bool = False
+    guessed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,49 @@ class Block:
 
     ids: np.ndarray
     reason: Reason
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """A function that averages, normalises or ranks over the atoms ``ids`` along dimension ``dim`` of its input.
+
+    ``turn``: it was the so-manieth call of such a function in the forward pass, ``function`` its name; with these the
+    same call is found again when the model runs by itself.
+    """
+
+    ids: np.ndarray
+    dim: int
+    function: str
+    turn: int
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """The length of ``ids`` was asked for by number, or may have been, by the code of ``module``.
+
+    ``made``: the operation made the dimension (a split, a merger, a slice), rather than naming it again.
+    """
+
+    ids: np.ndarray
+    module: str
+    made: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """The whole number ``attribute`` of ``module`` says how long the ``extents`` are, and must follow them.
+
+    ``attribute`` is a name on the module, or ``config.NAME``.
+    """
+
+    module: str
+    attribute: str
+    value: int
+    extents: tuple[np.ndarray, ...]
+
+    @property
+    def site(self) -> Site:
+        return Site("number", self.module, f"attribute {self.attribute}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +124,28 @@ class Ledger:
     grids: list[Grid] = field(default_factory=list)
     balances: list[Balance] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
-    statistics: list[np.ndarray] = field(default_factory=list)
+    statistics: list[Statistic] = field(default_factory=list)
+    extents: list[Extent] = field(default_factory=list)
+    numbers: list[Number] = field(default_factory=list)
+    least: list[tuple[np.ndarray, int]] = field(default_factory=list)
+    multiples: list[tuple[np.ndarray, int]] = field(default_factory=list)
+    hints: list[tuple[np.ndarray, str]] = field(default_factory=list)
+    suspects: list[np.ndarray] = field(default_factory=list)
+    untaken: dict[bytes, tuple[np.ndarray, set[int], Site]] = field(default_factory=dict)
+    constants: dict[tuple[str, str, str], set[tuple[object, ...]]] = field(default_factory=dict)
     rigid: list[np.ndarray] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     unruled: set[str] = field(default_factory=set)
+    contexts: dict[tuple[int, bytes], tuple[np.ndarray, tuple[np.ndarray, ...]]] = field(default_factory=dict)
+    calls: list[tuple[Site, tuple[np.ndarray, ...]]] = field(default_factory=list)
+    outer: set[bytes] = field(default_factory=set)
+    copies: set[bytes] = field(default_factory=set)
     _starts: list[int] = field(default_factory=list)
     _owners: list[Axis | None] = field(default_factory=list)
     _by_parent: dict[tuple[object, ...], Grid] = field(default_factory=dict)
     _by_factors: dict[frozenset[bytes], Grid] = field(default_factory=dict)
+    _inner: dict[int, Grid] = field(default_factory=dict)
+    _first: dict[bytes, Grid] = field(default_factory=dict)
 
     def new(self, count: int, owner: Axis | None = None) -> np.ndarray:
         """``count`` fresh atoms; virtual ones (of no tensor) unless ``owner`` is given."""
@@ -109,8 +169,8 @@ class Ledger:
         if left is not right and left.size:
             self.ties.append(Tie(left, right, site))
 
-    def balance(self, parts: Sequence[np.ndarray], site: Site, *, droppable: bool = False) -> None:
-        self.balances.append(Balance(tuple(parts), site, droppable))
+    def balance(self, parts: Sequence[np.ndarray], site: Site, *, guessed: bool = False) -> None:
+        self.balances.append(Balance(tuple(parts), site, guessed=guessed))
 
     def block(self, ids: np.ndarray, reason: Reason) -> None:
         if ids.size:
@@ -120,11 +180,32 @@ class Ledger:
         self.costs.append(Cost(scale, tuple(axes), site))
 
     def split(self, ids: np.ndarray, shape: tuple[int, ...], site: Site) -> tuple[np.ndarray, ...]:
-        """Read distinct atoms as a grid of ``shape``; the same reading twice gives the same factors."""
+        """Read distinct atoms as a grid of ``shape``; the same reading twice gives the same factors.
+
+        A second reading of another shape shares what it can with the first: where both have a border, the factors
+        between are split or joined, so that (heads, 3 × dim) and (heads, 3, dim) agree on the heads.
+        """
         key = (ids.tobytes(), shape)
         if key not in self._by_parent:
-            self._grid(ids.reshape(shape), tuple(self.new(n) for n in shape), site)
+            first = self._first.get(ids.tobytes())
+            factors = self._reread(first, shape, site) if first is not None else None
+            if factors is None:
+                self._grid(ids.reshape(shape), tuple(self.new(n) for n in shape), site)
+            else:
+                self._remember(Grid(ids.reshape(shape), factors, site))
         return self._by_parent[key].factors
+
+    def _reread(self, grid: Grid, shape: tuple[int, ...], site: Site) -> tuple[np.ndarray, ...] | None:
+        """Factors for ``shape`` out of those of a grid over the same atoms; None if they share no border."""
+        pieces = list(matching(grid.parent.shape, shape))
+        if len(pieces) < 2:
+            return None
+        factors: list[np.ndarray] = []
+        for olds, news in pieces:
+            run = [grid.factors[k] for k in olds]
+            whole = run[0] if len(run) == 1 else self.join(tuple(run), site).reshape(-1)
+            factors += [whole] if len(news) == 1 else self.split(whole, tuple(shape[k] for k in news), site)
+        return tuple(factors)
 
     def join(self, factors: tuple[np.ndarray, ...], site: Site) -> np.ndarray:
         """The grid whose factors these are, in their order: the parent that they came from, or a new virtual one.
@@ -145,9 +226,28 @@ class Ledger:
     def _grid(self, parent: np.ndarray, factors: tuple[np.ndarray, ...], site: Site) -> Grid:
         grid = Grid(parent, factors, site)
         self.grids.append(grid)
-        self._by_parent[parent.tobytes(), parent.shape] = grid
-        self._by_factors[frozenset(f.tobytes() for f in factors)] = grid
+        self._first.setdefault(parent.tobytes(), grid)
+        self._inner.update(dict.fromkeys(factors[-1].tolist(), grid))
+        self._remember(grid)
         return grid
+
+    def _remember(self, grid: Grid) -> None:
+        self._by_parent[grid.parent.tobytes(), grid.parent.shape] = grid
+        self._by_factors[frozenset(f.tobytes() for f in grid.factors)] = grid
+        self.outer.update(factor.tobytes() for factor in grid.factors[:-1])
+
+    def is_inner(self, ids: np.ndarray) -> bool:
+        """Are these positions, or some of those, inside the blocks of a grid?"""
+        return bool(ids.size) and int(ids[0]) in self._inner
+
+    def beside(self, labels: Sequence[np.ndarray]) -> None:
+        """Note which dimensions stand beside the inner factors of grids: inside a head, a position means the same in
+        every tensor only as long as the heads are there too."""
+        for ids in labels:
+            if self.is_inner(ids):
+                others = tuple(other for other in labels if other is not ids)
+                key = (int(ids[0]), b"|".join(sorted(other.tobytes() for other in others)))
+                self.contexts.setdefault(key, (ids, others))
 
     def owners_of(self, ids: np.ndarray) -> Iterator[Axis]:
         """The tensor axes that the atoms belong to, each once, in order of first appearance."""
@@ -162,3 +262,27 @@ class Ledger:
             self.roles.setdefault(axis, set()).add(role)
             if role == "makes":
                 self.kinds.setdefault(axis, kind)
+
+
+def matching(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """Match runs of dimensions of equal product, left to right. Dimensions of length 1 come and go freely."""
+    i = j = 0
+    while i < len(old) or j < len(new):
+        olds, news, left, right = [], [], 1, 1
+        while True:
+            if left == right and left > 1:
+                break
+            if left <= right and i < len(old):
+                olds.append(i)
+                left *= old[i]
+                i += 1
+            elif j < len(new):
+                news.append(j)
+                right *= new[j]
+                j += 1
+            else:
+                break
+        olds = [k for k in olds if old[k] > 1]
+        news = [k for k in news if new[k] > 1]
+        if olds or news:
+            yield olds, news

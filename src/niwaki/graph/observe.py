@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,12 +18,33 @@ from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.errors import BadInput, FaultyRule, UntraceableModel
+from niwaki.graph.caches import forgetting
 from niwaki.graph.call import Call
+from niwaki.graph.copies import duplicate
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
-from niwaki.graph.ledger import Ledger
+from niwaki.graph.ledger import Extent, Ledger
+from niwaki.graph.numbers import bind
 from niwaki.graph.rules import find
 from niwaki.graph.sites import Compass
+from niwaki.graph.turnstile import Turnstile
 from niwaki.units import Axis
+
+RESHAPED = frozenset({"view", "reshape", "_unsafe_view", "expand"})
+"""Operations that take the length of every dimension by number."""
+SHAPED = RESHAPED | {
+    *("unflatten", "repeat", "split", "split_with_sizes", "chunk", "tensor_split", "slice", "narrow"),
+}
+"""Operations that take some length by number."""
+VIEWS = frozenset({"unsqueeze", "squeeze", "permute", "transpose", "contiguous", "clone", "alias", "detach", "select"})
+"""Operations that compute nothing, and may be left out where there is nothing to do."""
+
+PASSING = RESHAPED | {
+    *("to", "_to_copy", "type_as", "contiguous", "clone", "detach", "alias", "flatten", "unsqueeze", "squeeze"),
+    *("permute", "transpose", "t", "slice", "select", "index", "sort", "clamp", "float", "long", "int"),
+}
+"""Operations whose result has values of their first argument and no others."""
+REFUSING_FAKES = {"_grouped_mm": lambda x, weight, *_, **__: x.new_empty(*x.shape[:-1], weight.shape[-1])}
+"""Operations that run in more precisions than their own rule for fake tensors admits: the shape of the result."""
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -45,22 +68,31 @@ def observe(model: nn.Module, inputs: Inputs) -> Observation:
         UntraceableModel: the model cannot be called with these inputs.
     """
     args, kwargs = call_arguments(inputs)
-    with evaluating(model), _quiet():
+    with evaluating(model), _quiet(), forgetting():
+        if _weightless(model):
+            return _reporting(_observe_fake, model, args, kwargs)
         try:
             return _observe_fake(model, args, kwargs)
         except FaultyRule:
             raise
         except Exception:
-            try:
-                return _observe(model, args, kwargs, real=True)
-            except FaultyRule:
-                raise
-            except Exception as trouble:
-                shapes = tree_map(lambda t: tuple(t.shape) if isinstance(t, Tensor) else t, (args, kwargs))
-                raise UntraceableModel(
-                    f"{type(model).__name__} could not be run on the inputs given (positional {shapes[0]}, keywords "
-                    f"{shapes[1]}): {type(trouble).__name__}: {trouble}. Check that model(*inputs) works by itself."
-                ) from trouble
+            return _reporting(_observe_real, model, args, kwargs)
+
+
+def _reporting(watch: Callable[..., Observation], model: nn.Module, args: Any, kwargs: Any) -> Observation:
+    """Watch, and say in our words why the model could not be run."""
+    try:
+        return watch(model, args, kwargs)
+    except FaultyRule:
+        raise
+    except Exception as trouble:
+        shapes = tree_map(lambda t: tuple(t.shape) if isinstance(t, Tensor) else t, (args, kwargs))
+        told = UntraceableModel(
+            f"{type(model).__name__} could not be run on the inputs given (positional {shapes[0]}, keywords "
+            f"{shapes[1]}): {type(trouble).__name__}: {trouble}. Check that model(*inputs) works by itself."
+        )
+        told.module = getattr(trouble, "niwaki_module", "")
+        raise told from trouble
 
 
 def call_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -89,7 +121,7 @@ def skeleton(model: nn.Module, fake: Any, shapes: Mapping[str, tuple[int, ...]] 
             memo[id(p)] = nn.Parameter(_fake(p, shapes.get(name)), requires_grad=p.requires_grad)
         for name, b in model.named_buffers():
             memo[id(b)] = _fake(b, shapes.get(name))
-    return copy.deepcopy(model, memo)
+    return duplicate(model, memo)
 
 
 def _fake(t: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
@@ -100,13 +132,23 @@ def _fake(t: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
     return torch.empty(shape, dtype=t.dtype, device=device)
 
 
+def _observe_real(model: nn.Module, args: Any, kwargs: Any) -> Observation:
+    """On real tensors and a copy: a model may keep what it computed (tables of positions, caches)."""
+    return _observe(duplicate(model), args, kwargs, real=True)
+
+
+def _weightless(model: nn.Module) -> bool:
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return any(isinstance(t, FakeTensor) for t in model.parameters())
+
+
 def _observe_fake(model: nn.Module, args: Any, kwargs: Any) -> Observation:
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-    if any(isinstance(t, FakeTensor) for t in model.parameters()):
-        return _observe(model, args, kwargs, real=False)
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    body = skeleton(model, fake)
+    modes = [t.fake_mode for t in model.parameters() if isinstance(t, FakeTensor)]
+    fake = modes[0] if modes else FakeTensorMode(allow_non_fake_inputs=True)
+    body = model if modes else skeleton(model, fake)
     with fake:
         args, kwargs = tree_map(lambda t: _fake(t) if isinstance(t, Tensor) else t, (args, kwargs))
         return _observe(body, args, kwargs, real=False)
@@ -119,10 +161,16 @@ def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observa
         stack.enter_context(_slow_attention())
         stack.enter_context(torch.inference_mode())
         stack.enter_context(observer.compass.watching())
+        stack.enter_context(observer.turnstile)
         stack.enter_context(observer)
-        output = model(*args, **kwargs)
+        try:
+            output = model(*args, **kwargs)
+        except Exception as trouble:
+            trouble.niwaki_module = observer.compass.latest  # type: ignore[attr-defined]
+            raise
     observer.block_outputs(output)
     observer.block_unseen()
+    observer.ledger.numbers.extend(bind(model, observer.ledger))
     parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
     return Observation(observer.ledger, observer.shapes, observer.aliases, parameters, real)
 
@@ -168,10 +216,13 @@ class Observer(TorchDispatchMode):
         super().__init__()
         self.ledger = Ledger()
         self.compass = Compass(model)
+        self.turnstile = Turnstile()
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.aliases: dict[str, str] = {}
         self._labels: Any = WeakIdKeyDictionary()
         self._unseen: dict[int, str] = {}
+        self._pending: Any = WeakIdKeyDictionary()
+        self._domains: Any = WeakIdKeyDictionary()
         self._register(model)
 
     def _register(self, model: nn.Module) -> None:
@@ -202,9 +253,16 @@ class Observer(TorchDispatchMode):
             for d in range(len(self.shapes[name])):
                 self.ledger.block(self.ledger.axes[Axis(name, d)], reason)
 
+        for ids, left, site in self.ledger.untaken.values():
+            owner = self.ledger.owner(int(ids[0]))
+            if left and owner is not None and np.array_equal(ids, self.ledger.axes[owner]):
+                self.ledger.block(ids[sorted(left)], Reason("positions that this forward pass did not take", site))
+
     def block_outputs(self, output: Any) -> None:
+        """What is returned must keep its shape; caches of keys and values are for the model itself to read again."""
         seen = Site("return", "", "the model's forward")
-        for leaf in tensors_of(output):
+        for leaf in tensors_of(output, caches=False):
+            self._use(leaf)
             labels = self._labels.get(leaf) or []
             for d, label in enumerate(labels):
                 reason = Reason(f"dimension {d} of the model's output", seen, "What is returned must keep its shape.")
@@ -215,10 +273,20 @@ class Observer(TorchDispatchMode):
         self._labels[tensor] = [Fixed(Reason(f"dimension {d} of {what}")) for d in range(tensor.dim())]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        self.compass.mark()
+        out = self._run(func, args, kwargs or {})
         if any(isinstance(t, Tensor) for t in tree_leaves(out)):
             self._rule(func, args, kwargs or {}, out)
         return out
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        shape = REFUSING_FAKES.get(func._schema.name.removeprefix("aten::"))
+        if shape is None or not _is_fake(args[0]):
+            return func(*args, **kwargs)
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError:
+            return shape(*args, **kwargs)
 
     def _rule(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         schema = func._schema
@@ -227,15 +295,68 @@ class Observer(TorchDispatchMode):
         if mutates and name.endswith("_") and not name.endswith("__"):
             name = name[:-1]
         arguments = _by_name(schema, args, kwargs)
-        call = Call(name, arguments, out, self.compass.site(name), self.ledger, self._labels_of, self._give)
+        site = self.compass.site(name)
+        call = Call(
+            name,
+            arguments,
+            out,
+            site,
+            self.ledger,
+            self._labels_of,
+            self._give,
+            self.turnstile.current,
+            self._domains,
+        )
+        for t in call.tensors():
+            self._use(t)
+        self._note_constants(func, call)
         before = _snapshot(call) if mutates else None
         function = find(name)
         if function is None:
             self._unknown(call)
         else:
             function(call)
+        if name in PASSING and (sources := call.tensors()):
+            call.give_domain(call.results()[0], self._domains.get(sources[0]))
+        for t, action in call.pending:
+            self._pending.setdefault(t, []).append(action)
         if before is not None:
             self._guard(call, *before)
+        if name in SHAPED:
+            self._note_extents(call)
+        atoms = [[x.ids for x in self._labels.get(t) or () if isinstance(x, Atoms)] for t in call.results()]
+        if name not in VIEWS and name not in RESHAPED:
+            self.ledger.calls.append((site, tuple(ids for each in atoms for ids in each)))
+        for each in atoms:
+            self.ledger.beside(each)
+
+    def _note_constants(self, func: Any, call: Call) -> None:
+        """Plain numbers that take part in the arithmetic: a cut must not change them."""
+        found = [x for n in _arithmetic(func) if isinstance(x := call.arguments.get(n), (int, float, list))]
+        if call.op == "lift_fresh":
+            constant = getattr(call.out, "constant", call.out)
+            if constant is not None and constant.numel() == 1 and not _is_fake(constant):
+                found = [constant.item()]
+        if found:
+            place = (call.op, call.site.module, call.site.line)
+            self.ledger.constants.setdefault(place, set()).add(tuple(str(x) for x in found))
+
+    def _note_extents(self, call: Call) -> None:
+        """Lengths that the user's code may have asked for by number."""
+        before = {
+            x.ids.tobytes() for t in call.tensors()[:1] for x in self._labels.get(t) or () if isinstance(x, Atoms)
+        }
+        for t in call.results():
+            for label in self._labels.get(t) or ():
+                if isinstance(label, Atoms):
+                    made = label.ids.tobytes() not in before
+                    if made or call.op in RESHAPED:
+                        self.ledger.extents.append(Extent(label.ids, call.site.module, made))
+
+    def _use(self, tensor: Tensor) -> None:
+        """The values of a tensor are read: what was to be blocked in that case is."""
+        for action in self._pending.pop(tensor, ()):
+            action()
 
     def _labels_of(self, tensor: Tensor) -> list[Label] | None:
         self._unseen.pop(id(tensor), None)
@@ -249,7 +370,8 @@ class Observer(TorchDispatchMode):
         """A write that changes what a tensor's labels say also changes every other tensor in the same memory, whose
         labels stay behind: give up on all that takes part."""
         after = call.labels(target)
-        if [_shape_of(x) for x in before] == [_shape_of(x) for x in after]:
+        alike = any(isinstance(x, Free) and n > 1 for x, n in zip(before, target.shape, strict=True))
+        if [_shape_of(x) for x in before] == [_shape_of(x) for x in after] and not alike:
             return
         memory = target.untyped_storage()._cdata
         shared = [t for t in list(self._labels) if t is not target and t.untyped_storage()._cdata == memory]
@@ -284,15 +406,41 @@ def _by_name(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dic
     return named
 
 
-def tensors_of(output: Any) -> Iterator[Tensor]:
-    """All tensors in a model's output, whatever it is wrapped in."""
-    for leaf in tree_leaves(output):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif isinstance(leaf, Mapping):
-            yield from tensors_of(list(leaf.values()))
-        elif hasattr(leaf, "__dict__") and not isinstance(leaf, (type, nn.Module)):
-            yield from tensors_of([v for v in vars(leaf).values() if isinstance(v, (Tensor, list, tuple, dict))])
+def tensors_of(output: Any, *, caches: bool = True) -> Iterator[Tensor]:
+    """All tensors in a model's output, whatever it is wrapped in; ``caches``: those of keys and values too."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        yield from tensors_of([v for k, v in output.items() if caches or not _CACHE.search(str(k))], caches=caches)
+    elif isinstance(output, (list, tuple, set)):
+        for item in output:
+            yield from tensors_of(item, caches=caches)
+    elif _is_record(output) and (caches or not _CACHE.search(type(output).__name__)):
+        found = {k: v for k, v in vars(output).items() if isinstance(v, (Tensor, list, tuple, dict))}
+        yield from tensors_of(found, caches=caches)
+
+
+def _is_record(value: Any) -> bool:
+    return hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module))
+
+
+_CACHE = re.compile(r"[Cc]ache|past_key_values|^mems$")
+
+
+def _is_fake(tensor: Tensor) -> bool:
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return isinstance(tensor, FakeTensor)
+
+
+@cache
+def _arithmetic(func: Any) -> tuple[str, ...]:
+    """Names of the arguments that are numbers to compute with (sizes and dimensions are not)."""
+    if func._schema.name in ("aten::arange", "aten::histc"):  # what they make is labelled for its positions
+        return ()
+    # A plain number may stand where a tensor is declared (x / 8.0).
+    kinds = {"number", "float", "Optional[number]", "Optional[float]", "List[float]", "Tensor"}
+    return tuple(a.name for a in func._schema.arguments if str(a.type) in kinds)
 
 
 def _snapshot(call: Call) -> tuple[Tensor, list[Label]] | None:
@@ -301,8 +449,10 @@ def _snapshot(call: Call) -> tuple[Tensor, list[Label]] | None:
 
 
 def _shape_of(label: Label) -> tuple[object, ...]:
-    if isinstance(label, (Free, Fixed)):
-        return (type(label),)
+    if isinstance(label, Free):
+        return (Free, label.zero)
+    if isinstance(label, Fixed):
+        return (Fixed,)
     return (label.ids.tobytes(), label.clean)
 
 

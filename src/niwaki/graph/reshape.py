@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason
+from niwaki.graph.ledger import matching
 
 
 def reshape(call: Call, labels: Sequence[Label], old: Sequence[int], new: Sequence[int]) -> list[Label]:
     """Labels of a tensor of shape ``old`` read, in the same memory order, as shape ``new``."""
     result: list[Label] = [Free()] * len(new)
-    for olds, news in _blocks(old, new):
+    for olds, news in matching(old, new):
         merged = merge(call, [labels[i] for i in olds], [old[i] for i in olds])
         for j, label in zip(news, split(call, merged, [new[j] for j in news]), strict=True):
             result[j] = label
     return result
-
-
-def _blocks(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """Match runs of dimensions of equal product, left to right. Dimensions of length 1 come and go freely."""
-    i = j = 0
-    while i < len(old) or j < len(new):
-        olds, news, left, right = [], [], 1, 1
-        while True:
-            if left == right and left > 1:
-                break
-            if left <= right and i < len(old):
-                olds.append(i)
-                left *= old[i]
-                i += 1
-            elif j < len(new):
-                news.append(j)
-                right *= new[j]
-                j += 1
-            else:
-                break
-        olds = [k for k in olds if old[k] > 1]
-        news = [k for k in news if new[k] > 1]
-        if olds or news:
-            yield olds, news
 
 
 def merge(call: Call, labels: list[Label], sizes: list[int]) -> Label:
@@ -57,6 +34,8 @@ def merge(call: Call, labels: list[Label], sizes: list[int]) -> Label:
         return call.refuse(atoms, "the same units along two dimensions that are read as one")
     else:
         parent = call.ledger.join(tuple(x.ids for x in atoms), call.site)
+        if any(x.ids.tobytes() in call.ledger.copies for x in atoms):
+            call.hint(atoms[0], "kv_group")
     where = [n if isinstance(x, Atoms) else 1 for x, n in zip(labels, sizes, strict=True)]
     spread = np.broadcast_to(parent.reshape(where), sizes)
     return Atoms(spread.reshape(-1), all(x.clean for x in atoms))

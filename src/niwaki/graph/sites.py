@@ -15,7 +15,9 @@ from torch.nn.modules import module as module_hooks
 
 from niwaki.graph.labels import Site
 
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+# What calls the model and watches it; the networks that we ship are as good as a user's.
+_OURS = tuple(_PACKAGE + room for room in ("graph", "surgery", "train", "tracing.py", "pruning.py"))
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 
 
@@ -25,6 +27,11 @@ class Compass:
     def __init__(self, model: nn.Module) -> None:
         self._names = {id(m): name for name, m in model.named_modules()}
         self._stack: list[str] = []
+        self.latest = ""
+
+    def mark(self) -> None:
+        """Remember where we are, for the case that the next operation fails."""
+        self.latest = self._stack[-1] if self._stack else ""
 
     def site(self, op: str) -> Site:
         return Site(op, self._stack[-1] if self._stack else "", _user_line())
@@ -53,7 +60,7 @@ def _user_line() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
-        if not path.startswith((_OURS, _TORCH, "<")):
+        if not path.startswith((*_OURS, _TORCH, "<")):
             return f"{os.path.basename(path)}:{frame.f_lineno}"
         frame = frame.f_back
     return "unknown line"

@@ -12,13 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from niwaki.errors import BadInput
-from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
+from niwaki.graph import Graph
+from niwaki.graph.copies import duplicate
+from niwaki.graph.observe import Inputs, call_arguments, evaluating, observe, tensors_of
 from niwaki.surgery.cut import shapes_of
 from niwaki.surgery.masks import expand
+from niwaki.surgery.modules import readable
+from niwaki.surgery.reduced import Reduced, Reductions, reductions
 from niwaki.surgery.slices import select
 from niwaki.units import Plan
 
@@ -83,12 +86,13 @@ def certify(
     reloaded: nn.Module | None = None,
     exported: Callable[..., Any] | None = None,
     tolerance: float = TOLERANCE,
+    graph: Graph | None = None,
 ) -> Certificate:
     """Compare the cut model with its masked twin, forward and gradient, and with what was saved and exported.
 
     The twin is ``model`` with ``small``'s weights where they came from and zeros in place of what went, so that a model
-    that was trained after the cut is certified as well. Norms that average over removed units are compared with norms
-    that leave those units out. Runs in eval mode and leaves all models as they were.
+    that was trained after the cut is certified as well. Norms, means and softmaxes that run over removed units are
+    compared with such as leave those units out. Runs in eval mode and leaves all models as they were.
     The weights are ``small``'s own: what is proven is that the small network computes what its dense twin computes, not
     that training left them good (measure that).
 
@@ -98,6 +102,7 @@ def certify(
         reloaded: what :func:`niwaki.load` gave back. exported: a callable with the model's arguments.
         tolerance: largest relative difference that holds; a reloaded model may differ a tenth of that (kernels may
             choose another order of summation), an exported one ten times.
+        graph: of ``model`` on these inputs, if there is one already (it is traced again otherwise).
 
     Raises:
         StalePlan, BadInput: the plan, the models and the inputs do not belong together.
@@ -105,7 +110,9 @@ def certify(
     _belong(model, plan, small)
     args, kwargs = call_arguments(inputs)
     twin = expand(model, plan, small)
-    checks = list(_twin_checks(twin, small, plan, args, kwargs, tolerance))
+    with readable(model):
+        over = reductions(graph or Graph(observe(model, inputs), model), plan)
+    checks = list(_twin_checks(twin, small, plan, over, args, kwargs, tolerance))
     with torch.no_grad(), evaluating(small):
         reference = _outputs(small(*args, **kwargs))
         if reloaded is not None:
@@ -146,15 +153,23 @@ def _belong(model: nn.Module, plan: Plan, small: nn.Module) -> None:
 
 
 def _twin_checks(
-    twin: nn.Module, small: nn.Module, plan: Plan, args: Any, kwargs: Any, tolerance: float
+    twin: nn.Module,
+    small: nn.Module,
+    plan: Plan,
+    over: Reductions,
+    args: Any,
+    kwargs: Any,
+    tolerance: float,
 ) -> Iterator[Check]:
-    norms = ReducedNorms(twin, plan)
-    with norms:
+    with readable(twin), Reduced(over) as reduced:
         masked, masked_grads = _run(twin, args, kwargs)
-    cut, cut_grads = _run(small, args, kwargs)
-    note = "norms over removed units leave them out" if norms.used else ""
+    cut, cut_grads = _run(duplicate(small), args, kwargs)
+    note = "norms and means over removed units leave them out" if over else ""
+    if reduced.missed:
+        yield Check("cut", "masked", "forward", None, tolerance, f"not comparable: {reduced.missed}")
+        return
     yield _compare("cut", "masked", "forward", masked, cut, tolerance, note)
-    if not masked_grads:
+    if not masked_grads or not cut_grads:
         return
     left = [_kept(plan, name, g) for name, g in masked_grads.items()]
     right = [cut_grads[name] for name in masked_grads]
@@ -162,7 +177,8 @@ def _twin_checks(
 
 
 def _run(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Outputs, and gradients by name of a fixed random projection of them."""
+    """Outputs, and gradients by name of a fixed random projection of them (none where the model has none to give).
+    The model may keep what it computed."""
     before = {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()}
     args, kwargs = tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, (args, kwargs))
     with evaluating(model), torch.enable_grad():
@@ -172,8 +188,7 @@ def _run(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[s
         outputs = _outputs(model(*args, **kwargs))
         loss = _project([t for t in outputs if t.requires_grad])
         gradients: dict[str, Tensor] = {}
-        if loss is not None:
-            loss.backward()
+        if loss is not None and _differentiates(loss):
             gradients = {n: p.grad.detach() for n, p in model.named_parameters() if p.grad is not None}
         for name, p in model.named_parameters():
             p.grad = None
@@ -182,8 +197,19 @@ def _run(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[s
     return [t.detach() for t in outputs], gradients
 
 
+def _differentiates(loss: Tensor) -> bool:
+    """Take the gradient; False if the model writes over what its backward pass needs, as some recurrent ones do."""
+    try:
+        loss.backward()
+    except RuntimeError as trouble:
+        if "modified by an inplace operation" not in str(trouble):
+            raise
+        return False
+    return True
+
+
 def _outputs(value: Any) -> list[Tensor]:
-    return [t for t in tensors_of(value) if t.is_floating_point()]
+    return [t for t in tensors_of(value, caches=False) if t.is_floating_point()]
 
 
 def _project(outputs: Sequence[Tensor]) -> Tensor | None:
@@ -221,58 +247,6 @@ def _compare(
         difference = float((a - b).abs().max())
         worst = max(worst, difference / scale if scale else difference)
     return Check(name, against, kind, worst, tolerance, detail)
-
-
-class ReducedNorms(TorchFunctionMode):
-    """Layer, RMS and group norms of a masked model that leave removed units out of their averages.
-
-    The norm is found by its weight; ``used`` tells whether any was met.
-    """
-
-    def __init__(self, masked: nn.Module, plan: Plan) -> None:
-        super().__init__()
-        self.used = False
-        names = dict(masked.named_parameters())
-        self._kept = {
-            id(names[a.name]): plan.kept(a) for a in plan.removed if a.name in names and names[a.name].dim() == 1
-        }
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if name in ("layer_norm", "rms_norm", "group_norm") and func in _FUNCTIONALS:
-            bound = dict(zip(_NORM_ARGUMENTS[name], args, strict=False)) | kwargs
-            kept = self._kept.get(id(bound.get("weight")))
-            if kept is not None:
-                self.used = True
-                return _reduced(name, bound, kept)
-        return func(*args, **kwargs)
-
-
-_NORM_ARGUMENTS = {
-    "layer_norm": ("input", "normalized_shape", "weight", "bias", "eps"),
-    "rms_norm": ("input", "normalized_shape", "weight", "eps"),
-    "group_norm": ("input", "num_groups", "weight", "bias", "eps"),
-}
-_FUNCTIONALS = [getattr(nn.functional, n) for n in _NORM_ARGUMENTS if hasattr(nn.functional, n)]
-
-
-def _reduced(name: str, bound: dict[str, Any], kept: list[int]) -> Tensor:
-    """The norm of the kept features alone, with zeros put back in place of the others."""
-    x: Tensor = bound["input"]
-    dim = 1 if name == "group_norm" else x.dim() - 1
-    index = torch.tensor(kept, device=x.device)
-    inner = {**bound, "input": x.index_select(dim, index)}
-    for vector in ("weight", "bias"):
-        if isinstance(inner.get(vector), Tensor):
-            inner[vector] = inner[vector].index_select(0, index)
-    if name != "group_norm":
-        inner["normalized_shape"] = (len(kept),)
-    elif bound["num_groups"] == x.shape[1]:  # one channel a group
-        inner["num_groups"] = len(kept)
-    with torch._C.DisableTorchFunction():
-        y = getattr(nn.functional, name)(**inner)
-    return torch.zeros_like(x).index_copy(dim, index, y)
 
 
 def _line(check: Check) -> str:

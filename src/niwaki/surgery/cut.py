@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import CannotFollow
+from niwaki.graph.copies import duplicate
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.modules import follow
+from niwaki.surgery.numbers import check_numbers, set_numbers
 from niwaki.surgery.slices import select
 from niwaki.units import Axis, Plan
 
@@ -41,7 +42,7 @@ def cut(model: Model, plan: Plan) -> Model:
         StalePlan: the plan was made for another model.
     """
     plan.check(shapes_of(model))
-    small = copy.deepcopy(model)
+    small = duplicate(model)
     cut_(small, plan)
     return small
 
@@ -57,6 +58,7 @@ def cut_(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
         CannotFollow: the optimizer, or a hook on a parameter, holds what cannot be cut along.
     """
     plan.check(shapes_of(model))
+    check_numbers(model, plan.numbers)
     by_tensor = _by_tensor(plan.removed)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     for name in by_tensor:
@@ -70,6 +72,7 @@ def cut_(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
     if optimizer is not None:
         states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in by_tensor.items()})
     follow(model, plan.removed, before)
+    set_numbers(model, plan.numbers)
     attach(model, plan)
     changed = {name: (before[name], plan.shape(name)) for name in by_tensor}
     return Receipt(plan, changed, states)

@@ -69,12 +69,27 @@ def select(graph: Graph, worth: Mapping[str, Tensor], target: Target) -> dict[st
     picked = target.picks([g for g in graph.groups if g.name in worth])
     ladders = [ladder(g, worth[g.name].detach().double().cpu().numpy(), _round(g, target.round_to)) for g in picked]
     if isinstance(target, Ratio):
-        return _by_ratio(ladders, target)
+        return not_empty(graph, ladders, _by_ratio(ladders, target))
     if isinstance(target, Macs):
-        return _by_cost(ladders, target, graph.macs, target.remain, "multiply-adds")
+        return not_empty(graph, ladders, _by_cost(ladders, target, graph.macs, target.remain, "multiply-adds"))
     if isinstance(target, Params):
-        return _by_cost(ladders, target, graph.params, target.remain, "parameters")
+        return not_empty(graph, ladders, _by_cost(ladders, target, graph.params, target.remain, "parameters"))
     raise BadInput(f"no way to choose by {type(target).__name__}")
+
+
+def not_empty(graph: Graph, ladders: list[Ladder], chosen: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Groups can share an axis (the rows and the columns of a grid). Where together they would take all of it, the one
+    that gives most of its own gives a step back, until something stays."""
+    by_name = {rungs.group.name: rungs for rungs in ladders}
+    while True:
+        removed = graph.removed(chosen)
+        empty = next((axis for axis, gone in removed.items() if len(gone) == graph.shapes[axis.name][axis.dim]), None)
+        if empty is None:
+            return chosen
+        sharing = [n for n, units in chosen.items() if units and empty in by_name[n].group.entries]
+        name = max(sharing, key=lambda n: (len(chosen[n]) / len(by_name[n].group), n))
+        rungs = by_name[name]
+        chosen = {**chosen, name: rungs.chosen(rungs.steps_for(len(chosen[name])) - 1)}
 
 
 def make_plan(graph: Graph, selection: Selection, made_by: Mapping[str, Any] | None = None) -> Plan:
@@ -86,12 +101,13 @@ def make_plan(graph: Graph, selection: Selection, made_by: Mapping[str, Any] | N
     chosen = {name: np.array(sorted(units), dtype=np.int64) for name, units in selection.items() if len(units)}
     for name, units in chosen.items():
         graph[name].check(units)
-    removed = graph.removed({name: tuple(u.tolist()) for name, u in chosen.items()})
+    units_of = {name: tuple(u.tolist()) for name, u in chosen.items()}
+    removed = graph.removed(units_of)
     choices = {
         g.name: Choice(g.kind, len(g), tuple(chosen.get(g.name, np.empty(0, int)).tolist())) for g in graph.groups
     }
     tensors = {n: s for n, s in graph.shapes.items() if n not in graph.aliases}
-    return Plan(tensors, removed, choices, graph.aliases, dict(made_by or {}))
+    return Plan(tensors, removed, choices, graph.aliases, dict(made_by or {}), graph.numbers(units_of))
 
 
 def _wanted(graph: Graph, groups: Iterable[Group | str] | None) -> list[Group]:
@@ -103,29 +119,37 @@ def _wanted(graph: Graph, groups: Iterable[Group | str] | None) -> list[Group]:
 def _round(group: Group, multiple: int) -> int:
     """How many units make the group's width a multiple of ``multiple``."""
     first = group.entries[group.makers[0].axis]
-    positions = max(1, round(first.positions.size / len(group)))
-    return multiple // math.gcd(multiple, positions)
+    here = np.unique(first.units).size
+    positions = max(1, round(first.positions.size / here))
+    return multiple // math.gcd(multiple, positions) * max(1, round(len(group) / here))
 
 
 def ladder(group: Group, worth: np.ndarray, multiple: int) -> Ladder:
     """Legal steps of a group. Under a balance a step takes the least unit of every part; under rounding, enough of them
-    to reach the next multiple. At least one unit (of every part) stays."""
+    to reach the next multiple. At least one unit (of every part) stays, and as many as the group says."""
     if worth.shape != (len(group),) or not np.isfinite(worth).all():
         raise BadInput(f"the score of group {group.name!r} must be {len(group)} finite numbers, one per unit")
     rungs = _rungs(group, worth)[:-1]
-    rungs = _rounded(rungs, len(group), multiple)
+    while rungs and len(group) - sum(map(len, rungs)) < group.least:
+        rungs.pop()
+    rungs = _rounded(rungs, len(group), math.lcm(multiple, group.multiple))
     rungs = [r for r in rungs if _legal(group, r)]
     return Ladder(group, tuple(rungs), np.array([worth[r].mean() for r in rungs]), float(worth.mean()))
 
 
 def _rungs(group: Group, worth: np.ndarray) -> list[np.ndarray]:
-    """The smallest sets of units that may go together, least worth first."""
+    """The smallest sets of units that may go together, least worth first: the same weight from every part."""
     order = np.argsort(worth, kind="stable")
     if not group.parts:
         return [order[k : k + 1] for k in range(order.size)]
-    finest = max(group.parts, key=lambda p: int(p.max()))
-    by_part = [order[finest[order] == p] for p in range(int(finest.max()) + 1)]
-    return [np.array(step) for step in zip(*by_part, strict=False)]
+    finest = max(group.parts, key=len)
+    by_part = [order[finest.of[order] == p] for p in range(len(finest))]
+    weights = [int(finest.weight[units[0]]) for units in by_part]
+    together = math.lcm(*weights)
+    by_step = [
+        np.array_split(u, range(n, u.size, n)) for u, n in zip(by_part, [together // w for w in weights], strict=True)
+    ]
+    return [np.concatenate(step) for step in zip(*by_step, strict=False)]
 
 
 def _rounded(rungs: list[np.ndarray], size: int, multiple: int) -> list[np.ndarray]:

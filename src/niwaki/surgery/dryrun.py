@@ -6,74 +6,258 @@ silently wrong (a slice with written bounds, say); comparing the units of the tw
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from scipy import sparse
 from torch import nn
 
-from niwaki.errors import UntraceableModel
+from niwaki.errors import IllegalPlan, UntraceableModel
 from niwaki.graph import Graph
-from niwaki.graph.couple import Coupling, couple
-from niwaki.graph.labels import Reason
+from niwaki.graph.copies import duplicate
+from niwaki.graph.couple import Coupling, couple, fills_an_axis
+from niwaki.graph.labels import Reason, Site
 from niwaki.graph.ledger import Ledger
 from niwaki.graph.observe import Inputs, Observation, observe, skeleton
-from niwaki.surgery.cut import cut_
-from niwaki.surgery.decide import ladder, make_plan
+from niwaki.surgery.certify import certify
+from niwaki.surgery.cut import cut, cut_
+from niwaki.surgery.decide import ladder, make_plan, not_empty
 from niwaki.surgery.modules import follow
-from niwaki.units import Axis, Group, Plan
+from niwaki.surgery.numbers import set_numbers
+from niwaki.units import Axis, Group, Plan, Selection
 
 ADVICE = "Take the size from the tensor instead, or register an adapter for the module (nk.adapter)."
 
 
 def prove(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
-    """The graph without the groups that cannot be cut, each withdrawn with the reason."""
+    """The graph without the groups that cannot be cut, each withdrawn with the reason.
+
+    Two things are guesses: that a slice which looks like a half is meant as one, and that numbers of shared ``config``
+    objects stay. Where a balance blocks or a group fails, the other readings are tried, and the one that offers most
+    is kept.
+    """
+    best = _withdrawn(graph, model, inputs)
+    for configs, guess in ((True, True), (False, False), (True, False)):
+        if not _worth_another(best):
+            break
+        if configs and not any(n.attribute.startswith("config.") for n in graph.ledger.numbers):
+            continue
+        if not guess and not any(b.guessed for b in graph.ledger.balances):
+            continue
+        other = Graph(graph.observation, graph.model, configs=configs, guess=guess)
+        if _reach(other) > _reach(best):
+            best = max(best, _withdrawn(other, model, inputs), key=_reach)
+    return best
+
+
+def _worth_another(graph: Graph) -> bool:
+    """Did a group fail, or does a balance leave units that can never go?"""
+    return bool(graph.denied) or any(r.text.startswith("parts of an axis") for r in graph.coupling.reasons.values())
+
+
+def _reach(graph: Graph) -> int:
+    return sum(len(g) for g in graph.groups)
+
+
+def _withdrawn(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
     while True:
-        denied = _failing(graph, model, inputs, graph.groups)
+        denied = _failing(graph, model, inputs, _families(graph.groups))
         if not denied:
-            return graph
+            break
         graph = graph.without(denied)
+    return _fathomed(graph, model, inputs)
 
 
-def _failing(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group]) -> dict[str, Reason]:
-    """Groups to withdraw: all together first, then by halves until the guilty ones are found."""
-    trouble = _try(graph, model, inputs, groups) if groups else None
+def _fathomed(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
+    """Prove the deepest cut too: a length of one may be squeezed away, an ``if`` may ask for more than so many. Groups
+    that fail there are offered half as deep, or else withdrawn."""
+    if _try_depth(graph, model, inputs, graph.groups, 1.0) is None:
+        return graph
+    shallow: dict[str, int] = {}
+    denied: dict[str, Reason] = {}
+    for family in _families(graph.groups):
+        if _try_depth(graph, model, inputs, family, 1.0) is None:
+            continue
+        trouble = _try_depth(graph, model, inputs, family, 0.5)
+        for group in family:
+            if trouble is None:
+                shallow[group.name] = len(group) - len(_at_depth(group, 0.5))
+            else:
+                denied[group.name] = trouble
+    graph = graph.without(denied).limited(shallow)
+    trouble = _try_depth(graph, model, inputs, graph.groups, 1.0) if graph.groups else None
+    if trouble is None:
+        return graph
+    half = {g.name: len(g) - len(_at_depth(g, 0.5)) for g in graph.groups}  # only together do they fail
+    return graph.limited(half)
+
+
+def _at_depth(group: Group, share: float) -> tuple[int, ...]:
+    """The first units of a group in legal steps, this share of all steps."""
+    rungs = ladder(group, np.arange(len(group), dtype=float), 1)
+    return rungs.chosen(max(1, int(share * len(rungs.steps)))) if rungs.steps else ()
+
+
+def _try_depth(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group], share: float) -> Reason | None:
+    ladders = [ladder(g, np.arange(len(g), dtype=float), 1) for g in groups]
+    chosen = {r.group.name: r.chosen(max(1, int(share * len(r.steps)))) for r in ladders if r.steps}
+    return _try_plan(graph, model, inputs, not_empty(graph, ladders, chosen)) if chosen else None
+
+
+Family = tuple[Group, ...]
+
+
+def _families(groups: Sequence[Group]) -> list[Family]:
+    """Groups of the same place in layers of the same kind: what holds for one of them mostly holds for all."""
+    found: dict[tuple[object, ...], list[Group]] = {}
+    for group in groups:
+        found.setdefault((re.sub(r"\d+", "N", group.name), group.kind, len(group)), []).append(group)
+    return [tuple(members) for members in found.values()]
+
+
+def _failing(graph: Graph, model: nn.Module, inputs: Inputs, families: Sequence[Family]) -> dict[str, Reason]:
+    """Groups to withdraw: all together first, then those that live where it failed, then by halves."""
+    trouble = _try(graph, model, inputs, [g for f in families for g in f]) if families else None
     if trouble is None:
         return {}
-    if len(groups) == 1:
-        return {groups[0].name: trouble}
-    half = len(groups) // 2
-    guilty = _failing(graph, model, inputs, groups[:half]) | _failing(graph, model, inputs, groups[half:])
-    return guilty or {groups[-1].name: trouble}  # only together do they fail: give one up
+    if len(families) == 1:
+        return _guilty(graph, model, inputs, families[0], trouble)
+    near, far = _halves(families, trouble)
+    guilty = _failing(graph, model, inputs, near) | _failing(graph, model, inputs, far)
+    return guilty or {g.name: trouble for g in families[-1]}  # only together do they fail: give one family up
+
+
+def _halves(families: Sequence[Family], trouble: Reason) -> tuple[list[Family], list[Family]]:
+    """The families with a tensor in the module where it failed, or else in the module around it, and the others."""
+    place = trouble.site.module if trouble.site else ""
+    while place:
+        near = [f for f in families if any(m.name.startswith(place + ".") for g in f for m in g.members)]
+        if near and len(near) <= len(families) / 2:
+            return near, [f for f in families if f not in near]
+        if len(near) == len(families):
+            break
+        place = place.rpartition(".")[0]
+    half = len(families) // 2
+    return list(families[:half]), list(families[half:])
+
+
+def _guilty(graph: Graph, model: nn.Module, inputs: Inputs, family: Family, trouble: Reason) -> dict[str, Reason]:
+    """The members of a family that fail. If the first and the last do by themselves, all of them do."""
+    if len(family) == 1:
+        return {family[0].name: trouble}
+    ends = [_try(graph, model, inputs, [g]) for g in (family[0], family[-1])]
+    if all(ends):
+        return {g.name: trouble for g in family}
+    half = len(family) // 2
+    guilty = _failing(graph, model, inputs, [family[:half]]) | _failing(graph, model, inputs, [family[half:]])
+    return guilty or {g.name: trouble for g in family}
 
 
 def _try(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group]) -> Reason | None:
-    """Cut one step of each group on a weightless copy and trace it; None if all is as foretold."""
-    steps = {g.name: _first_step(g) for g in groups}
-    plan = make_plan(graph, {name: step for name, step in steps.items() if step})
-    if any(not step for step in steps.values()):
+    """Cut legal steps of each group on a weightless copy and trace it; None if all is as foretold.
+
+    One step does, unless a slice has bounds that are neither computed from the shape nor equal parts: whether such a
+    number follows is seen only when units go from either end, and many of them.
+    """
+    ladders = [ladder(g, np.arange(len(g), dtype=float), 1) for g in groups]
+    if not all(rungs.steps for rungs in ladders):
         return Reason("no legal step: a balance leaves nothing to remove")
+    trouble = _try_plan(graph, model, inputs, {r.group.name: r.chosen(1) for r in ladders})
+    suspicious = _suspicious(graph, groups)
+    if trouble or not suspicious:
+        return trouble
+    backwards = [ladder(g, -np.arange(len(g), dtype=float), 1) for g in suspicious]
+    shuffled = [ladder(g, np.random.default_rng(0).permutation(len(g)).astype(float), 1) for g in suspicious]
+    return _try_plan(graph, model, inputs, {r.group.name: r.chosen(1) for r in backwards}) or _try_plan(
+        graph, model, inputs, {r.group.name: r.chosen((len(r.steps) + 1) // 2) for r in shuffled}
+    )
+
+
+def _suspicious(graph: Graph, groups: Sequence[Group]) -> list[Group]:
+    """Groups with units that go through a slice of written bounds."""
+    slices = [] if graph.guess else [p for b in graph.ledger.balances if b.guessed for p in b.parts]
+    suspects = [*graph.ledger.suspects, *slices]
+    if not suspects:
+        return []
+    ids = np.concatenate(suspects)
+    return [g for g in groups if graph.removed_atoms({g.name: tuple(range(len(g)))})[ids].any()]
+
+
+def _try_plan(graph: Graph, model: nn.Module, inputs: Inputs, selection: Selection) -> Reason | None:
     try:
+        plan = make_plan(graph, selection)
         after = _observe_cut(graph, model, plan, inputs)
     except UntraceableModel as trouble:
-        return Reason(f"after a cut the forward pass fails: {trouble.__cause__ or trouble}", None, ADVICE)
+        site = Site("call", trouble.module, "the forward pass") if trouble.module else None
+        return Reason(f"after a cut the forward pass fails: {trouble.__cause__ or trouble}", site, ADVICE)
+    except IllegalPlan as trouble:
+        return Reason(str(trouble))
     except Exception as trouble:
         return Reason(f"it cannot be cut: {type(trouble).__name__}: {trouble}", None, ADVICE)
-    if not _same_units(graph.ledger, graph.coupling, after.ledger, couple(after.ledger), plan):
+    changed = _changed_constant(graph.ledger, after.ledger)
+    if changed is None and not graph.observation.real:
+        changed = _other_calls(graph, after, plan)
+    if changed:
+        return changed
+    if not _same_units(graph.ledger, graph.unbound, after.ledger, couple(after.ledger, guess=graph.guess), plan):
         return Reason("after a cut the forward pass couples other indices than before", None, ADVICE)
+    return _other_values(graph, model, inputs, plan) if graph.observation.real else None
+
+
+def _other_values(graph: Graph, model: nn.Module, inputs: Inputs, plan: Plan) -> Reason | None:
+    """A model that reads values may take another turn for good reasons: compare what it computes instead."""
+    certificate = certify(model, plan, cut(model, plan), inputs, graph=graph, tolerance=1e-3)
+    bad = next((c for c in certificate.checks if not c.holds), None)
+    if bad is None:
+        return None
+    worst = bad.detail if bad.worst is None else f"by {bad.worst:.1e}"
+    return Reason(f"after a cut the model differs from the masked one ({bad.kind}, {worst})", None, ADVICE)
+
+
+def _changed_constant(before: Ledger, after: Ledger) -> Reason | None:
+    """A number in the arithmetic that is computed from a length (``1 / sqrt(head_dim)``) would change with it."""
+    for (op, module, line), values in after.constants.items():
+        new = values - before.constants.get((op, module, line), set())
+        if new:
+            site = Site(op, module, line)
+            text = f"after a cut the forward pass computes with another number ({', '.join(map(str, min(new)))})"
+            return Reason(text, site, "Store the number of the dense model instead of computing it from a size.")
     return None
 
 
-def _first_step(group: Group) -> tuple[int, ...]:
-    """The first legal step when low unit numbers go first, so that all others shift."""
-    rungs = ladder(group, np.arange(len(group), dtype=float), 1)
-    return rungs.chosen(1) if rungs.steps else ()
+def _other_calls(graph: Graph, after: Observation, plan: Plan) -> Reason | None:
+    """A forward pass that takes another turn (an ``if`` on a size, one part more or less) computes something else; so
+    does one that takes other positions than those that are left of the ones it took before."""
+    _, left, right = _numbered(graph.ledger, after.ledger, plan)
+    gone = graph.atoms_gone(plan.removed)
+    for old, new in zip_longest(graph.ledger.calls, after.ledger.calls):
+        if old is None or new is None or old[0] != new[0]:
+            site = (new or old)[0]
+            return Reason("after a cut the forward pass runs other operations from here on", site, ADVICE)
+        for dense, small in zip(old[1], new[1], strict=False):
+            numbers = left[dense[~gone[dense]]]
+            known = numbers.any()
+            same = np.array_equal(numbers, right[small]) if known else _same_length(graph, dense, ~gone, small)
+            if not same:
+                return Reason("after a cut the forward pass takes other positions here than before", old[0], ADVICE)
+    return None
+
+
+def _same_length(graph: Graph, dense: np.ndarray, kept: np.ndarray, small: np.ndarray) -> bool:
+    """Of positions that belong to no tensor (heads, and what is inside them) only the number can be compared; of a
+    part of what is inside the rows of a loose grid, not even that."""
+    if graph.ledger.is_inner(dense) and graph.coupling.component[dense].tobytes() not in graph.coupling.rows:
+        inner = graph.coupling.component[dense]
+        if any(np.isin(inner, np.frombuffer(name, inner.dtype)).any() for name in graph.coupling.rows):
+            return True
+    return graph.coupling.length(dense, kept) == small.size
 
 
 def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> Observation:
     if graph.observation.real:
-        small = copy.deepcopy(model)
+        small = duplicate(model)
         cut_(small, plan)
         return observe(small, inputs)
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -81,6 +265,7 @@ def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> 
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     small = skeleton(model, fake, {axis.name: plan.shape(axis.name) for axis in plan.removed})
     follow(small, plan.removed, plan.tensors)
+    set_numbers(small, plan.numbers)
     return observe(small, inputs)
 
 
@@ -89,30 +274,51 @@ def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, pla
 
     Every tensor entry along an axis gets a random 64-bit number; a unit's signature is the sum over what it holds.
     """
-    numbers = np.random.default_rng(1).integers(1, 2**62, size=before.size, dtype=np.int64)
-    left, right = np.zeros(before.size, np.int64), np.zeros(after.size, np.int64)
-    stays = {axis: ids[plan.kept(axis)] for axis, ids in before.axes.items()}
-    for axis, ids in stays.items():
-        if axis not in after.axes or after.axes[axis].size != ids.size:
-            return False
-        left[ids] = right[after.axes[axis]] = numbers[ids]
+    stays, left, right = _numbered(before, after, plan)
     with np.errstate(over="ignore"):
         ours, theirs = old.units.astype(np.int64) @ left, new.units.astype(np.int64) @ right
     # A loose unit that is now the last of its row has merged with the row; a unit that fills an axis can no longer go,
     # and what it is tied to may be read otherwise (one depthwise channel is a plain convolution).
-    must = ours[~old.loose & ~_fills_an_axis(old, stays)]
-    new_ones = theirs[~_fills_an_axis(new, after.axes)]
-    return bool(np.isin(new_ones, ours).all() and np.isin(must[must != 0], theirs).all())
+    lost = ~np.isin(ours, theirs) & (ours != 0) & ~old.loose & ~fills_an_axis(old.units, stays)
+    found = ~np.isin(theirs, ours) & ~fills_an_axis(new.units, after.axes)
+    if not lost.any() and not found.any():
+        return True
+    if not new.loose[found].all():
+        return False
+    return _splits(old.units[lost], ours[lost], left, new.units[found], theirs[found], right)
 
 
-def _fills_an_axis(coupling: Coupling, axes: Mapping[Axis, np.ndarray]) -> np.ndarray:
-    """Units that hold all atoms of some axis."""
-    runs = list(axes.values())
-    atoms, column = np.concatenate(runs), np.repeat(np.arange(len(runs)), [r.size for r in runs])
-    shape = (coupling.component.size, len(runs))
-    by_axis = sparse.csr_matrix((np.ones(atoms.size, np.int32), (atoms, column)), shape=shape)
-    counts = (coupling.units.astype(np.int32) @ by_axis).tocoo()
-    sizes = np.array([r.size for r in runs])
-    fills = np.zeros(coupling.units.shape[0], bool)
-    fills[counts.row[counts.data == sizes[counts.col]]] = True
-    return fills
+def _numbered(before: Ledger, after: Ledger, plan: Plan) -> tuple[dict[Axis, np.ndarray], np.ndarray, np.ndarray]:
+    """What stays of every axis, and the same random number for an atom of the dense model and of the cut one; 0 for
+    atoms that go, and for those of no tensor."""
+    numbers = np.random.default_rng(1).integers(1, 2**62, size=before.size, dtype=np.int64)
+    left, right = np.zeros(before.size, np.int64), np.zeros(after.size, np.int64)
+    stays = {axis: ids[plan.kept(axis)] for axis, ids in before.axes.items()}
+    for axis, ids in stays.items():
+        left[ids] = right[after.axes[axis]] = numbers[ids]
+    return stays, left, right
+
+
+def _splits(
+    whole: sparse.csr_matrix,
+    wholes: np.ndarray,
+    left: np.ndarray,
+    small: sparse.csr_matrix,
+    smalls: np.ndarray,
+    right: np.ndarray,
+) -> bool:
+    """Is every unit of ``whole`` the disjoint union of units of ``small``? (Signatures and the atoms' numbers beside
+    each.) So it is where a dimension inside heads had to be the same one in all heads, and no longer must."""
+    if not whole.shape[0] or not small.shape[0]:
+        return False
+    row, atoms = whole.nonzero()
+    holder = dict(zip(left[atoms].tolist(), row.tolist(), strict=True))
+    sums = np.zeros(whole.shape[0], np.int64)
+    for unit in range(small.shape[0]):
+        numbers = right[small.indices[small.indptr[unit] : small.indptr[unit + 1]]]
+        into = {holder.get(int(n)) for n in numbers if n}
+        if len(into) != 1 or None in into:
+            return False
+        with np.errstate(over="ignore"):
+            sums[into.pop()] += smalls[unit]
+    return bool((sums == wholes).all())

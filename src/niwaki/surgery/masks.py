@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from niwaki.graph.copies import duplicate
 from niwaki.surgery.cut import shapes_of
 from niwaki.units import Plan
 
@@ -21,7 +21,7 @@ def mask(model: Model, plan: Plan) -> Model:
         StalePlan: the plan was made for another model.
     """
     plan.check(shapes_of(model))
-    masked = copy.deepcopy(model)
+    masked = duplicate(model)
     mask_(masked, plan)
     return masked
 
@@ -37,7 +37,7 @@ def mask_(model: nn.Module, plan: Plan) -> None:
 def expand(dense: Model, plan: Plan, small: nn.Module) -> Model:
     """A copy of ``dense`` that holds ``small``'s weights where they came from and zeros elsewhere: the masked twin of a
     cut model, also after it was trained further."""
-    twin = copy.deepcopy(dense)
+    twin = duplicate(dense)
     source = dict([*small.named_parameters(), *small.named_buffers()])
     with torch.no_grad():
         for name, t in [*twin.named_parameters(), *twin.named_buffers()]:

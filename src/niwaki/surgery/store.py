@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile
+from niwaki.graph.copies import duplicate
 from niwaki.surgery.cut import cut_, plan_of, shapes_of
 from niwaki.units import Plan
 
@@ -61,7 +61,7 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
         raise BadInput(f"dense_model must be a module or a function that builds one, not {type(dense).__name__}")
     plan.check(shapes_of(dense))
     tensors = _read(folder / WEIGHTS)
-    small = copy.deepcopy(dense) if dense is dense_model else dense
+    small = duplicate(dense) if dense is dense_model else dense
     cut_(small, plan)
     _fill(small, tensors, folder / WEIGHTS)
     return small

@@ -25,13 +25,39 @@ class Entries:
 
 
 @dataclass(frozen=True, eq=False)
+class Parts:
+    """A balance over units: the part that each unit draws from (-1: none), and how many positions it takes there.
+
+    All units of one part weigh the same. A legal choice takes the same weight from every part.
+    """
+
+    of: np.ndarray
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.of.max()) + 1
+
+    def taken(self, chosen: np.ndarray) -> np.ndarray:
+        """The weight that the units ``chosen`` take from each part."""
+        inside = chosen[self.of[chosen] >= 0]
+        return np.bincount(self.of[inside], weights=self.weight[inside], minlength=len(self)).astype(int)
+
+    def among(self, units: np.ndarray) -> Parts:
+        """The balance as these units see it (parts that they do not draw from are left out)."""
+        of, weight = self.of[units], self.weight[units]
+        present = np.unique(of[of >= 0])
+        return Parts(np.where(of >= 0, np.searchsorted(present, of), -1), weight)
+
+
+@dataclass(frozen=True, eq=False)
 class Group:
     """The units that compete with each other, with every tensor axis that they live on.
 
-    ``len(group)`` is the number of units. ``parts`` gives, for each balance that the group is under, one part
-    number per unit (-1: none): a legal choice removes equally many units from every part.
-    ``changes_statistics`` says that a layer, RMS or group norm averages over these units, so that removing some
-    changes what the others are divided by.
+    ``len(group)`` is the number of units. ``parts`` gives the balances that the group is under: a legal
+    choice removes equally much from every part of each.
+    ``changes_statistics`` says that a layer, RMS or group norm, a mean or a softmax runs over these units, so that
+    removing some changes what the others are divided by. ``least``: so many units must stay;
+    ``multiple``: in such a number (some kernels take no other lengths).
     """
 
     name: str
@@ -39,8 +65,10 @@ class Group:
     size: int
     members: tuple[Member, ...]
     entries: Mapping[Axis, Entries] = field(repr=False)
-    parts: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    parts: tuple[Parts, ...] = field(default=(), repr=False)
     changes_statistics: bool = False
+    least: int = 1
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entries", MappingProxyType(dict(self.entries)))
@@ -60,7 +88,7 @@ class Group:
     @property
     def part_count(self) -> int:
         """How many parts a legal choice must serve equally; 1 where there is no balance."""
-        return max((int(p.max()) + 1 for p in self.parts), default=1)
+        return max((len(p) for p in self.parts), default=1)
 
     def removes(self, chosen: np.ndarray) -> dict[Axis, np.ndarray]:
         """The ascending positions of every member axis that go with the units ``chosen``."""
@@ -72,10 +100,19 @@ class Group:
             raise IllegalPlan(f"group {self.name!r} has units 0 to {self.size - 1}, asked to remove {chosen.tolist()}")
         if chosen.size >= self.size:
             raise IllegalPlan(f"group {self.name!r}: removing all {self.size} units would leave the layer empty")
+        if self.size - chosen.size < self.least:
+            raise IllegalPlan(
+                f"group {self.name!r}: {self.least} of the {self.size} units must stay, asked to remove {chosen.size}"
+            )
+        if (self.size - chosen.size) % self.multiple:
+            raise IllegalPlan(
+                f"group {self.name!r} must keep a multiple of {self.multiple} of its {self.size} units, asked to "
+                f"remove {chosen.size}; nk.plan() makes a legal choice"
+            )
         for part in self.parts:
-            taken = np.bincount(part[chosen][part[chosen] >= 0], minlength=int(part.max()) + 1)
+            taken = part.taken(chosen)
             if taken.min() != taken.max():
                 raise IllegalPlan(
-                    f"group {self.name!r} is balanced over {taken.size} parts and must lose equally many units of each,"
-                    f" but the choice takes {taken.tolist()}; nk.plan() makes a legal choice"
+                    f"group {self.name!r} is balanced over {taken.size} parts and must lose equally many positions of "
+                    f"each, but the choice takes {taken.tolist()}; nk.plan() makes a legal choice"
                 )

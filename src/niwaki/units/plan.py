@@ -17,7 +17,12 @@ from niwaki.units.axis import Axis
 Selection = Mapping[str, "tuple[int, ...]"]
 """Group name to the ascending unit numbers that go."""
 
-FORMAT, VERSION = "niwaki.plan", 1
+Numbers = Mapping["tuple[str, str]", "tuple[int, int]"]
+"""(module name, attribute) to its value before and after. An attribute is a name, or ``config.NAME``."""
+
+FORMAT, VERSION = "niwaki.plan", 2
+READABLE = (1, 2)
+_ATTRIBUTE = re.compile(r"(config\.)?[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Plan:
 
     ``tensors``: the dense shapes of all parameters and buffers (the model's fingerprint). ``aliases``: other names of
     shared tensors. ``choices``: per group, which units go. ``removed``: per tensor axis, the ascending indices that
-    go. ``made_by``: how it came to be (plain JSON).
+    go. ``made_by``: how it came to be (plain JSON). ``numbers``: whole numbers of modules that follow the cut
+    (``num_heads``, say).
     """
 
     tensors: Mapping[str, tuple[int, ...]]
@@ -47,10 +53,13 @@ class Plan:
     choices: Mapping[str, Choice] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     made_by: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Numbers = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for axis, indices in self.removed.items():
             _check_axis(axis, indices, self.tensors)
+        for (module, attribute), values in self.numbers.items():
+            _check_number(module, attribute, values)
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +101,10 @@ class Plan:
             kept = self.kept(axis)
             removed[axis] = tuple(sorted({*self.removed.get(axis, ()), *(kept[i] for i in indices)}))
         made = {"steps": [*_steps(self), *_steps(later)]}
-        return Plan(self.tensors, removed, {}, self.aliases, made)
+        numbers = dict(self.numbers)
+        for place, (before, after) in later.numbers.items():
+            numbers[place] = (self.numbers.get(place, (before,))[0], after)
+        return Plan(self.tensors, removed, {}, self.aliases, made, numbers)
 
     # -- JSON ---------------------------------------------------------------------------------------------
 
@@ -107,6 +119,10 @@ class Plan:
                 for name, c in self.choices.items()
             },
             "removed": [{"tensor": a.name, "dim": a.dim, "indices": list(i)} for a, i in self.removed.items()],
+            "numbers": [
+                {"module": module, "attribute": attribute, "from": before, "to": after}
+                for (module, attribute), (before, after) in self.numbers.items()
+            ],
             "tensors": {name: list(shape) for name, shape in self.tensors.items()},
             "aliases": dict(self.aliases),
         }
@@ -172,10 +188,17 @@ def _check_axis(axis: Axis, indices: Iterable[int], tensors: Mapping[str, tuple[
         raise IllegalPlan(f"the plan removes all {shape[axis.dim]} indices of {axis}: the layer would be empty")
 
 
+def _check_number(module: str, attribute: str, values: tuple[int, int]) -> None:
+    if not _ATTRIBUTE.fullmatch(attribute):
+        raise IllegalPlan(f"a plan sets the number {attribute!r} of module {module!r}, which is no attribute's name")
+    if any(type(v) is not int for v in values) or not 0 < values[1] <= values[0]:
+        raise IllegalPlan(f"a plan sets {module}.{attribute} from {values[0]!r} to {values[1]!r}; numbers only shrink")
+
+
 def _from_json(data: Any) -> Plan:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(f"expected an object with format {FORMAT!r}")
-    if data.get("version") != VERSION:
+    if data.get("version") not in READABLE:
         raise ValueError(f"version {data.get('version')!r} is not {VERSION}; this file needs another release of niwaki")
     tensors = {str(name): tuple(_count(n) for n in shape) for name, shape in data["tensors"].items()}
     removed: dict[Axis, tuple[int, ...]] = {}
@@ -189,7 +212,13 @@ def _from_json(data: Any) -> Plan:
         for name, c in data["groups"].items()
     }
     aliases = {str(k): _text(v) for k, v in data.get("aliases", {}).items()}
-    plan = Plan(tensors, removed, choices, aliases, dict(data.get("made_by", {})))
+    numbers: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in data.get("numbers", []):
+        place = (_text(row["module"]), _text(row["attribute"]))
+        if place in numbers:
+            raise ValueError(f"number {'.'.join(place)} appears twice")
+        numbers[place] = (_count(row["from"]), _count(row["to"]))
+    plan = Plan(tensors, removed, choices, aliases, dict(data.get("made_by", {})), numbers)
     if data.get("fingerprint") != plan.fingerprint:
         raise ValueError("the fingerprint does not fit the tensors listed: the file was changed or damaged")
     return plan

@@ -17,7 +17,10 @@ from niwaki.graph.call import Call
 
 Rule = Callable[[Call], None]
 RULES: dict[str, Rule] = {}
-_ROOMS = ("pointwise", "views", "pieces", "create", "contract", "convolution", "norms", "reduce", "space")
+_ROOMS = (
+    *("pointwise", "views", "pieces", "create", "contract", "convolution", "norms", "reduce", "space"),
+    *("recurrent", "parametrized"),
+)
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Free, Label
+from niwaki.graph.ledger import Extent
 from niwaki.graph.rules import rule
 
 
@@ -47,6 +50,11 @@ def product(call: Call, left: Tensor, right: Tensor) -> list[Label]:
     for label, _ in (*rows, *columns):
         call.play(label, "makes", "neuron")
     batch = _batch(call, (a[:-2], left.shape[:-2]), (b[:-2], right.shape[:-2]))
+    call.summed(inner[0], [label for label, _ in batch])
+    if batch and left.dim() > 2 and right.dim() > 2:
+        call.hint(batch[-1][0], "head")
+        for label in (*inner, *(label for label, _ in columns)):
+            call.hint(label, "head_dim")
     call.cost(1, *batch, *rows, *columns, (inner[0], left.shape[-1]))
     return [label for label, _ in (*batch, *rows, *columns)]
 
@@ -73,16 +81,34 @@ def addmm(call: Call) -> None:
     call.give(call.out, labels)
 
 
+@rule("_grouped_mm")
+def grouped(call: Call) -> None:
+    """Rows of ``x`` (S, K), sorted by expert, each times its expert's matrix of ``weight`` (E, K, N)."""
+    x, weight, offsets = call.arguments["self"], call["mat2"], call.get("offs")
+    if x.dim() != 2 or weight.dim() != 3 or not isinstance(offsets, Tensor):
+        return refuse_all(call, "a grouped product of other shapes than (S, K) by (E, K, N)")
+    (rows, into), (experts, taken, made) = call.labels(x), call.labels(weight)
+    met = call.meet([call.labels(offsets)[0], experts], "any")
+    call.hint(met, "expert")
+    call.contract(into, taken)
+    call.play(taken, "takes", "neuron")
+    call.play(made, "makes", "neuron")
+    for label in (taken, made):
+        call.in_multiples_of(label, 16 // weight.element_size())  # its rows must start at multiples of 16 bytes
+    call.cost(x.shape[0], (taken, weight.shape[1]), (made, weight.shape[2]))
+    call.give(call.out, [rows, made])
+
+
 @rule("einsum")
 def einsum(call: Call) -> None:
     """Letters that agree are tied; letters that vanish are summed over."""
-    equation, tensors = call["equation"].replace(" ", ""), call["tensors"]
-    terms, _, result = equation.partition("->")
-    letters = terms.split(",")
-    if "." in equation or "->" not in equation or any(len(set(t)) < len(t) for t in letters):
-        return refuse_all(call, "einsum with an ellipsis, an implicit result or a repeated letter")
+    tensors = call["tensors"]
+    read = spelled_out(call["equation"], [t.dim() for t in tensors])
+    if read is None:
+        return refuse_all(call, "einsum with a repeated letter in one term")
+    terms, result = read
     found: dict[str, list[tuple[Label, int]]] = {}
-    for term, t in zip(letters, tensors, strict=True):
+    for term, t in zip(terms, tensors, strict=True):
         for letter, label, n in zip(term, call.labels(t), t.shape, strict=True):
             found.setdefault(letter, []).append((label, n))
             call.play(label, "makes" if letter in result else "takes", "neuron")
@@ -91,8 +117,35 @@ def einsum(call: Call) -> None:
         length = max(n for _, n in sides)
         wide = [x for x, n in sides if n == length]
         met[letter] = _summed(call, wide) if letter not in result else call.meet(wide, "any"), length
+    common = [met[letter][0] for letter in result if len(found[letter]) == len(tensors)]
+    for letter in found.keys() - set(result):
+        call.summed(met[letter][0], common)
+    for letter in result:
+        if len(found[letter]) > 1:
+            call.hint(met[letter][0], "head")
     call.cost(1, *met.values())
     call.give(call.out, [met[letter][0] for letter in result])
+
+
+def spelled_out(equation: str, ranks: Sequence[int]) -> tuple[list[str], str] | None:
+    """Terms and result of an einsum equation, with letters for the ellipsis and for an implicit result; None if a
+    letter is repeated within a term (a diagonal)."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    free = [c for c in string.ascii_letters if c not in equation]
+    extra = max([0, *(rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True))])
+    dots = "".join(free[:extra])
+    if not arrow:
+        letters = left.replace("...", "").replace(",", "")
+        once = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+        result = ("..." if "..." in left else "") + once
+    wide = []
+    for term, rank in zip(terms, ranks, strict=True):
+        held = rank - len(term.replace("...", ""))
+        wide.append(term.replace("...", dots[len(dots) - held :] if held else ""))
+    if any(len(set(term)) < len(term) for term in wide):
+        return None
+    return wide, result.replace("...", dots)
 
 
 def _summed(call: Call, labels: list[Label]) -> Label:
@@ -108,12 +161,18 @@ def attention(call: Call) -> None:
     """``softmax(q kᵀ · scale + mask) v``. The default scale is taken from the head dimension, so that stays."""
     q, k, v = call["query"], call["key"], call["value"]
     a, b, c = call.labels(q), call.labels(k), call.labels(v)
-    lead = _batch(call, (a[:-2], q.shape[:-2]), (b[:-2], k.shape[:-2]), (c[:-2], v.shape[:-2]))
-    if call.get("enable_gqa") and q.shape[-3] != k.shape[-3]:
-        call.refuse([a[-3], b[-3], c[-3]], "query heads that share key-value heads inside the attention")
+    if call.get("enable_gqa"):
+        b, c = ([*x[:-3], _shared(call, x[-3], q.shape[-3] // t.shape[-3]), *x[-2:]] for x, t in ((b, k), (c, v)))
+    wide = [*q.shape[:-2]]
+    lead = _batch(call, (a[:-2], wide), (b[:-2], wide), (c[:-2], wide))
+    heads = lead[-1:] if q.dim() == 4 else []
+    for label, _ in heads:
+        call.hint(label, "head")
     call.contract(a[-1], b[-1])
+    for label in (a[-1], c[-1]):
+        call.hint(label, "head_dim")
     if call.get("scale") is None:
-        call.refuse([a[-1], b[-1]], "the attention's scale is computed from this dimension")
+        call.refuse([a[-1], b[-1]], "the attention's scale is computed from this dimension", SCALE)
     call.refuse([b[-2], c[-2], a[-2]], "positions that a softmax runs over")
     mask = call.get("attn_mask")
     if isinstance(mask, Tensor):
@@ -125,12 +184,33 @@ def attention(call: Call) -> None:
     call.give(call.out, [*(label for label, _ in lead), a[-2], c[-1]])
 
 
+SCALE = "Pass scale= explicitly (the value of today) to F.scaled_dot_product_attention."
+
+
+def _shared(call: Call, label: Label, times: int) -> Label:
+    """Key-value heads as the query heads see them: each ``times`` in a row."""
+    if times == 1 or not isinstance(label, Atoms):
+        return label
+    return interleaved(call, label, times)
+
+
+def interleaved(call: Call, label: Atoms, times: int) -> Label:
+    """Every position ``times`` in a row: a grid of the positions and of a number of copies that may follow others."""
+    copies = call.virtual(times).ids
+    if np.unique(label.ids).size < label.ids.size:
+        return Atoms(label.ids.repeat(times), label.clean)
+    call.ledger.extents.append(Extent(copies, call.site.module))
+    call.hint(label, "kv_group")
+    return Atoms(call.ledger.join((label.ids, copies), call.site).reshape(-1), label.clean)
+
+
 @rule("embedding")
 def embedding(call: Call) -> None:
     weight, indices = call["weight"], call["indices"]
     rows, columns = call.labels(weight)
     call.refuse([rows], "the vocabulary of an embedding")
-    call.play(columns, "makes", "hidden")
+    call.play(columns, "makes", "neuron")
+    call.hint(columns, "hidden")
     call.give(call.out, [*call.labels(indices), columns])
 
 

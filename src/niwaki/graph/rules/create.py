@@ -49,7 +49,6 @@ def constants(call: Call) -> None:
         "uniform",
         "exponential",
         "multinomial",
-        "one_hot",
     ]
 )
 def ramps(call: Call) -> None:

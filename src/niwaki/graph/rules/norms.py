@@ -30,6 +30,10 @@ def batch_norm(call: Call) -> None:
     labels = call.labels(x)
     where = 1 if x.dim() > 1 else 0
     labels[where] = _follow(call, labels[where], ("weight", "bias", "running_mean", "running_var"))
+    instance = call.op == "instance_norm"
+    if call.get("use_input_stats") if instance else call.get("training"):
+        for k in range(2 if instance else 0, x.dim()):
+            labels[k] = labels[k] if k == where else call.statistics(labels[k], k)
     call.give(call.results()[0], labels)
 
 
@@ -39,13 +43,11 @@ def layer_norm(call: Call) -> None:
     labels = call.labels(x)
     first = x.dim() - len(shape)
     for k in range(first, x.dim()):
+        call.mixes(labels, k)
         vectors = [call.labels(t)[k - first] for n in ("weight", "bias") if isinstance(t := call.get(n), Tensor)]
-        if isinstance(labels[k], Atoms) and (len(shape) > 1 or not isinstance(call.get("weight"), Tensor)):
-            labels[k] = call.refuse([labels[k], *vectors], f"{call.op} over several dimensions or without a weight")
-            continue
-        call.statistics(labels[k])
-        met = call.meet([labels[k], *vectors])
+        met = call.meet([call.statistics(labels[k], k), *vectors])
         labels[k] = Atoms(met.ids, True) if isinstance(met, Atoms) else met
+        call.hint(met, "normed")
     call.give(call.out, labels)
 
 
@@ -55,13 +57,11 @@ def group_norm(call: Call) -> None:
     x, groups = call["input"], call["num_groups"]
     labels = call.labels(x)
     label = _follow(call, labels[1], ("weight", "bias"))
-    if isinstance(label, Atoms):
-        if not isinstance(call.get("weight"), Tensor):
-            label = call.refuse([label], "group_norm without a weight")
-        elif groups == label.ids.size:
-            pass
-        else:
-            call.statistics(label)
-            call.ledger.balance(list(label.ids.reshape(groups, -1)), call.site)
+    if isinstance(label, Atoms) and groups < label.ids.size:
+        label = call.statistics(Atoms(label.ids, True), 1)
+        if groups == 1:
+            call.hint(label, "normed")
+    if isinstance(label, Atoms) and groups < label.ids.size:
+        call.ledger.balance(list(label.ids.reshape(groups, -1)), call.site)
     labels[1] = label
     call.give(call.out, labels)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason
 from niwaki.graph.rules import rule
-
-EQUAL_PARTS = "Split into equal parts computed from the shape, or keep this layer out of the pruning."
 
 
 @rule(
@@ -39,8 +38,8 @@ def _cut(call: Call, label: Label, sizes: list[int]) -> list[Label]:
     if not isinstance(label, Atoms) or len(sizes) == 1:
         return [label] * len(sizes)
     if len(set(sizes)) > 1:
-        blocked = call.refuse([label], "an axis split into unequal parts of written sizes", EQUAL_PARTS)
-        return [blocked] * len(sizes)
+        call.suspect(label)
+        return [Atoms(ids, label.clean) for ids in np.split(label.ids, np.cumsum(sizes)[:-1])]
     parts = np.split(label.ids, len(sizes))
     call.ledger.balance(parts, call.site)
     return [Atoms(p, label.clean) for p in parts]
@@ -54,6 +53,7 @@ def slice_(call: Call) -> None:
     length = source.shape[dim]
     start, step = _bounds(call, length)
     if out.shape[dim] != length:
+        call.took(labels[dim], np.arange(start, start + out.shape[dim] * step, step))
         labels[dim] = _part(call, labels[dim], start, out.shape[dim], step)
     call.give(out, labels)
 
@@ -64,13 +64,16 @@ def _bounds(call: Call, length: int) -> tuple[int, int]:
 
 
 def _part(call: Call, label: Label, start: int, size: int, step: int) -> Label:
-    """A slice of a prunable axis is one of equal parts, or its bounds are numbers that a cut would not follow."""
+    """A slice of a prunable axis is one of equal parts, or the dry run must find out whether its bounds follow."""
     if not isinstance(label, Atoms):
         return label
     total = label.ids.size
-    if step != 1 or size == 0 or total % size or start % size:
-        return call.refuse([label], "a slice that is not one of equal parts of the axis", EQUAL_PARTS)
-    call.ledger.balance(np.split(label.ids, total // size), call.site)
+    if size == 0:
+        return Free()
+    if step != 1 or total % size or start % size:
+        call.suspect(label)
+        return label.take(slice(start, start + size * step, step))
+    call.ledger.balance(np.split(label.ids, total // size), call.site, guessed=True)
     return label.take(slice(start, start + size))
 
 
@@ -80,8 +83,8 @@ def select(call: Call) -> None:
     source = call.arguments["self"]
     dim = call.get("dim", 0) % source.dim()
     labels = call.labels(source)
-    call.refuse([labels[dim]], "positions taken by number")
     for t in call.results():
+        call.refuse_if_used(t, [labels[dim]], "positions taken by number")
         call.give(t, labels[:dim] + labels[dim + 1 :])
 
 
@@ -186,18 +189,47 @@ def lookup(call: Call) -> None:
     """Positions taken by a list of numbers. What is not indexed passes through where that is plain to see."""
     source, out = call.tensors()[0], call.results()[0]
     labels = call.labels(source)
+    numbers = [t for t in call.tensors()[1:] if not t.is_floating_point()]
+    call.refuse([x for t in numbers for x in call.labels(t)], "numbers of positions")
     if call.op == "index_select":
         d = call["dim"] % source.dim()
-        labels[d] = call.refuse([labels[d]], "positions taken by a list of numbers")
+        labels[d] = _taken(call, labels[d], call["index"])
         return call.give(out, labels)
-    indices = call.get("indices")
-    if call.op == "index" and indices and all(i is None or i.dim() == 1 for i in indices) and _count(indices) == 1:
-        d = next(k for k, i in enumerate(indices) if i is not None)
-        labels[d] = call.refuse([labels[d]], "positions taken by a list of numbers")
-        return call.give(out, labels)
+    if call.op == "index":
+        return call.give(out, _indexed(call, labels, call["indices"]))
     blocked = call.refuse([x for t in call.tensors() for x in call.labels(t)], f"{call.op} with computed positions")
     call.give(out, [Free() if n == 1 else blocked for n in out.shape])
 
 
-def _count(indices: Sequence[Tensor | None]) -> int:
-    return sum(i is not None for i in indices)
+def _indexed(call: Call, labels: list[Label], indices: Sequence[Tensor | None]) -> list[Label]:
+    """``source[indices]``: the indexed dimensions give way to those of the indices, which stand where the first of
+    them stood, or in front if they stood apart. A mask takes as many dimensions as it has."""
+    out = call.results()[0]
+    result: list[Label] = []
+    places: list[int] = []
+    d = 0
+    for index in indices:
+        if index is None:
+            result.append(labels[d])
+            d += 1
+            continue
+        wide = index.dim() if index.dtype == torch.bool else 1
+        for k in range(d, d + wide):
+            _taken(call, labels[k], index)
+        places.append(len(result))
+        d += wide
+    result += labels[d:]
+    # Between adjacent indices nothing was put into the result, so that they all stood in the same place.
+    place = places[0] if places and len(set(places)) == 1 else 0
+    new = out.dim() - len(result)
+    extent = call.fixed("positions taken by a list of numbers")
+    return [*result[:place], *([extent] * new), *result[place:]]
+
+
+def _taken(call: Call, label: Label, index: Tensor) -> Label:
+    """Positions taken by number stay, unless the numbers were found by looking at the very units."""
+    ids = call.domain(index)
+    if isinstance(label, Atoms) and ids is not None and ids.size == label.ids.size:
+        call.ledger.tie(label.ids, ids, call.site)
+        return call.fixed("positions taken by a list of numbers")
+    return call.refuse([label], "positions taken by a list of numbers")

@@ -145,7 +145,12 @@ def sums(call: Call) -> None:
     scalar = any(
         isinstance(v, (int, float)) and v != 0 for k, v in call.arguments.items() if k in ("other", "self", "input")
     )
-    call.pointwise(call.tensors(), "none" if scalar else "all")
+    tensors = call.tensors()
+    pairs = list(zip(*(call.labels(t) for t in tensors), strict=False)) if len({t.shape for t in tensors}) == 1 else []
+    call.pointwise(tensors, "none" if scalar else "all")
+    for left, *right in pairs if len(pairs) > 1 else []:
+        if isinstance(left, Atoms) and any(isinstance(x, Atoms) and x.ids is not left.ids for x in right):
+            call.hint(left, "stream")
 
 
 @rule(*PRODUCTS)

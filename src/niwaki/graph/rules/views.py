@@ -8,6 +8,7 @@ from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Free, Label
 from niwaki.graph.reshape import reshape
 from niwaki.graph.rules import rule
+from niwaki.graph.rules.contract import interleaved
 
 SAME = [
     "contiguous",
@@ -119,14 +120,14 @@ def squeeze(call: Call) -> None:
 def expand(call: Call) -> None:
     source, out = call.tensors()[0], call.results()[0]
     labels, new = call.labels(source), out.dim() - source.dim()
-    extent = call.fixed("an expanded dimension")
-    call.give(
-        out,
-        [
-            labels[k - new] if k >= new and source.shape[k - new] == n else (Free() if n == 1 else extent)
-            for k, n in enumerate(out.shape)
-        ],
-    )
+    result: list[Label] = []
+    for k, n in enumerate(out.shape):
+        if k >= new and source.shape[k - new] == n:
+            result.append(labels[k - new])
+            continue
+        old = labels[k - new] if k >= new else Free()
+        result.append(Free() if n == 1 else call.virtual(n, clean=isinstance(old, Free) and old.zero))
+    call.give(out, result)
 
 
 @rule("repeat", "tile")
@@ -155,8 +156,8 @@ def repeat_interleave(call: Call) -> None:
     if dim is None or not isinstance(call.get("repeats"), int):
         return call.give(out, [call.refuse(labels, "repeat_interleave with varying counts")] * out.dim())
     label = labels[dim]
-    if isinstance(label, Atoms):
-        labels[dim] = Atoms(label.ids.repeat(call["repeats"]), label.clean)
+    if isinstance(label, Atoms) and call["repeats"] > 1:
+        labels[dim] = interleaved(call, label, call["repeats"])
     call.give(out, labels)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from niwaki.graph import Graph
+from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.scores import Random
 from niwaki.surgery import certify as room
@@ -51,7 +51,7 @@ def cut_equals_masked(
         with attempting(f"cutting {_named(plan)} from {graph.model_name}"):
             small = cut(model, plan)
             _same_entries(model, plan, small)
-            certificate = room.certify(model, plan, small, inputs, tolerance=tolerance)
+            certificate = room.certify(model, plan, small, inputs, tolerance=tolerance, graph=graph)
             demand(certificate.holds, f"{graph.model_name}, {_named(plan)}: {certificate}")
             if not changes_statistics(graph, plan):
                 _same_answers(mask(model, plan), small, plan, inputs, tolerance)
@@ -105,20 +105,25 @@ def answers(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     """The floating-point outputs in eval mode, without gradients."""
     args, kwargs = call_arguments(inputs)
     with torch.no_grad(), evaluating(model):
-        return [t for t in tensors_of(model(*args, **kwargs)) if t.is_floating_point()]
+        return [t for t in tensors_of(model(*args, **kwargs), caches=False) if t.is_floating_point()]
 
 
 def gradients(model: nn.Module, inputs: Inputs) -> dict[str, Tensor]:
     """Gradients by name of a fixed weighing of the outputs, taken on a copy so that the model keeps its own."""
-    twin = copy.deepcopy(model).eval()
+    twin = duplicate(model).eval()
     for p in twin.parameters():
         p.grad = None
         p.requires_grad_(p.is_floating_point())
     args, kwargs = call_arguments(inputs)
     with torch.enable_grad():
-        outputs = [t for t in tensors_of(twin(*args, **kwargs)) if t.requires_grad]
+        outputs = [t for t in tensors_of(twin(*args, **kwargs), caches=False) if t.requires_grad]
         if outputs:
-            torch.autograd.backward([_weighed(t) for t in outputs])
+            try:
+                torch.autograd.backward([_weighed(t) for t in outputs])
+            except RuntimeError as trouble:
+                if "modified by an inplace operation" not in str(trouble):
+                    raise
+                return {}  # the model itself cannot be differentiated
     return {name: p.grad for name, p in twin.named_parameters() if p.grad is not None}
 
 

@@ -114,10 +114,24 @@ def _most(group: Group, asked: int, multiple: int) -> int:
 def _legal_counts(group: Group, multiple: int) -> list[int]:
     """Numbers of units that may go: equally many of every part, and what is left a round width."""
     entries = group.entries[group.makers[0].axis]
-    wide = max(1, round(entries.positions.size / len(group)))
-    smallest = min((int(np.bincount(part[part >= 0]).min()) for part in group.parts), default=len(group))
-    balanced = [k * group.part_count for k in range(smallest)]
-    return [n for n in balanced if n == 0 or (len(group) - n) * wide % multiple == 0]
+    here = np.unique(entries.units).size
+    wide = max(1, round(entries.positions.size / here))
+    each = _each_time(group)
+    finest = max(group.parts, key=len, default=None)
+    held = [len(group)] if finest is None else np.bincount(finest.of[finest.of >= 0]).tolist()
+    times = min(math.ceil(n / k) for n, k in zip(held, each, strict=True))
+    balanced = [k * sum(each) for k in range(times)]
+    enough = [n for n in balanced if len(group) - n >= group.least and (len(group) - n) % group.multiple == 0]
+    return [n for n in enough if n == 0 or (len(group) - n) * here // len(group) * wide % multiple == 0]
+
+
+def _each_time(group: Group) -> list[int]:
+    """How many units of each part of the finest balance the smallest legal step takes."""
+    if not group.parts:
+        return [1]
+    finest = max(group.parts, key=len)
+    weights = [int(finest.weight[finest.of == k][0]) for k in range(len(finest))]
+    return [math.lcm(*weights) // w for w in weights]
 
 
 def _up(value: float) -> int:
@@ -165,9 +179,10 @@ def _first_of_each_part(group: Group, removed: tuple[int, ...], count: int) -> t
     """``count`` of the units, equally many of every part of the finest balance."""
     if not group.parts:
         return removed[:count]
-    finest = max(group.parts, key=lambda part: int(part.max()))
-    each = count // group.part_count
-    chosen = [u for k in range(group.part_count) for u in [u for u in removed if finest[u] == k][:each]]
+    finest = max(group.parts, key=len)
+    each = _each_time(group)
+    times = count // sum(each)
+    chosen = [u for k, n in enumerate(each) for u in [u for u in removed if finest.of[u] == k][: times * n]]
     return tuple(sorted(chosen))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.scores import Random
 from niwaki.surgery.certify import certify
@@ -58,7 +59,7 @@ def _calls(model: nn.Module, inputs: Inputs) -> Iterator[Call]:
 
 def _in_use(model: nn.Module) -> nn.Module:
     """A copy as one in the middle of training may look."""
-    guest = copy.deepcopy(model)
+    guest = duplicate(model)
     with weather(5):
         for k, p in enumerate(guest.parameters()):
             if p.is_floating_point():

@@ -6,11 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 from niwaki.testing.zoo import (
+    attention_modules,
     channels,
     convnets,
     forwards,
     grouped,
     norms,
+    recurrent,
     residual,
     sequences,
     sharing,
@@ -25,6 +27,8 @@ ZOO: tuple[Specimen, ...] = (
     *norms.SPECIMENS,
     *sharing.SPECIMENS,
     *sequences.SPECIMENS,
+    *recurrent.SPECIMENS,
+    *attention_modules.SPECIMENS,
     *forwards.SPECIMENS,
 )
 

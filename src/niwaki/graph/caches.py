@@ -1,0 +1,40 @@
+"""Function caches that fill up while a model is watched."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_KIND: type = type(functools.lru_cache(len))
+_known: list[Any] | None = None
+
+
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """Empty every ``functools.lru_cache`` that was filled inside: it may hold tensors that only the watched run can use
+    (fake ones, or ones that no gradient can pass), and the user's next forward pass would be given those.
+
+    Looking for all caches takes a tenth of a second with large libraries loaded; nested contexts look once.
+    """
+    global _known
+    outermost = _known is None
+    known = _known = _caches() if _known is None else _known
+    before = [cached.cache_info().misses for cached in known]
+    try:
+        yield
+    finally:
+        for cached, misses in zip(known, before, strict=True):
+            if cached.cache_info().misses != misses:
+                cached.cache_clear()
+        if outermost:
+            _known = None
+
+
+def _caches() -> list[Any]:
+    return [item for item in gc.get_objects() if type(item) is _KIND]
+
+
+__all__ = ["forgetting"]

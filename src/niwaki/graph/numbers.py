@@ -1,0 +1,101 @@
+"""Whole numbers that modules keep beside their tensors, and which lengths they stand for.
+
+``self.num_heads`` in ``view(b, t, self.num_heads, self.head_dim)`` is not seen by an operation, which is given plain
+numbers. But the module is known in which the operation ran, and the length that it made: an attribute of that module
+with that very value, and with a name that says "a size", is taken to be meant. The dry run proves it or withdraws
+what depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from niwaki.graph.ledger import Extent, Ledger, Number
+
+COUNT = re.compile(
+    r"heads?$|^n_?head|^num_(?!key_value_groups)\w*(groups|experts|branches|slots)$|^h$|^(n_|num_)?groups$"
+)
+COPIES = re.compile(r"key_value_groups$|n_rep$|^n_?groups?_?size$|queries_per|q_per_kv|heads_per|num_kv_groups$")
+INNER = re.compile(
+    r"head_(dim|size|channels|width)|attention_head_size|^d_(k|v|kv|head)$|_proj_dim$|dim_(per_)?head|hdim|ndims$"
+)
+WIDTH = re.compile(
+    r"dim|size|width|features|channels|planes|hidden|inner|embed|units|d_model|d_ff|d_inner|^nf$|^nx$|^n_embd$|^c$|^d$"
+)
+NEVER = re.compile(
+    r"(^|_)(idx|index|id|ids|layers?|level|depth|kernel|stride|padding|pad|dilation|window|patch|image|vocab|position|"
+    r"positions|seq|length|max|min|num_embeddings|buckets|distance|ratio|chunk|block|batch|tokens?|step|steps|conv)(_|$)"
+)
+
+
+def bind(model: nn.Module, ledger: Ledger) -> Iterator[Number]:
+    """Every attribute that names a length seen in its module or, failing that, in a child of it."""
+    seen = _by_module(ledger.extents)
+    below: dict[str, dict[bytes, Extent]] = {}
+    for name, extents in seen.items():
+        if name:
+            below.setdefault(name.rpartition(".")[0], {}).update(extents)
+    for name, module in model.named_modules():
+        if not type(module).__module__.startswith("torch.nn."):
+            for attribute, value in (*_own(module), *_config(module)):
+                fitting = _fitting(ledger, seen.get(name, {}), attribute, value)
+                if not fitting and _sense(attribute) not in ("width", None):
+                    fitting = _fitting(ledger, below.get(name, {}), attribute, value)
+                if fitting:
+                    yield Number(name, attribute, value, fitting)
+
+
+def _by_module(extents: Iterable[Extent]) -> dict[str, dict[bytes, Extent]]:
+    """Distinct extents by the module in which they were seen."""
+    found: dict[str, dict[bytes, Extent]] = {}
+    for extent in sorted(extents, key=lambda e: not e.made):
+        found.setdefault(extent.module, {}).setdefault(extent.ids.tobytes(), extent)
+    return found
+
+
+def _fitting(ledger: Ledger, extents: Mapping[bytes, Extent], attribute: str, value: int) -> tuple[np.ndarray, ...]:
+    """The extents of that length, those of the sense that the name promises if there are any. Of whole widths that were
+    only named again, a single one: which of several was meant is not to be known."""
+    wanted = _sense(attribute.rpartition(".")[2])
+    same = [e for e in extents.values() if e.ids.size == value] if wanted else []
+    same = [e for e in same if _place(ledger, e.ids) == wanted] or same
+    made = [e.ids for e in same if e.made]
+    return tuple(made or ([e.ids for e in same] if len(same) == 1 or wanted == "inside" else []))
+
+
+def _own(module: nn.Module) -> Iterator[tuple[str, int]]:
+    followed = getattr(type(module), "followed", ())
+    for name, value in vars(module).items():
+        if type(value) is int and value > 1 and not name.startswith("_") and name not in followed:
+            yield name, value
+
+
+def _config(module: nn.Module) -> Iterator[tuple[str, int]]:
+    """Numbers of the ``config`` object that a Hugging Face module reads when it runs."""
+    config: Any = getattr(module, "config", None)
+    if hasattr(config, "to_dict") and hasattr(config, "__dict__") and not hasattr(module, "config_class"):
+        for name, value in vars(config).items():
+            if type(value) is int and value > 1 and not name.startswith("_"):
+                yield f"config.{name}", value
+
+
+def _sense(name: str) -> str | None:
+    """What kind of length a name promises: a count of blocks, of copies, what is inside a block, or a whole width."""
+    if NEVER.search(name):
+        return None
+    senses = (("copies", COPIES), ("inside", INNER), ("count", COUNT), ("width", WIDTH))
+    return next((sense for sense, pattern in senses if pattern.search(name)), None)
+
+
+def _place(ledger: Ledger, ids: np.ndarray) -> str:
+    """Which part of a grid the atoms are, if any."""
+    if ids.tobytes() in ledger.copies:
+        return "copies"
+    if ledger.is_inner(ids):
+        return "inside"
+    return "count" if ids.tobytes() in ledger.outer else "width"

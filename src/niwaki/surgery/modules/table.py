@@ -1,0 +1,106 @@
+"""Which adapter belongs to which class, and who is called after a cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from niwaki.units import Axis
+
+Adapter = Callable[[Any, "Change"], None]
+Surround = Callable[[Any], None]
+ADAPTERS: dict[type, Adapter] = {}
+SURROUNDS: dict[type, Surround] = {}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a cut removed from one module's own tensors.
+
+    ``removed``: ``(local tensor name, dim)`` to ascending indices. ``before``: local tensor name to the old shape. A
+    weight that is computed from another tensor (by a parametrization, or ``weight_orig``, ``weight_v``) counts as own.
+    """
+
+    removed: Mapping[tuple[str, int], tuple[int, ...]]
+    before: Mapping[str, tuple[int, ...]]
+
+    def after(self, name: str) -> tuple[int, ...]:
+        """The shape that a tensor has now."""
+        shape = self.before[name]
+        return tuple(n - len(self.removed.get((name, dim), ())) for dim, n in enumerate(shape))
+
+
+def adapter(*classes: type) -> Callable[[Adapter], Adapter]:
+    """Register an adapter for module classes (and their subclasses, unless those have their own)."""
+
+    def register(function: Adapter) -> Adapter:
+        for cls in classes:
+            ADAPTERS[cls] = function
+        return function
+
+    return register
+
+
+def surround(*classes: type) -> Callable[[Surround], Surround]:
+    """Register a function for classes that hold the modules that were cut, and keep numbers about them. It is given the
+    module, after everything inside it was set right."""
+
+    def register(function: Surround) -> Surround:
+        for cls in classes:
+            SURROUNDS[cls] = function
+        return function
+
+    return register
+
+
+def follow(model: nn.Module, removed: Mapping[Axis, tuple[int, ...]], before: Mapping[str, tuple[int, ...]]) -> None:
+    """Let every module that lost tensor entries set its own numbers right, and then those around it."""
+    names = {id(t): name for name, t in [*model.named_parameters(), *model.named_buffers()]}
+    by_name: dict[str, dict[int, tuple[int, ...]]] = {}
+    for axis, indices in removed.items():
+        by_name.setdefault(axis.name, {})[axis.dim] = indices
+    touched: set[int] = set()
+    for module in model.modules():
+        own = list(_own(module))
+        gone = {(local, dim): indices for local, t in own for dim, indices in by_name.get(names[id(t)], {}).items()}
+        if not gone:
+            continue
+        touched.add(id(module))
+        function = _found(ADAPTERS, type(module))
+        if function is not None:
+            function(module, Change(gone, {local: before[names[id(t)]] for local, t in own}))
+    for holder, around in _surrounding(model):
+        if any(id(m) in touched for m in holder.modules()):
+            around(holder)
+
+
+def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The module's own tensors by local name; and what a computed weight is made from, under the weight's name."""
+    own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    yield from own
+    for local, t in own:
+        for suffix in ("_orig", "_v"):  # of pruning and spectral norm, and of weight norm, as hooks do them
+            name = local.removesuffix(suffix)
+            made = vars(module).get(name) if name != local else None
+            if isinstance(made, Tensor) and made.dim() == t.dim():
+                yield name, t
+    if isinstance(lists := module._modules.get("parametrizations"), nn.ModuleDict):
+        for name, inside in lists.items():
+            originals = [t for _, t in inside.named_parameters(recurse=False)]
+            if originals:
+                yield name, max(originals, key=Tensor.numel)
+
+
+def _surrounding(model: nn.Module) -> Iterator[tuple[nn.Module, Surround]]:
+    """Modules with a function in the table, inner ones first."""
+    for module in reversed(list(model.modules())):
+        function = _found(SURROUNDS, type(module))
+        if function is not None:
+            yield module, function
+
+
+def _found(table: Mapping[type, Any], cls: type) -> Any:
+    return next((table[base] for base in cls.__mro__ if base in table), None)

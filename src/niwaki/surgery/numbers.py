@@ -1,0 +1,47 @@
+"""Set the whole numbers that modules keep beside their tensors, as a plan says."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from niwaki.errors import StalePlan
+from niwaki.units.plan import Numbers
+
+
+def check_numbers(model: nn.Module, numbers: Numbers) -> None:
+    """Raise :class:`StalePlan` unless every number is there and has the value that the plan was made for."""
+    modules = dict(model.named_modules())
+    for (name, attribute), (before, _) in numbers.items():
+        if name not in modules:
+            raise StalePlan(
+                f"the plan is of another model: it sets {attribute!r} of a module {name!r} that is not here"
+            )
+        holder, leaf = _holder(modules[name], attribute)
+        found = vars(holder).get(leaf) if hasattr(holder, "__dict__") else None
+        if type(found) is not int or found != before:
+            raise StalePlan(
+                f"the plan is of another model: {name}.{attribute} should be the number {before}, found {found!r}"
+            )
+
+
+def set_numbers(model: nn.Module, numbers: Numbers) -> None:
+    """Set every number. A ``config`` is shared by many modules: the one that needs another number gets its own copy."""
+    modules = dict(model.named_modules())
+    for (name, attribute), (_, after) in numbers.items():
+        module: Any = modules[name]
+        if attribute.startswith("config."):
+            module.config = copy.copy(module.config)
+        holder, leaf = _holder(module, attribute)
+        setattr(holder, leaf, after)
+
+
+def _holder(module: Any, attribute: str) -> tuple[Any, str]:
+    """The object that holds the number, and the number's name on it."""
+    config, _, leaf = attribute.rpartition(".")
+    return (getattr(module, "config", None) if config else module), leaf
+
+
+__all__ = ["check_numbers", "set_numbers"]
