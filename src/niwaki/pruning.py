@@ -12,6 +12,7 @@ from niwaki.errors import BadInput
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
+from niwaki.surgery.wrappers import unwrapped
 from niwaki.train.engine import Pruning
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -21,7 +22,7 @@ def prune(model: Model, inputs: Inputs, method: Method, *, data: Iterable[Any] |
     """A pruned copy of ``model`` in one call, for methods that need no training steps.
 
     Args:
-        model: left as it is. inputs: as for :func:`niwaki.trace`.
+        model: left as it is; out of ``torch.compile`` and data parallelism it is unwrapped. inputs: as for :func:`niwaki.trace`.
         method: one that takes no training steps, such as ``nk.methods.magnitude(nk.Macs(0.5))``.
         data: batches, for methods that calibrate on data (none of those here needs any).
 
@@ -33,7 +34,7 @@ def prune(model: Model, inputs: Inputs, method: Method, *, data: Iterable[Any] |
             f"{method.name} prunes while the model trains, which one call cannot do. Use nk.Pruning(model, optimizer, "
             "method, inputs) and call its step() in place of optimizer.step()."
         )
-    small = duplicate(model)
+    small = duplicate(unwrapped(model, "the pruned copy"))
     run = Pruning(small, torch.optim.SGD(small.parameters(), lr=0.0), method, inputs)
     run.run_at_once()
     return small

@@ -10,6 +10,7 @@ from niwaki.graph.caches import forgetting
 from niwaki.graph.observe import Inputs, observe
 from niwaki.surgery.dryrun import prove as dry_run
 from niwaki.surgery.modules import readable
+from niwaki.surgery.wrappers import uncompiled, unwrapped
 
 
 def trace(model: nn.Module, inputs: Inputs, *, prove: bool = True) -> Graph:
@@ -19,7 +20,8 @@ def trace(model: nn.Module, inputs: Inputs, *, prove: bool = True) -> Graph:
     is left as it was. Every group that is offered has been cut once on a weightless copy and traced again.
 
     Args:
-        model: any module. inputs: a tensor, a tuple (positional arguments) or a dict (keywords); small ones do.
+        model: any module; out of ``torch.compile`` and data parallelism it is unwrapped. inputs: a tensor, a tuple
+            (positional arguments) or a dict (keywords); small ones do.
         prove: False skips the dry run (about half of the time); groups are then not known to survive a cut.
 
     Raises:
@@ -30,7 +32,8 @@ def trace(model: nn.Module, inputs: Inputs, *, prove: bool = True) -> Graph:
         raise BadInput(f"model must be a torch.nn.Module, not {type(model).__name__}")
     if not any(True for _ in model.parameters()):
         raise BadInput(f"{type(model).__name__} has no parameters: there is nothing to prune")
-    with forgetting(), readable(model):
+    model = unwrapped(model, "the graph")
+    with forgetting(), readable(model), uncompiled(model):
         graph = Graph(observe(model, inputs), model)
         if prove:
             graph = dry_run(graph, model, inputs)

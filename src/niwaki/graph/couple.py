@@ -14,9 +14,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from niwaki.graph.balancing import Drawn, balanced
 from niwaki.graph.labels import Reason
 from niwaki.graph.ledger import Balance, Grid, Ledger, Number
-from niwaki.units import Axis, Parts
+from niwaki.units import Axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +28,18 @@ class Coupling:
     where the atom goes with the unit. ``reasons``: for each component that may not go, why. ``balances``: for each
     balance under which units are not equal by themselves, the part of each unit (-1: none) and how many positions it
     takes from that part. ``loose``: units of a loose grid, which merge with their cover once they are the last of
-    their row. ``rows``: for the inner factor of each loose grid (its bytes), the rows of the grid.
+    their row. ``rows``: for the inner factor of each loose grid (its bytes), the rows of the grid;
+    ``inside_loose``: bool per component, is it in one of those factors.
     """
 
     component: np.ndarray
     units: sparse.csr_matrix
     unit_component: np.ndarray
     reasons: dict[int, Reason]
-    balances: tuple[Parts, ...]
+    balances: tuple[Drawn, ...]
     loose: np.ndarray
     rows: Mapping[bytes, np.ndarray]
+    inside_loose: np.ndarray
 
     def length(self, ids: np.ndarray, kept: np.ndarray) -> int:
         """How many positions an extent has when ``kept`` (bool per atom) says which atoms stay."""
@@ -47,6 +50,23 @@ class Coupling:
 def couple(ledger: Ledger, numbers: Sequence[Number] = (), *, guess: bool = True) -> Coupling:
     """Solve the relations of a trace. The extents that one of the ``numbers`` stands for keep equal lengths. ``guess``:
     slices that look like one of equal parts are taken to be that."""
+    return bind(related(ledger, guess=guess), numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class Related:
+    """What the operations alone say, before balances: components, the units that they leave, and the balances."""
+
+    component: np.ndarray
+    units: sparse.csr_matrix
+    candidates: np.ndarray
+    reasons: Mapping[int, Reason]
+    balances: tuple[Balance, ...]
+    loose: tuple[Grid, ...]
+
+
+def related(ledger: Ledger, *, guess: bool = True) -> Related:
+    """Solve ties, grids and blocks."""
     if not guess:
         ledger = copy.copy(ledger)
         ledger.balances = [b for b in ledger.balances if not b.guessed]
@@ -61,18 +81,28 @@ def couple(ledger: Ledger, numbers: Sequence[Number] = (), *, guess: bool = True
     for ids in ledger.axes.values():
         real[ids] = True
     members = _membership(component, count)
-    live = np.asarray((reach @ members)[:, real].sum(axis=1)).ravel() > 0
+    live = reach.astype(np.int64) @ (members @ real.astype(np.int64)) > 0
     stuck = _reaches(reach, reasons)
     candidates = np.flatnonzero(live & ~derived & ~stuck)
     units = (reach[candidates] @ members).astype(bool).tocsr()
     full = fills_an_axis(units, ledger.axes)
     reasons.update((int(c), Reason("it is all there is of an axis")) for c in candidates[full])
-    candidates, units = candidates[~full], units[~full]
-    rows = {component[g.factors[-1]].tobytes(): g.parent for g in loose}
-    balances = [*ledger.balances, *_loose_balances(loose), *_number_balances(numbers, rows, component)]
-    candidates, units, parts, more = _balanced(balances, candidates, units)
-    in_loose = np.concatenate([np.empty(0, int), *(component[g.parent.ravel()] for g in loose)]).astype(int)
-    return Coupling(component, units, candidates, reasons | more, parts, np.isin(candidates, in_loose), rows)
+    balances = (*ledger.balances, *_loose_balances(loose))
+    return Related(component, units[~full], candidates[~full], reasons, balances, tuple(loose))
+
+
+def bind(found: Related, numbers: Sequence[Number] = ()) -> Coupling:
+    """Add the numbers of modules to what the operations say, and see which units can be kept in balance."""
+    component = found.component
+    rows = {component[g.factors[-1]].tobytes(): g.parent for g in found.loose}
+    alive, parts, more = balanced((*found.balances, *_number_balances(numbers, rows, component)), found.units)
+    reasons = {**found.reasons, **{int(found.candidates[u]): reason for u, reason in more.items()}}
+    inside, parents = np.zeros(int(component.max(initial=-1)) + 1, bool), np.zeros(component.size, bool)
+    for grid in found.loose:
+        inside[component[grid.factors[-1]]] = True
+        parents[component[grid.parent.ravel()]] = True
+    candidates = found.candidates[alive]
+    return Coupling(component, found.units[alive], candidates, reasons, parts, parents[candidates], rows, inside)
 
 
 def fills_an_axis(units: sparse.csr_matrix, axes: Mapping[Axis, np.ndarray]) -> np.ndarray:
@@ -132,18 +162,22 @@ def _loosen(ledger: Ledger, component: np.ndarray) -> tuple[np.ndarray, list[Gri
     Returns the components with the parallel grids' parents tied, and the grids that are loose.
     """
     used = _uses(ledger, component)
+    beside = _Beside(ledger, component)
     by_inner: dict[bytes, list[Grid]] = defaultdict(list)
+    factors = np.zeros(used.size, np.int64)  # in how many factors of grids each component is
     for grid in ledger.grids:
         by_inner[component[grid.factors[-1]].tobytes()].append(grid)
+        for factor in grid.factors:
+            factors[np.unique(component[factor])] += 1
     loose: list[Grid] = []
     ties: list[tuple[np.ndarray, np.ndarray]] = []
     for family in by_inner.values():
         inner = component[family[0].factors[-1]]
         outer = {component[g.factors[0]].tobytes() for g in family}
         alone = len(outer) == 1 and all(len(g.factors) == 2 for g in family)
-        if not alone or used[inner].any() or _occurs_elsewhere(ledger.grids, family, inner, component):
+        if not alone or used[inner].any() or (factors[inner] > len(family)).any():
             continue
-        if not _always_beside(ledger, family, inner, component):
+        if not beside.always(family[0], inner):
             continue
         loose.extend(family)
         ties.extend((g.parent, family[0].parent) for g in family[1:])
@@ -154,20 +188,29 @@ def _loosen(ledger: Ledger, component: np.ndarray) -> tuple[np.ndarray, list[Gri
     return component, loose
 
 
-def _always_beside(ledger: Ledger, family: list[Grid], inner: np.ndarray, component: np.ndarray) -> bool:
-    """Wherever the inner positions are a dimension of a tensor, is the outer factor (or a grid over it) one too?"""
-    outer = component[family[0].factors[0]].tobytes()
-    over = {
-        component[g.parent.ravel()].tobytes()
-        for g in ledger.grids
-        if any(component[f].tobytes() == outer for f in g.factors) and not any(g is x for x in family)
-    }
-    for ids, others in ledger.contexts.values():
-        if np.isin(component[ids], inner).any():
-            names = {component[other].tobytes() for other in others}
-            if outer not in names and not names & over:
-                return False
-    return True
+class _Beside:
+    """Which dimensions stood beside the inner positions of grids, by component."""
+
+    def __init__(self, ledger: Ledger, component: np.ndarray) -> None:
+        self._component = component
+        self._contexts: dict[int, list[frozenset[bytes]]] = defaultdict(list)
+        for ids, others in ledger.contexts.values():
+            self._contexts[int(component[ids[0]])].append(frozenset(component[o].tobytes() for o in others))
+        self._over: dict[bytes, list[tuple[Grid, bytes]]] = defaultdict(list)
+        for grid in ledger.grids:
+            name = component[grid.parent.ravel()].tobytes()
+            for factor in grid.factors:
+                self._over[component[factor].tobytes()].append((grid, name))
+
+    def always(self, grid: Grid, inner: np.ndarray) -> bool:
+        """Wherever the inner positions are a dimension of a tensor, is the outer factor (or a grid over it) one too?"""
+        outer = self._component[grid.factors[0]].tobytes()
+        mine = inner.tobytes()
+        names = {outer}
+        for other, name in self._over[outer]:
+            if all(self._component[f].tobytes() != mine for f in other.factors):
+                names.add(name)
+        return all(names & context for c in np.unique(inner).tolist() for context in self._contexts.get(c, ()))
 
 
 def _whole_rows(grid: Grid, component: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -200,20 +243,15 @@ def _uses(ledger: Ledger, component: np.ndarray) -> np.ndarray:
     return used
 
 
-def _occurs_elsewhere(grids: list[Grid], family: list[Grid], inner: np.ndarray, component: np.ndarray) -> bool:
-    """Do the inner components occur as a factor of another grid, or as an outer factor of their own?"""
-    others = [f for g in grids for k, f in enumerate(g.factors) if not (any(g is x for x in family) and k == 1)]
-    return any(np.isin(component[f], inner).any() for f in others)
-
-
 def _covers(
     grids: list[Grid], loose: list[Grid], component: np.ndarray, count: int
 ) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Which component covers which (a factor covers its slice), and which go only with their cover."""
     rows, columns = [], []
     derived = np.zeros(count, bool)
+    among_loose = {id(g) for g in loose}
     for grid in grids:
-        is_loose = any(grid is g for g in loose)
+        is_loose = id(grid) in among_loose
         for k, factor in enumerate(grid.factors[:1] if is_loose else grid.factors):
             shape = [-1 if d == k else 1 for d in range(grid.parent.ndim)]
             rows.append(np.broadcast_to(component[factor].reshape(shape), grid.parent.shape).ravel())
@@ -255,16 +293,19 @@ def _conflicts(
     grids: list[Grid], loose: list[Grid], component: np.ndarray, known: dict[int, Reason]
 ) -> dict[int, Reason]:
     """Axes that are read as grids of different shapes: a cut that fits one need not fit the other."""
-    readings: dict[int, set[bytes]] = defaultdict(set)
-    strict = [g for g in grids if not any(g is x for x in loose)]
+    among_loose = {id(g) for g in loose}
+    strict = [g for g in grids if id(g) not in among_loose]
+    names: dict[bytes, int] = {}
+    reading, twice = np.full(int(component.max(initial=-1)) + 1, -1), np.zeros(int(component.max(initial=-1)) + 1, bool)
     for grid in strict:
-        name = b"|".join(component[f].tobytes() for f in sorted(grid.factors, key=lambda f: component[f].tobytes()))
-        for c in np.unique(component[grid.parent]).tolist():
-            readings[c].add(name)
-    twice = {c for c, names in readings.items() if len(names) > 1}
+        name = b"|".join(sorted(component[f].tobytes() for f in grid.factors))
+        number = names.setdefault(name, len(names))
+        here = component[grid.parent.ravel()]
+        twice[here[(reading[here] >= 0) & (reading[here] != number)]] = True
+        reading[here] = number
     found: dict[int, Reason] = {}
     for grid in strict:
-        if twice & set(np.unique(component[grid.parent]).tolist()):
+        if twice[component[grid.parent.ravel()]].any():
             reason = Reason("an axis that is read as grids of different shapes", grid.site)
             for factor in grid.factors:
                 found.update((c, reason) for c in component[factor].tolist() if c not in known)
@@ -293,76 +334,3 @@ def _number_balances(
         if len(parts) > 1:
             found.append(Balance(tuple(parts), number.site, droppable=True))
     return found
-
-
-def _balanced(
-    balances: list[Balance], candidates: np.ndarray, units: sparse.csr_matrix
-) -> tuple[np.ndarray, sparse.csr_matrix, tuple[Parts, ...], dict[int, Reason]]:
-    """Units under each balance: their part numbers; units that no choice could balance are blocked."""
-    reasons: dict[int, Reason] = {}
-    while True:
-        found: list[Parts] = []
-        bad = np.zeros(candidates.size, bool)
-        for balance in balances:
-            parts, wrong = _parts(balance, units)
-            bad |= wrong
-            if (parts.of >= 0).any():
-                found.append(parts)
-            reason = Reason("parts of an axis must keep equally many positions and no choice here can", balance.site)
-            reasons.update((int(c), reason) for c in candidates[wrong])
-        if not bad.any():
-            return candidates, units, merged(found), reasons
-        candidates, units = candidates[~bad], units[~bad]
-
-
-def _parts(balance: Balance, units: sparse.csr_matrix) -> tuple[Parts, np.ndarray]:
-    """The part that each unit draws from (-1: from none, or from all alike) with its weight there, and the units that
-    break the balance."""
-    counts, sizes = _counts(balance, units)
-    touched = counts.max(axis=1, initial=0) > 0
-    whole = (counts == sizes).any(axis=1) if balance.droppable else np.zeros(len(counts), bool)
-    uneven = touched & (counts.min(axis=1) != counts.max(axis=1)) & ~whole
-    single = uneven & ((counts > 0).sum(axis=1) == 1)
-    part = np.where(single, counts.argmax(axis=1), -1)
-    weight = np.where(single, counts.max(axis=1), 0)
-    wrong = uneven & ~single
-    if single.any():
-        usual = np.array([_most_common(weight[part == k]) for k in range(counts.shape[1])])
-        wrong |= single & (weight != usual[part])
-        served = np.bincount(part[single & ~wrong], minlength=counts.shape[1]) > 0
-        if not served.all():
-            wrong |= single
-    part[wrong] = -1
-    weight[wrong] = 0
-    return Parts(part, weight), wrong
-
-
-def _counts(balance: Balance, units: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """How many positions each unit has on each part, and the sizes of the parts. Parts on which all units have the
-    same (the queries and the keys of a head) are one."""
-    counts = np.stack([np.asarray(units[:, p].sum(axis=1)).ravel() for p in balance.parts], axis=1)
-    first = sorted({column.tobytes(): k for k, column in reversed(list(enumerate(counts.T.copy())))}.values())
-    return counts[:, first], np.array([len(balance.parts[k]) for k in first])
-
-
-def _most_common(values: np.ndarray) -> int:
-    return int(np.bincount(values).argmax()) if values.size else 0
-
-
-def merged(found: list[Parts]) -> tuple[Parts, ...]:
-    """The same balance seen twice is one, and balances that share a part are one over all of their parts."""
-    sides: list[dict[bytes, tuple[np.ndarray, np.ndarray]]] = []
-    for parts in found:
-        mine = {(parts.of == k).tobytes(): (parts.of == k, parts.weight) for k in range(int(parts.of.max()) + 1)}
-        for other in [side for side in sides if side.keys() & mine.keys()]:
-            sides.remove(other)
-            mine = {**other, **mine}
-        sides.append(mine)
-    return tuple(_numbered(list(side.values())) for side in sides)
-
-
-def _numbered(parts: list[tuple[np.ndarray, np.ndarray]]) -> Parts:
-    of, weight = np.full(parts[0][0].size, -1), np.zeros(parts[0][0].size, int)
-    for k, (here, weights) in enumerate(parts):
-        of[here], weight[here] = k, weights[here]
-    return Parts(of, weight)

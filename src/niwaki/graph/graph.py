@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, IllegalPlan, NothingToPrune, nearest
-from niwaki.graph.couple import Coupling, couple
+from niwaki.graph.couple import Coupling, bind, related
 from niwaki.graph.explain import Chain, chain_to, first_ties
 from niwaki.graph.grouping import build_groups
 from niwaki.graph.labels import Reason
@@ -67,7 +67,8 @@ class Graph:
         self.shapes, self.aliases = observation.shapes, observation.aliases
         self.denied = dict(denied or {})
         self.bound = [n for n in self.ledger.numbers if configs or not n.attribute.startswith("config.")]
-        self.coupling: Coupling = couple(self.ledger, self.bound, guess=guess)
+        self._related = related(self.ledger, guess=guess)
+        self.coupling: Coupling = bind(self._related, self.bound)
         every, units = build_groups(self.ledger, self.coupling)
         self._all_groups = every
         self._units = {g.name: u for g, u in zip(every, units, strict=True)}
@@ -166,17 +167,25 @@ class Graph:
 
     def params(self, selection: Selection | None = None) -> int:
         """Parameters and buffers that stay, in entries (shared tensors once, buffers excluded)."""
-        gone = self.removed(selection or {})
-        total = 0
-        for name in self.parameter_names:
-            sizes = [n - len(gone.get(Axis(name, d), ())) for d, n in enumerate(self.shapes[name])]
-            total += int(np.prod(sizes))
-        return total
+        atoms, axis, names = self._parameter_axes
+        lost = np.bincount(axis[self.removed_atoms(selection or {})[atoms]], minlength=len(names))
+        sizes: dict[str, int] = dict.fromkeys(self.parameter_names, 1)
+        for (name, dim), gone in zip(names, lost.tolist(), strict=True):
+            sizes[name] *= self.shapes[name][dim] - gone
+        return sum(sizes.values())
+
+    @cached_property
+    def _parameter_axes(self) -> tuple[np.ndarray, np.ndarray, list[Axis]]:
+        """The atoms of all parameters in one array, the number of the axis that each belongs to, and the axes."""
+        wanted = set(self.parameter_names)
+        axes = [a for a in self.ledger.axes if a.name in wanted]
+        atoms = [self.ledger.axes[a] for a in axes]
+        return np.concatenate(atoms), np.repeat(np.arange(len(axes)), [a.size for a in atoms]), axes
 
     @cached_property
     def unbound(self) -> Coupling:
         """The coupling that the operations alone make, without the numbers of modules."""
-        return couple(self.ledger, guess=self.guess) if self.bound else self.coupling
+        return bind(self._related) if self.bound else self.coupling
 
     @cached_property
     def parameter_names(self) -> tuple[str, ...]:

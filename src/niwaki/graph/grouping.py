@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from niwaki.graph.balancing import Drawn
 from niwaki.graph.couple import Coupling
+from niwaki.graph.kinds import Hints, kind_of
 from niwaki.graph.ledger import Ledger
-from niwaki.units import Axis, Entries, Group, Member
+from niwaki.units import Axis, Entries, Group, Member, Parts
 
 
 def build_groups(ledger: Ledger, coupling: Coupling) -> tuple[tuple[Group, ...], tuple[np.ndarray, ...]]:
@@ -20,10 +23,12 @@ def build_groups(ledger: Ledger, coupling: Coupling) -> tuple[tuple[Group, ...],
     axes = list(ledger.axes)
     owner = _owners(ledger, axes)
     classes = _classes(ledger, coupling, owner, len(axes))
-    hints = _hints(ledger, coupling)
-    found = [_build(ledger, coupling, axes, owner, hints, np.flatnonzero(classes == c)) for c in np.unique(classes)]
-    found = [(g, units) for g, units in found if len(g) > 1]
-    found.sort(key=lambda pair: (axes.index(pair[0].members[0].axis), int(pair[1][0])))
+    builder = _Builder(ledger, coupling, axes, owner, classes)
+    order = np.argsort(classes, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(classes[order])) + 1) if order.size else []
+    found = [builder.build(units) for units in members if units.size > 1]
+    place = {axis: k for k, axis in enumerate(axes)}
+    found.sort(key=lambda pair: (place[pair[0].members[0].axis], int(pair[1][0])))
     return _named([g for g, _ in found]), tuple(units for _, units in found)
 
 
@@ -46,7 +51,7 @@ def _classes(ledger: Ledger, coupling: Coupling, owner: np.ndarray, count: int) 
     place = _places(ledger, coupling)[coupling.unit_component]
     _, classes = np.unique(np.stack([signature, place]), axis=1, return_inverse=True)
     classes = classes.ravel()
-    pairs = [(classes[p.of >= 0][:-1], classes[p.of >= 0][1:]) for p in coupling.balances]
+    pairs = [(classes[d.units][:-1], classes[d.units][1:]) for d in coupling.balances]
     if not pairs:
         return classes
     left, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
@@ -65,64 +70,85 @@ def _places(ledger: Ledger, coupling: Coupling) -> np.ndarray:
     return place
 
 
-def _build(
-    ledger: Ledger,
-    coupling: Coupling,
-    axes: list[Axis],
-    owner: np.ndarray,
-    hints: Mapping[int, set[str]],
-    units: np.ndarray,
-) -> tuple[Group, np.ndarray]:
-    """The group of these units, numbered in the order of their positions on its first axis."""
-    rows, atoms = coupling.units[units].nonzero()
-    owners = owner[atoms]
-    present = sorted({int(k) for k in owners if k >= 0}, key=lambda k: (_rank(ledger, axes[k]), k))
-    first = axes[present[0]]
-    order = _order(rows, atoms, owners == axes.index(first), units.size)
-    units = units[order]
-    number = np.empty(units.size, np.int64)
-    number[order] = np.arange(units.size)
-    entries = {axes[k]: _entries(ledger, axes[k], number[rows[owners == k]], atoms[owners == k]) for k in present}
-    members = tuple(Member(axes[k].name, axes[k].dim, _role(ledger, axes[k])) for k in present)
-    parts = tuple(p.among(units) for p in coupling.balances if (p.of[units] >= 0).any())
-    averaged = np.concatenate([s.ids for s in ledger.statistics]) if ledger.statistics else np.empty(0, int)
-    words = set().union(*(hints.get(int(c), set()) for c in coupling.unit_component[units]))
-    averages = bool(np.isin(coupling.component[atoms], coupling.component[averaged]).any())
-    group = Group(
-        name=_module_of(first.name),
-        kind=_kind(ledger, members, entries, units.size, words),
-        size=int(units.size),
-        members=members,
-        entries=entries,
-        parts=parts,
-        changes_statistics=averages,
-        multiple=_multiple(ledger, coupling, atoms, units.size),
-        least=_least(ledger, coupling, atoms, units.size, averages),
-    )
-    return group, units
+class _Builder:
+    """Makes groups out of units that are interchangeable."""
 
+    def __init__(
+        self, ledger: Ledger, coupling: Coupling, axes: list[Axis], owner: np.ndarray, classes: np.ndarray
+    ) -> None:
+        self._ledger, self._coupling, self._axes, self._owner = ledger, coupling, axes, owner
+        self._hints = Hints(ledger, coupling)
+        self._balances: dict[int, list[Drawn]] = {}
+        for drawn in coupling.balances:
+            self._balances.setdefault(int(classes[drawn.units[0]]), []).append(drawn)
+        self._classes = classes
+        self._averaged = np.zeros(int(coupling.component.max(initial=-1)) + 1, bool)
+        for statistic in ledger.statistics:
+            self._averaged[coupling.component[statistic.ids]] = True
 
-def _least(ledger: Ledger, coupling: Coupling, atoms: np.ndarray, size: int, averages: bool) -> int:
-    """How many units must stay: of single positions two under an average (of one value it is no average, and its
-    spread is undefined), and as many as some operation picks."""
-    here = coupling.component[atoms]
-    wanted = [1]
-    for ids, count in (*ledger.least, *((s.ids, 2) for s in ledger.statistics if averages)):
-        positions = int(np.isin(coupling.component[ids], here).sum())
-        if positions:
-            wanted.append(math.ceil(count / max(1, positions // size)))
-    return min(max(wanted), size)
+    def build(self, units: np.ndarray) -> tuple[Group, np.ndarray]:
+        """The group of these units, numbered in the order of their positions on its first axis."""
+        ledger, axes = self._ledger, self._axes
+        rows, atoms = self._coupling.units[units].nonzero()
+        owners = self._owner[atoms]
+        present = sorted({int(k) for k in np.unique(owners) if k >= 0}, key=lambda k: (_rank(ledger, axes[k]), k))
+        order = _order(rows, atoms, owners == present[0], units.size)
+        units = units[order]
+        number = np.empty(units.size, np.int64)
+        number[order] = np.arange(units.size)
+        entries = {axes[k]: _entries(ledger, axes[k], number[rows[owners == k]], atoms[owners == k]) for k in present}
+        makers = [axes[k] for k in present if _role(ledger, axes[k]) == "makes"]
+        here = self._coupling.component[atoms]
+        averages = bool(self._averaged[here].any())
+        single = entries[axes[present[0]]].positions.size <= units.size
+        group = Group(
+            name=_module_of(axes[present[0]].name),
+            kind=kind_of(
+                ledger,
+                makers,
+                any(entries[axis].positions.size > units.size for axis in makers),
+                self._hints.of(self._coupling.unit_component[units]),
+            ),
+            size=int(units.size),
+            members=tuple(Member(axes[k].name, axes[k].dim, _role(ledger, axes[k])) for k in present),
+            entries=entries,
+            parts=self._parts(units),
+            changes_statistics=averages,
+            least=max(2 if averages and single else 1, self._least(here, units.size)),
+            multiple=self._multiple(here, units.size),
+        )
+        return group, units
 
+    def _parts(self, units: np.ndarray) -> tuple[Parts, ...]:
+        """The balances of the units, by their numbers in the group."""
+        order = np.argsort(units)
+        found = []
+        for drawn in self._balances.get(int(self._classes[units[0]]), ()):
+            inside = order[np.searchsorted(units[order], drawn.units)]
+            of, weight = np.full(units.size, -1), np.zeros(units.size, np.int64)
+            of[inside], weight[inside] = drawn.of, drawn.weight
+            found.append(Parts(of, weight))
+        return tuple(found)
 
-def _multiple(ledger: Ledger, coupling: Coupling, atoms: np.ndarray, size: int) -> int:
-    """Of what number of units a multiple must stay, so that every length stays a multiple of what its kernel takes."""
-    here, found = coupling.component[atoms], 1
-    for ids, count in ledger.multiples:
-        inside = int(np.isin(coupling.component[ids], here).sum())
-        if inside:
-            each = max(1, inside // size)
-            found = math.lcm(found, count // math.gcd(count, each))
-    return found if size % found == 0 else 1
+    def _least(self, here: np.ndarray, size: int) -> int:
+        """How many units must stay: as many as some operation picks. (Of single positions two under an average: of one
+        value it is no average, and its spread is undefined.)"""
+        wanted = [1]
+        for ids, count in self._ledger.least:
+            positions = int(np.isin(self._coupling.component[ids], here).sum())
+            if positions:
+                wanted.append(math.ceil(count / max(1, positions // size)))
+        return min(max(wanted), size)
+
+    def _multiple(self, here: np.ndarray, size: int) -> int:
+        """Of what number of units a multiple must stay, so that every length stays one that its kernel takes."""
+        found = 1
+        for ids, count in self._ledger.multiples:
+            inside = int(np.isin(self._coupling.component[ids], here).sum())
+            if inside:
+                each = max(1, inside // size)
+                found = math.lcm(found, count // math.gcd(count, each))
+        return found if size % found == 0 else 1
 
 
 def _order(rows: np.ndarray, atoms: np.ndarray, on_first: np.ndarray, count: int) -> np.ndarray:
@@ -147,40 +173,13 @@ def _rank(ledger: Ledger, axis: Axis) -> int:
     return ("makes", "takes", "follows").index(_role(ledger, axis))
 
 
-HINTED = ("kv_group", "expert", "state", "head", "head_dim")
-"""What rules call units, the strongest word first."""
-
-
-def _kind(ledger: Ledger, members: tuple[Member, ...], entries: dict[Axis, Entries], size: int, hints: set[str]) -> str:
-    """What users call such a unit: by what the operations did with it, else by what makes it."""
-    makers = [m for m in members if m.role == "makes"]
-    kinds = Counter(ledger.kinds.get(m.axis, "channel") for m in makers)
-    whole = any(entries[m.axis].positions.size > size for m in makers)
-    for word in HINTED:
-        if word in hints and (whole or word not in ("head", "kv_group")):
-            return word
-    if "hidden" in hints or ("stream" in hints and ("normed" in hints or not kinds.get("channel"))):
-        return "hidden"
-    kind = kinds.most_common(1)[0][0] if kinds else "feature"
-    return {"channel": "channel group", "neuron": "head"}.get(kind, kind) if whole and "block" in hints else kind
-
-
-def _hints(ledger: Ledger, coupling: Coupling) -> dict[int, set[str]]:
-    """By component: the words that rules used, and ``block`` for what covers a slice of a grid from outside."""
-    found: dict[int, set[str]] = {}
-    outer = [(g.factors[0], "block") for g in ledger.grids]
-    for ids, word in (*ledger.hints, *outer):
-        rows = coupling.rows.get(coupling.component[ids].tobytes())
-        ids = ids if rows is None else np.concatenate([ids, rows.ravel()])  # what is inside a loose grid
-        for c in np.unique(coupling.component[ids]).tolist():
-            found.setdefault(c, set()).add(word)
-    return found
-
-
 def _module_of(name: str) -> str:
     """``layer1.0.conv1`` for ``layer1.0.conv1.weight``; a bare parameter keeps its name."""
+    name = name.replace(".parametrizations", "")
     stem, _, leaf = name.rpartition(".")
-    return stem if stem and leaf in ("weight", "bias", "in_proj_weight") else name
+    if re.fullmatch(r"original\d?", leaf) and stem.endswith(".weight"):
+        stem, leaf = stem.removesuffix(".weight"), "weight"
+    return stem if stem and re.fullmatch(r"(in_proj_|q_proj_)?(weight|bias)(_ih|_hh|_orig|_v|_g|_l0)*", leaf) else name
 
 
 def _named(groups: list[Group]) -> tuple[Group, ...]:

@@ -137,7 +137,7 @@ class Ledger:
     costs: list[Cost] = field(default_factory=list)
     unruled: set[str] = field(default_factory=set)
     contexts: dict[tuple[int, bytes], tuple[np.ndarray, tuple[np.ndarray, ...]]] = field(default_factory=dict)
-    calls: list[tuple[Site, tuple[np.ndarray, ...]]] = field(default_factory=list)
+    calls: list[tuple[Site, tuple[tuple[int, np.ndarray | None], ...]]] = field(default_factory=list)
     outer: set[bytes] = field(default_factory=set)
     copies: set[bytes] = field(default_factory=set)
     _starts: list[int] = field(default_factory=list)
@@ -251,7 +251,10 @@ class Ledger:
 
     def owners_of(self, ids: np.ndarray) -> Iterator[Axis]:
         """The tensor axes that the atoms belong to, each once, in order of first appearance."""
-        runs = np.searchsorted(self._starts, np.unique(ids), side="right") - 1
+        if not ids.size:
+            return
+        ends = np.searchsorted(self._starts, [ids.min(), ids.max()], side="right") - 1
+        runs = ends[:1] if np.ptp(ends) == 0 else np.searchsorted(self._starts, np.unique(ids), side="right") - 1
         for run in dict.fromkeys(runs.tolist()):
             if (axis := self._owners[run]) is not None:
                 yield axis

@@ -324,11 +324,14 @@ class Observer(TorchDispatchMode):
             self._guard(call, *before)
         if name in SHAPED:
             self._note_extents(call)
-        atoms = [[x.ids for x in self._labels.get(t) or () if isinstance(x, Atoms)] for t in call.results()]
+        seen: list[tuple[int, np.ndarray | None]] = []
+        for t in call.results():
+            labels = self._labels.get(t) or ()
+            atoms = [x.ids if isinstance(x, Atoms) else None for x in labels]
+            self.ledger.beside([ids for ids in atoms if ids is not None])
+            seen += zip(t.shape, atoms, strict=False)
         if name not in VIEWS and name not in RESHAPED:
-            self.ledger.calls.append((site, tuple(ids for each in atoms for ids in each)))
-        for each in atoms:
-            self.ledger.beside(each)
+            self.ledger.calls.append((site, tuple(seen)))
 
     def _note_constants(self, func: Any, call: Call) -> None:
         """Plain numbers that take part in the arithmetic: a cut must not change them."""

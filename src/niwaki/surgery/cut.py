@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from niwaki.errors import CannotFollow
 from niwaki.graph.copies import duplicate
 from niwaki.surgery import optimizer as follower
+from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
 from niwaki.surgery.numbers import check_numbers, set_numbers
 from niwaki.surgery.slices import select
+from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Axis, Plan
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -23,40 +25,53 @@ ATTRIBUTE = "_niwaki_plan"
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a cut did. ``tensors``: changed ones, name to (old shape, new shape). ``states``: optimizer tensors cut."""
+    """What a cut did. ``tensors``: changed ones, name to (old shape, new shape). ``states``: optimizer tensors cut.
+    ``config``: what became of the config of a Hugging Face model; None if there is none."""
 
     plan: Plan
     tensors: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
     states: int = 0
+    config: Following | None = None
 
     def __str__(self) -> str:
         before, after = (sum(_count(pair[k]) for pair in self.tensors.values()) for k in (0, 1))
         text = f"cut {len(self.tensors)} tensors from {before:,} to {after:,} entries"
-        return f"{text}, {self.states} optimizer tensors with them" if self.states else text
+        text = f"{text}, {self.states} optimizer tensors with them" if self.states else text
+        return f"{text}; {self.config}" if self.config else text
 
 
-def cut(model: Model, plan: Plan) -> Model:
+def cut(model: Model, plan: Plan, *, config: bool = True) -> Model:
     """A really smaller copy of ``model``; the model itself is untouched.
+
+    Args:
+        model: out of ``torch.compile`` and data parallelism it is unwrapped, and so is the copy. plan: which units go.
+        config: let the fields of a Hugging Face model's config follow, where they can say what is left.
 
     Raises:
         StalePlan: the plan was made for another model.
     """
+    model = unwrapped(model, "the cut model")
     plan.check(shapes_of(model))
     small = duplicate(model)
-    cut_(small, plan)
+    cut_(small, plan, config=config)
     return small
 
 
-def cut_(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None = None) -> Receipt:
+def cut_(
+    model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None = None, *, config: bool = True
+) -> Receipt:
     """Cut ``model`` in place. What shrinks becomes a new tensor under every name and module that held the old one;
     the optimizer's parameter groups and state follow. All is checked before anything is touched.
 
     (New tensors, not resized ones: a loss that is still alive holds the old shapes in its graph.)
 
+    Args: as for :func:`cut`. optimizer: the one that trains the model.
+
     Raises:
         StalePlan: the plan was made for another model.
         CannotFollow: the optimizer, or a hook on a parameter, holds what cannot be cut along.
     """
+    model = unwrapped(model, "what is cut")
     plan.check(shapes_of(model))
     check_numbers(model, plan.numbers)
     by_tensor = _by_tensor(plan.removed)
@@ -75,12 +90,20 @@ def cut_(model: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer | None =
     set_numbers(model, plan.numbers)
     attach(model, plan)
     changed = {name: (before[name], plan.shape(name)) for name in by_tensor}
-    return Receipt(plan, changed, states)
+    told = follow_config(model, [plan, _whole(model)]) if config else None
+    return Receipt(plan, changed, states, told)
 
 
 def plan_of(model: nn.Module) -> Plan | None:
     """The plan by which ``model`` was cut from its dense form; None if it never was."""
-    return getattr(model, ATTRIBUTE, None)
+    return getattr(bare(model), ATTRIBUTE, None)
+
+
+def _whole(model: nn.Module) -> Plan:
+    """All that was cut from the dense model so far."""
+    plan = plan_of(model)
+    assert plan is not None
+    return plan
 
 
 def attach(model: nn.Module, plan: Plan) -> None:
@@ -91,6 +114,7 @@ def attach(model: nn.Module, plan: Plan) -> None:
 
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes of all parameters and buffers by name, under every name of shared ones."""
+    model = bare(model)
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     return {name: tuple(t.shape) for name, t in named}
 

@@ -5,37 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from niwaki.errors import BadInput, IllegalPlan, UnreachableTarget
+from niwaki.errors import BadInput, UnreachableTarget
 from niwaki.graph import Graph
 from niwaki.scores import L1, Score
+from niwaki.surgery.ladders import Ladder, ladder
 from niwaki.targets import Macs, Params, Ratio, Target
 from niwaki.units import Choice, Group, Plan, Selection
-
-
-@dataclass(frozen=True, eq=False)
-class Ladder:
-    """The order in which a group gives up its units: one legal step after another, least worth first."""
-
-    group: Group
-    steps: tuple[np.ndarray, ...]
-    worth: np.ndarray
-    mean: float
-
-    def chosen(self, count: int) -> tuple[int, ...]:
-        """The units of the first ``count`` steps, ascending."""
-        taken = [u for step in self.steps[:count] for u in step.tolist()]
-        return tuple(sorted(taken))
-
-    def steps_for(self, units: int) -> int:
-        """The most steps that remove no more than ``units`` units."""
-        sizes = np.cumsum([len(s) for s in self.steps])
-        return int(np.searchsorted(sizes, units, side="right"))
 
 
 def plan(
@@ -124,58 +105,6 @@ def _round(group: Group, multiple: int) -> int:
     return multiple // math.gcd(multiple, positions) * max(1, round(len(group) / here))
 
 
-def ladder(group: Group, worth: np.ndarray, multiple: int) -> Ladder:
-    """Legal steps of a group. Under a balance a step takes the least unit of every part; under rounding, enough of them
-    to reach the next multiple. At least one unit (of every part) stays, and as many as the group says."""
-    if worth.shape != (len(group),) or not np.isfinite(worth).all():
-        raise BadInput(f"the score of group {group.name!r} must be {len(group)} finite numbers, one per unit")
-    rungs = _rungs(group, worth)[:-1]
-    while rungs and len(group) - sum(map(len, rungs)) < group.least:
-        rungs.pop()
-    rungs = _rounded(rungs, len(group), math.lcm(multiple, group.multiple))
-    rungs = [r for r in rungs if _legal(group, r)]
-    return Ladder(group, tuple(rungs), np.array([worth[r].mean() for r in rungs]), float(worth.mean()))
-
-
-def _rungs(group: Group, worth: np.ndarray) -> list[np.ndarray]:
-    """The smallest sets of units that may go together, least worth first: the same weight from every part."""
-    order = np.argsort(worth, kind="stable")
-    if not group.parts:
-        return [order[k : k + 1] for k in range(order.size)]
-    finest = max(group.parts, key=len)
-    by_part = [order[finest.of[order] == p] for p in range(len(finest))]
-    weights = [int(finest.weight[units[0]]) for units in by_part]
-    together = math.lcm(*weights)
-    by_step = [
-        np.array_split(u, range(n, u.size, n)) for u, n in zip(by_part, [together // w for w in weights], strict=True)
-    ]
-    return [np.concatenate(step) for step in zip(*by_step, strict=False)]
-
-
-def _rounded(rungs: list[np.ndarray], size: int, multiple: int) -> list[np.ndarray]:
-    """Join rungs so that after each the number of units left is a multiple of ``multiple``."""
-    if multiple == 1:
-        return rungs
-    joined: list[np.ndarray] = []
-    held: list[np.ndarray] = []
-    left = size
-    for rung in rungs:
-        held.append(rung)
-        left -= len(rung)
-        if left and left % multiple == 0:
-            joined.append(np.concatenate(held))
-            held = []
-    return joined
-
-
-def _legal(group: Group, rung: np.ndarray) -> bool:
-    try:
-        group.check(rung)
-    except IllegalPlan:
-        return False
-    return True
-
-
 def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]]:
     if target.scope == "global":
         assert not isinstance(target.removed, Mapping)
@@ -185,11 +114,9 @@ def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]
         for pattern in target.removed:
             Ratio(0.5, only=(pattern,)).picks([x.group for x in ladders])
     result = {}
-    for ladder in ladders:
-        n = len(ladder.group)
-        result[ladder.group.name] = ladder.chosen(
-            ladder.steps_for(min(_ceil(target.share_of(ladder.group.name) * n), n - 1))
-        )
+    for rungs in ladders:
+        name, n = rungs.group.name, len(rungs.group)
+        result[name] = rungs.chosen(rungs.steps_for(min(_ceil(target.share_of(name) * n), n - 1)))
     return result
 
 
@@ -211,7 +138,7 @@ def _by_cost(
     def fits(counts: list[int]) -> bool:
         return cost(_selection(ladders, counts)) <= goal
 
-    least = cost(_selection(ladders, [len(x.steps) for x in ladders]))
+    least = cost(_selection(ladders, [len(x) for x in ladders]))
     if least > goal:
         raise UnreachableTarget(
             f"asked for {remain:.3g} of the dense {what} ({goal:,.0f} of {dense:,}); with the groups allowed, the "
@@ -246,8 +173,8 @@ def _evenly(ladders: list[Ladder], fits: Callable[[list[int]], bool]) -> dict[st
 def _globally(ladders: list[Ladder], fits: Callable[[list[int]], bool], *, at_most: bool) -> dict[str, tuple[int, ...]]:
     """All groups' steps in one order (worth over the group's mean; ties by group, then step); a prefix of it goes."""
     rows: list[tuple[float, int, int]] = []
-    for g, ladder in enumerate(ladders):
-        rows += [(float(w) / (ladder.mean or 1.0), g, k) for k, w in enumerate(np.maximum.accumulate(ladder.worth))]
+    for g, rungs in enumerate(ladders):
+        rows += [(float(w) / (rungs.mean or 1.0), g, k) for k, w in enumerate(np.maximum.accumulate(rungs.worth))]
     rows.sort()
 
     def counts(length: int) -> list[int]:

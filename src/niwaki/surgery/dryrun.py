@@ -23,7 +23,8 @@ from niwaki.graph.ledger import Ledger
 from niwaki.graph.observe import Inputs, Observation, observe, skeleton
 from niwaki.surgery.certify import certify
 from niwaki.surgery.cut import cut, cut_
-from niwaki.surgery.decide import ladder, make_plan, not_empty
+from niwaki.surgery.decide import make_plan, not_empty
+from niwaki.surgery.ladders import ladder
 from niwaki.surgery.modules import follow
 from niwaki.surgery.numbers import set_numbers
 from niwaki.units import Axis, Group, Plan, Selection
@@ -97,12 +98,12 @@ def _fathomed(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
 def _at_depth(group: Group, share: float) -> tuple[int, ...]:
     """The first units of a group in legal steps, this share of all steps."""
     rungs = ladder(group, np.arange(len(group), dtype=float), 1)
-    return rungs.chosen(max(1, int(share * len(rungs.steps)))) if rungs.steps else ()
+    return rungs.chosen(max(1, int(share * len(rungs)))) if len(rungs) else ()
 
 
 def _try_depth(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group], share: float) -> Reason | None:
     ladders = [ladder(g, np.arange(len(g), dtype=float), 1) for g in groups]
-    chosen = {r.group.name: r.chosen(max(1, int(share * len(r.steps)))) for r in ladders if r.steps}
+    chosen = {r.group.name: r.chosen(max(1, int(share * len(r)))) for r in ladders if len(r)}
     return _try_plan(graph, model, inputs, not_empty(graph, ladders, chosen)) if chosen else None
 
 
@@ -162,7 +163,7 @@ def _try(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group]
     number follows is seen only when units go from either end, and many of them.
     """
     ladders = [ladder(g, np.arange(len(g), dtype=float), 1) for g in groups]
-    if not all(rungs.steps for rungs in ladders):
+    if not all(len(rungs) for rungs in ladders):
         return Reason("no legal step: a balance leaves nothing to remove")
     trouble = _try_plan(graph, model, inputs, {r.group.name: r.chosen(1) for r in ladders})
     suspicious = _suspicious(graph, groups)
@@ -171,7 +172,7 @@ def _try(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group]
     backwards = [ladder(g, -np.arange(len(g), dtype=float), 1) for g in suspicious]
     shuffled = [ladder(g, np.random.default_rng(0).permutation(len(g)).astype(float), 1) for g in suspicious]
     return _try_plan(graph, model, inputs, {r.group.name: r.chosen(1) for r in backwards}) or _try_plan(
-        graph, model, inputs, {r.group.name: r.chosen((len(r.steps) + 1) // 2) for r in shuffled}
+        graph, model, inputs, {r.group.name: r.chosen((len(r) + 1) // 2) for r in shuffled}
     )
 
 
@@ -196,12 +197,13 @@ def _try_plan(graph: Graph, model: nn.Module, inputs: Inputs, selection: Selecti
         return Reason(str(trouble))
     except Exception as trouble:
         return Reason(f"it cannot be cut: {type(trouble).__name__}: {trouble}", None, ADVICE)
+    numbered = _numbered(graph.ledger, after.ledger, plan)
     changed = _changed_constant(graph.ledger, after.ledger)
     if changed is None and not graph.observation.real:
-        changed = _other_calls(graph, after, plan)
+        changed = _other_calls(graph, after, plan, numbered)
     if changed:
         return changed
-    if not _same_units(graph.ledger, graph.unbound, after.ledger, couple(after.ledger, guess=graph.guess), plan):
+    if not _same_units(graph.ledger, graph.unbound, after.ledger, couple(after.ledger, guess=graph.guess), numbered):
         return Reason("after a cut the forward pass couples other indices than before", None, ADVICE)
     return _other_values(graph, model, inputs, plan) if graph.observation.real else None
 
@@ -227,32 +229,47 @@ def _changed_constant(before: Ledger, after: Ledger) -> Reason | None:
     return None
 
 
-def _other_calls(graph: Graph, after: Observation, plan: Plan) -> Reason | None:
+def _other_calls(graph: Graph, after: Observation, plan: Plan, numbered: Numbered) -> Reason | None:
     """A forward pass that takes another turn (an ``if`` on a size, one part more or less) computes something else; so
     does one that takes other positions than those that are left of the ones it took before."""
-    _, left, right = _numbered(graph.ledger, after.ledger, plan)
-    gone = graph.atoms_gone(plan.removed)
+    _, left, right = numbered
+    kept = ~graph.atoms_gone(plan.removed)
+    known: dict[tuple[int, int, int], bool] = {}  # most labels are seen many times
     for old, new in zip_longest(graph.ledger.calls, after.ledger.calls):
-        if old is None or new is None or old[0] != new[0]:
+        if old is None or new is None or old[0] != new[0] or len(old[1]) != len(new[1]):
             site = (new or old)[0]
             return Reason("after a cut the forward pass runs other operations from here on", site, ADVICE)
-        for dense, small in zip(old[1], new[1], strict=False):
-            numbers = left[dense[~gone[dense]]]
-            known = numbers.any()
-            same = np.array_equal(numbers, right[small]) if known else _same_length(graph, dense, ~gone, small)
-            if not same:
+        for (_, dense), (length, small) in zip(old[1], new[1], strict=True):
+            if dense is None:
+                continue
+            key = (id(dense), id(small), length)
+            if key not in known:
+                known[key] = _same_positions(graph, dense, small, length, kept, left, right)
+            if not known[key]:
                 return Reason("after a cut the forward pass takes other positions here than before", old[0], ADVICE)
     return None
 
 
-def _same_length(graph: Graph, dense: np.ndarray, kept: np.ndarray, small: np.ndarray) -> bool:
-    """Of positions that belong to no tensor (heads, and what is inside them) only the number can be compared; of a
-    part of what is inside the rows of a loose grid, not even that."""
-    if graph.ledger.is_inner(dense) and graph.coupling.component[dense].tobytes() not in graph.coupling.rows:
-        inner = graph.coupling.component[dense]
-        if any(np.isin(inner, np.frombuffer(name, inner.dtype)).any() for name in graph.coupling.rows):
-            return True
-    return graph.coupling.length(dense, kept) == small.size
+def _same_positions(
+    graph: Graph,
+    dense: np.ndarray,
+    small: np.ndarray | None,
+    length: int,
+    kept: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+) -> bool:
+    """Does a dimension hold what is left of what it held? Of positions that belong to no tensor (heads, and what is
+    inside them) only the number can be compared; of a part of what is inside the rows of a loose grid, not even that.
+    """
+    numbers = left[dense[kept[dense]]]
+    if small is not None and numbers.any():
+        return np.array_equal(numbers, right[small])
+    coupling = graph.coupling
+    inner = coupling.component[dense]
+    if inner.size and coupling.inside_loose[inner].any() and inner.tobytes() not in coupling.rows:
+        return True
+    return coupling.length(dense, kept) == length
 
 
 def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> Observation:
@@ -269,12 +286,12 @@ def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> 
     return observe(small, inputs)
 
 
-def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, plan: Plan) -> bool:
+def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, numbered: Numbered) -> bool:
     """Do the units of the cut model hold exactly what is left of the units of the dense one?
 
     Every tensor entry along an axis gets a random 64-bit number; a unit's signature is the sum over what it holds.
     """
-    stays, left, right = _numbered(before, after, plan)
+    stays, left, right = numbered
     with np.errstate(over="ignore"):
         ours, theirs = old.units.astype(np.int64) @ left, new.units.astype(np.int64) @ right
     # A loose unit that is now the last of its row has merged with the row; a unit that fills an axis can no longer go,
@@ -288,12 +305,15 @@ def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, pla
     return _splits(old.units[lost], ours[lost], left, new.units[found], theirs[found], right)
 
 
-def _numbered(before: Ledger, after: Ledger, plan: Plan) -> tuple[dict[Axis, np.ndarray], np.ndarray, np.ndarray]:
+Numbered = tuple[dict[Axis, np.ndarray], np.ndarray, np.ndarray]
+
+
+def _numbered(before: Ledger, after: Ledger, plan: Plan) -> Numbered:
     """What stays of every axis, and the same random number for an atom of the dense model and of the cut one; 0 for
     atoms that go, and for those of no tensor."""
     numbers = np.random.default_rng(1).integers(1, 2**62, size=before.size, dtype=np.int64)
     left, right = np.zeros(before.size, np.int64), np.zeros(after.size, np.int64)
-    stays = {axis: ids[plan.kept(axis)] for axis, ids in before.axes.items()}
+    stays = {axis: np.delete(ids, plan.removed.get(axis, ())) for axis, ids in before.axes.items()}
     for axis, ids in stays.items():
         left[ids] = right[after.axes[axis]] = numbers[ids]
     return stays, left, right

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from niwaki.graph.copies import duplicate
 from niwaki.surgery.cut import shapes_of
+from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -20,6 +21,7 @@ def mask(model: Model, plan: Plan) -> Model:
     Raises:
         StalePlan: the plan was made for another model.
     """
+    model = unwrapped(model, "the masked copy")
     plan.check(shapes_of(model))
     masked = duplicate(model)
     mask_(masked, plan)
@@ -28,6 +30,7 @@ def mask(model: Model, plan: Plan) -> Model:
 
 def mask_(model: nn.Module, plan: Plan) -> None:
     """Zero the removed entries of ``model`` in place."""
+    model = bare(model)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     with torch.no_grad():
         for axis, indices in plan.removed.items():
@@ -37,6 +40,7 @@ def mask_(model: nn.Module, plan: Plan) -> None:
 def expand(dense: Model, plan: Plan, small: nn.Module) -> Model:
     """A copy of ``dense`` that holds ``small``'s weights where they came from and zeros elsewhere: the masked twin of a
     cut model, also after it was trained further."""
+    dense, small = bare(dense), bare(small)
     twin = duplicate(dense)
     source = dict([*small.named_parameters(), *small.named_buffers()])
     with torch.no_grad():

@@ -1,4 +1,7 @@
-"""Save and load: ``model.safetensors`` and a readable ``plan.json``. Nothing is ever unpickled."""
+"""Save and load: ``model.safetensors`` and a readable ``plan.json``. Nothing is ever unpickled.
+
+Of a Hugging Face model the config is written too. Where it could follow the cut, stock code loads the folder.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
 from niwaki.surgery.cut import cut_, plan_of, shapes_of
+from niwaki.surgery.hugging import write_configs
+from niwaki.surgery.wrappers import unwrapped
 from niwaki.units import Plan
 
 WEIGHTS, PLAN = "model.safetensors", "plan.json"
@@ -27,6 +32,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     """
     from safetensors.torch import save_file
 
+    small = unwrapped(small, "what is saved")
     plan = plan_of(small)
     if plan is None:
         raise BadInput(
@@ -40,6 +46,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     save_file(tensors, str(part), metadata={"format": "pt"})
     os.replace(part, folder / WEIGHTS)
     plan.save(folder / PLAN)
+    write_configs(small, folder)
     return folder
 
 

@@ -42,12 +42,6 @@ class Parts:
         inside = chosen[self.of[chosen] >= 0]
         return np.bincount(self.of[inside], weights=self.weight[inside], minlength=len(self)).astype(int)
 
-    def among(self, units: np.ndarray) -> Parts:
-        """The balance as these units see it (parts that they do not draw from are left out)."""
-        of, weight = self.of[units], self.weight[units]
-        present = np.unique(of[of >= 0])
-        return Parts(np.where(of >= 0, np.searchsorted(present, of), -1), weight)
-
 
 @dataclass(frozen=True, eq=False)
 class Group:

@@ -69,8 +69,9 @@ class Plan:
 
     def kept(self, axis: Axis) -> list[int]:
         """Ascending indices of an axis that stay."""
+        every = range(self.tensors[axis.name][axis.dim])
         gone = set(self.removed.get(axis, ()))
-        return [i for i in range(self.tensors[axis.name][axis.dim]) if i not in gone]
+        return [i for i in every if i not in gone] if gone else list(every)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor after the cut."""
@@ -174,7 +175,7 @@ def _check_axis(axis: Axis, indices: Iterable[int], tensors: Mapping[str, tuple[
     if not 0 <= axis.dim < len(shape):
         raise IllegalPlan(f"{axis.name!r} has {len(shape)} dimensions, the plan names dimension {axis.dim}")
     indices = tuple(indices)
-    if any(type(i) is not int for i in indices):
+    if not set(map(type, indices)) <= {int}:
         raise IllegalPlan(
             f"indices of {axis} must be whole numbers, found {next(i for i in indices if type(i) is not int)!r}"
         )

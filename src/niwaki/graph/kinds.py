@@ -1,0 +1,48 @@
+"""What users call units: a head, a neuron, an expert."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from niwaki.graph.couple import Coupling
+from niwaki.graph.ledger import Ledger
+from niwaki.units import Axis
+
+HINTED = ("kv_group", "expert", "state", "head", "head_dim")
+"""What rules call units, the strongest word first."""
+
+
+class Hints:
+    """The words that rules used, by component; and ``block`` for what covers a slice of a grid from outside."""
+
+    def __init__(self, ledger: Ledger, coupling: Coupling) -> None:
+        self._flags: dict[str, np.ndarray] = {}
+        for ids, word in (*ledger.hints, *((g.factors[0], "block") for g in ledger.grids)):
+            flags = self._flags.setdefault(word, np.zeros(int(coupling.component.max()) + 1, bool))
+            flags[coupling.component[ids]] = True
+            rows = coupling.rows.get(coupling.component[ids].tobytes())
+            if rows is not None:  # what is inside a loose grid
+                flags[coupling.component[rows.ravel()]] = True
+
+    def of(self, components: np.ndarray) -> set[str]:
+        """The words for any of the components."""
+        return {word for word, flags in self._flags.items() if flags[components].any()}
+
+
+def kind_of(ledger: Ledger, makers: Sequence[Axis], whole: bool, hints: set[str]) -> str:
+    """By what the operations did with the units, else by what makes them. ``whole``: a unit is more than one position
+    of what makes it."""
+    kinds = Counter(ledger.kinds.get(axis, "channel") for axis in makers)
+    for word in HINTED:
+        if word in hints and (whole or word not in ("head", "kv_group")):
+            return word
+    if "hidden" in hints or ("stream" in hints and ("normed" in hints or not kinds.get("channel"))):
+        return "hidden"
+    kind = kinds.most_common(1)[0][0] if kinds else "feature"
+    return {"channel": "channel group", "neuron": "head"}.get(kind, kind) if whole and "block" in hints else kind
+
+
+__all__ = ["Hints", "kind_of"]
