@@ -22,7 +22,8 @@ def prune(model: Model, inputs: Inputs, method: Method, *, data: Iterable[Any] |
     """A pruned copy of ``model`` in one call, for methods that need no training steps.
 
     Args:
-        model: left as it is; out of ``torch.compile`` and data parallelism it is unwrapped. inputs: as for :func:`niwaki.trace`.
+        model: left as it is; out of ``torch.compile`` and data parallelism it is unwrapped. inputs: as for
+            :func:`niwaki.trace`.
         method: one that takes no training steps, such as ``nk.methods.magnitude(nk.Macs(0.5))``.
         data: batches, for methods that calibrate on data (none of those here needs any).
 

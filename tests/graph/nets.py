@@ -56,6 +56,11 @@ def held(group: Group, text: str) -> list[list[int]]:
     return [entries.positions[entries.units == unit].tolist() for unit in range(len(group))]
 
 
+def balances(group: Group) -> list[tuple[list[int], list[int]]]:
+    """The balances of a group: the part that each unit draws from, and the weight that it has there."""
+    return [(p.of.tolist(), p.weight.tolist()) for p in group.parts]
+
+
 def tokens() -> Tensor:
     return torch.ones(2, 5, 4)
 

@@ -371,7 +371,7 @@ def test_choice_that_empties_a_layer(monkeypatch: Patch) -> None:
 
 
 def all_but(ladders: list[decide.Ladder], steps: int) -> dict[str, tuple[int, ...]]:
-    return {ladder.group.name: ladder.chosen(max(0, len(ladder.steps) - steps)) for ladder in ladders}
+    return {ladder.group.name: ladder.chosen(max(0, len(ladder) - steps)) for ladder in ladders}
 
 
 @pytest.mark.parametrize(

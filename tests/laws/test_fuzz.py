@@ -109,7 +109,7 @@ def test_a_planted_fault_is_found(monkeypatch: Patch, op: str) -> None:
     names = ["split"] if op == "chunk" else []
     for name in (op, *names):
         monkeypatch.setitem(rules.RULES, name, wrong)
-    assert any(fuzz.attempt(genome).fault for genome in drawn(kinds, 12))
+    assert any(fuzz.attempt(genome).fault for genome in drawn(kinds, 24))
 
 
 def test_a_planted_fault_is_made_small(monkeypatch: Patch) -> None:

@@ -36,8 +36,6 @@ class NotYet:
 
 # When one of these is met, its row must go: test_what_is_not_met_yet_is_blocked_for_the_reason_given fails then.
 NOT_YET = {
-    # The norm is written by hand, and its mean over the axis looks like any other mean.
-    "swiglu_rms_norm": NotYet(axes("enter.weight:0 norm.weight:0 leave.weight:1"), "mean over this axis changes"),
     # Hard: the shuffle reads the middle as two grids of different shapes.
     "shufflenet_v1": NotYet(
         axes("units.0.compress.weight:0 units.0.bn1.weight:0 units.0.depthwise.weight:0 units.0.bn2.weight:0"),

@@ -231,7 +231,7 @@ def test_the_scale_stays_that_of_the_uncut_heads(kind: str) -> None:
 def test_the_width_follows_the_features_that_come_in() -> None:
     small, _ = pruned(planted(Beside)(), (draw(2, 5, 6),), "all")
     width = small.enter.out_features
-    assert width == WIDTH // 2
+    assert WIDTH // 2 <= width < WIDTH
     assert (small.attention.embed_dim, small.attention.kdim, small.attention.vdim) == (width, width, width)
 
 

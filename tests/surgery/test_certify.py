@@ -178,7 +178,7 @@ def test_norms_over_removed_units_leave_them_out_and_say_so(norm: Callable[[], n
     assert graph.groups[0].changes_statistics
     certificate = certified(net, plan, nk.cut(net, plan), x)
     assert certificate.holds
-    assert {c.detail for c in certificate.checks} == {"norms over removed units leave them out"}
+    assert {c.detail for c in certificate.checks} == {"norms and means over removed units leave them out"}
     # The plainly masked model is another: its norms average over zeros.
     with torch.no_grad():
         assert not torch.allclose(nk.mask(net, plan)(x), nk.cut(net, plan)(x), rtol=1e-3)

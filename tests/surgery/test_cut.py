@@ -165,14 +165,14 @@ def test_embeddings_know_their_width() -> None:
 
 
 class Scaled(nn.Module):
-    """Writes its width down, as user code does."""
+    """Writes its width down where no binding by name and value finds it: in a list."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width, self.scale = width, nn.Parameter(torch.ones(width))
+        self.widths, self.scale = [width], nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.view(-1, self.width) * self.scale
+        return x.view(-1, *self.widths) * self.scale
 
 
 def test_an_adapter_opens_a_module_that_writes_its_width_down() -> None:
@@ -184,7 +184,7 @@ def test_an_adapter_opens_a_module_that_writes_its_width_down() -> None:
     @nk.adapter(Scaled)
     def scaled(module: Scaled, change: Any) -> None:
         seen.append(change)
-        module.width = module.scale.shape[0]
+        module.widths = [module.scale.shape[0]]
 
     try:
         plan = nk.plan(nk.trace(net, torch.ones(2, 4)), nk.scores.Random(1))
@@ -192,8 +192,8 @@ def test_an_adapter_opens_a_module_that_writes_its_width_down() -> None:
         small = nk.cut(net, plan)
     finally:
         del ADAPTERS[Scaled]
-    assert small[1].width == 3
-    assert net[1].width == 6
+    assert small[1].widths == [3]
+    assert net[1].widths == [6]
     assert len(seen) == 1
     assert seen[0].before == {"scale": (6,)}
     assert seen[0].removed == {("scale", 0): plan.removed[Axis("1.scale", 0)]}

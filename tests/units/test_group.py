@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from niwaki.errors import IllegalPlan
-from niwaki.units import Axis, Entries, Group, Member
+from niwaki.units import Axis, Entries, Group, Member, Parts
 
 
-def group(*, parts: tuple[list[int], ...] = (), makers: bool = True) -> Group:
+def balance(*of: int, weight: list[int] | None = None) -> Parts:
+    """The part of each unit; every unit weighs one unless it is said otherwise."""
+    return Parts(np.array(of), np.array(weight or [int(p >= 0) for p in of]))
+
+
+def group(*, parts: tuple[Parts, ...] = (), makers: bool = True, least: int = 1, multiple: int = 1) -> Group:
     """Four units: each one row of a, and two columns of b (unit i holds i and i + 4)."""
     rows = Entries(np.arange(4), np.arange(4))
     columns = Entries(np.tile(np.arange(4), 2), np.arange(8))
@@ -19,7 +24,9 @@ def group(*, parts: tuple[list[int], ...] = (), makers: bool = True) -> Group:
         4,
         (Member("a.weight", 0, "makes" if makers else "follows"), Member("b.weight", 1, "takes")),
         {Axis("a.weight", 0): rows, Axis("b.weight", 1): columns},
-        tuple(np.array(p) for p in parts),
+        parts,
+        least=least,
+        multiple=multiple,
     )
 
 
@@ -47,7 +54,7 @@ def test_illegal_choices(chosen: list[int], text: str) -> None:
 
 
 def test_a_balance_takes_as_many_from_each_part() -> None:
-    balanced = group(parts=([0, 0, 1, 1],))
+    balanced = group(parts=(balance(0, 0, 1, 1),))
     balanced.check(np.array([0, 3]))
     balanced.check(np.empty(0, int))
     with pytest.raises(IllegalPlan, match=r"balanced over 2 parts .* but the choice takes \[1, 0\]"):
@@ -57,17 +64,74 @@ def test_a_balance_takes_as_many_from_each_part() -> None:
 
 
 def test_units_of_no_part_are_free() -> None:
-    free = group(parts=([0, 1, -1, -1],))
+    free = group(parts=(balance(0, 1, -1, -1),))
     free.check(np.array([2]))
     free.check(np.array([0, 1, 3]))
     with pytest.raises(IllegalPlan):
         free.check(np.array([1, 2]))
 
 
+def test_weight_is_what_must_be_equal_and_not_the_number_of_units() -> None:
+    """Units 0 and 1 hold one position each of part 0, unit 2 holds two of part 1, unit 3 none: {0, 1, 2} is even."""
+    uneven = group(parts=(balance(0, 0, 1, -1, weight=[1, 1, 2, 0]),))
+    assert uneven.parts[0].taken(np.array([0, 1, 2])).tolist() == [2, 2]
+    assert uneven.parts[0].taken(np.array([0, 2, 3])).tolist() == [1, 2]
+    assert uneven.parts[0].taken(np.array([3])).tolist() == [0, 0]
+    uneven.check(np.array([0, 1, 2]))
+    with pytest.raises(IllegalPlan, match=r"takes \[1, 2\]"):
+        uneven.check(np.array([0, 2]))
+
+
+def test_every_balance_of_a_group_counts() -> None:
+    """Rows in halves, and columns in even and odd: 0 and 3 is even in both, 0 and 2 in the first alone."""
+    both = group(parts=(balance(0, 0, 1, 1), balance(0, 1, 0, 1)))
+    both.check(np.array([0, 3]))
+    with pytest.raises(IllegalPlan, match=r"takes \[2, 0\]"):
+        both.check(np.array([0, 2]))
+    with pytest.raises(IllegalPlan, match=r"takes \[2, 0\]"):
+        both.check(np.array([0, 1]))
+
+
+@pytest.mark.parametrize(("of", "parts"), [((0, 0, 1, 1), 2), ((0, 1, 2, 3), 4), ((1, 0, -1, -1), 2)])
+def test_a_balance_knows_its_parts(of: tuple[int, ...], parts: int) -> None:
+    assert len(balance(*of)) == parts
+
+
+@pytest.mark.parametrize(
+    ("least", "gone", "message"),
+    [
+        (1, (0, 1, 2), None),
+        (2, (0, 1), None),
+        (2, (0, 1, 2), r"2 of the 4 units must stay, asked to remove 3"),
+        (4, (0,), r"4 of the 4 units must stay, asked to remove 1"),
+        (4, (), None),
+    ],
+)
+def test_so_many_units_must_stay(least: int, gone: tuple[int, ...], message: str | None) -> None:
+    chosen = np.array(gone, dtype=int)
+    if message is None:
+        group(least=least).check(chosen)
+    else:
+        with pytest.raises(IllegalPlan, match=message):
+            group(least=least).check(chosen)
+
+
+def test_a_multiple_must_stay() -> None:
+    """Of four units in pairs two may go, or none; three and one may not be left."""
+    pairs = group(multiple=2)
+    pairs.check(np.array([1, 2]))
+    pairs.check(np.empty(0, int))
+    for gone in ([0], [0, 1, 3]):
+        with pytest.raises(IllegalPlan, match=r"must keep a multiple of 2 of its 4 units, asked to remove"):
+            pairs.check(np.array(gone))
+
+
 def test_a_group_in_one_line() -> None:
     assert str(group()) == "a: 4 × channel"
-    assert str(group(parts=([0, 0, 1, 1],))) == "a: 4 × channel, balanced over 2 parts"
-    assert group(parts=([0, 0, 1, 1],)).part_count == 2
+    balanced = group(parts=(balance(0, 0, 1, 1),))
+    assert str(balanced) == "a: 4 × channel, balanced over 2 parts"
+    assert (balanced.part_count, group().part_count) == (2, 1)
+    assert group(parts=(balance(0, 0, 1, 1), balance(0, 1, 2, 3))).part_count == 4
     assert [str(m) for m in group().members] == ["makes a.weight[0]", "takes b.weight[1]"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +21,12 @@ SHAPES = {"a.weight": (6, 4), "a.bias": (6,), "b.weight": (3, 6), "b.bias": (3,)
 A, BIAS, B = Axis("a.weight", 0), Axis("a.bias", 0), Axis("b.weight", 1)
 
 
-def plan(*gone: int) -> Plan:
-    return Plan(SHAPES, {A: gone, BIAS: gone, B: gone}, {"a": Choice("neuron", 6, gone)}, made_by={"by": "hand"})
+Numbers = dict[tuple[str, str], tuple[int, int]]
+
+
+def plan(*gone: int, numbers: Numbers | None = None) -> Plan:
+    choices = {"a": Choice("neuron", 6, gone)}
+    return Plan(SHAPES, {A: gone, BIAS: gone, B: gone}, choices, made_by={"by": "hand"}, numbers=numbers or {})
 
 
 def model() -> nn.Module:
@@ -89,6 +94,82 @@ def test_a_second_cut_by_the_same_plan_is_refused() -> None:
         nk.cut(small, plan(1))
 
 
+class Wide(nn.Module):
+    """Two layers, and numbers beside them: its own, and those of a shared config."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.width, self.label = 6, "six"
+        self.config = SimpleNamespace(width=6)
+
+    @property
+    def double(self) -> int:
+        return 2 * self.width
+
+
+def state(wide: Wide) -> list[Any]:
+    """All that a cut could change."""
+    own = {k: v for k, v in vars(wide).items() if type(v) in (int, str)}
+    return [own, vars(wide.config), wide.config, {k: v.tolist() for k, v in wide.state_dict().items()}, plan_of(wide)]
+
+
+def test_numbers_follow_the_cut_and_a_shared_config_is_copied() -> None:
+    dense = Wide()
+    before = state(dense)
+    small = nk.cut(dense, plan(1, 4, numbers={("", "width"): (6, 4), ("", "config.width"): (6, 4)}))
+    assert (small.width, small.double, small.config.width) == (4, 8, 4)
+    assert state(dense) == before
+
+    other = SimpleNamespace(width=6)
+    dense.config = other
+    nk.cut_(dense, plan(1, 4, numbers={("", "config.width"): (6, 4)}))
+    assert (dense.config.width, other.width) == (4, 6)
+
+
+STALE_NUMBERS: dict[str, tuple[tuple[str, str], str]] = {
+    "another module": (("c", "width"), "sets 'width' of a module 'c' that is not here"),
+    "a path": (("../../etc", "width"), r"sets 'width' of a module '\.\./\.\./etc' that is not here"),
+    "a dunder for a module": (("__class__", "width"), "sets 'width' of a module '__class__' that is not here"),
+    "another attribute": (("", "height"), r"\.height should be the number 6, found None"),
+    "another value": (("a", "in_features"), r"a\.in_features should be the number 6, found 4"),
+    "text": (("", "label"), r"\.label should be the number 6, found 'six'"),
+    "a property": (("", "double"), r"\.double should be the number 6, found None"),
+    "a method": (("", "forward"), r"\.forward should be the number 6, found None"),
+    "another number of the config": (("", "config.height"), r"\.config\.height should be the number 6, found None"),
+    "no config": (("a", "config.width"), r"a\.config\.width should be the number 6, found None"),
+}
+
+
+@pytest.mark.parametrize("act", [nk.cut, nk.cut_], ids=["cut", "cut_"])
+@pytest.mark.parametrize("name", STALE_NUMBERS)
+def test_numbers_that_do_not_fit_leave_the_model_untouched(name: str, act: Callable[..., Any]) -> None:
+    place, text = STALE_NUMBERS[name]
+    wide = Wide()
+    before = state(wide)
+    with pytest.raises(StalePlan, match=text):
+        act(wide, plan(1, 4, numbers={("", "width"): (6, 4), place: (6, 4)}))
+    assert state(wide) == before
+    assert wide.a.weight.shape == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values", "text"),
+    [
+        ("__class__", (6, 4), "sets the number '__class__' of module 'a', which is no attribute's name"),
+        ("_parameters", (6, 4), "which is no attribute's name"),
+        ("config.__init__", (6, 4), "which is no attribute's name"),
+        ("width", (4, 6), r"sets a\.width from 4 to 6; numbers only shrink"),
+        ("width", (6, 0), r"sets a\.width from 6 to 0; numbers only shrink"),
+        ("width", (6, 4.0), r"from 6 to 4\.0; numbers only shrink"),
+        ("width", (True, True), "from True to True; numbers only shrink"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(attribute: str, values: tuple[Any, Any], text: str) -> None:
+    with pytest.raises(IllegalPlan, match=text):
+        plan(1, numbers={("a", attribute): values})
+
+
 # -- one plan after another -------------------------------------------------------------------------------------
 
 
@@ -103,6 +184,15 @@ def test_two_plans_in_a_row_by_hand() -> None:
     assert both.removed == {A: (0, 1, 3, 4), BIAS: (0, 1, 3, 4), B: (0, 1, 3, 4)}
     assert both.tensors == SHAPES
     assert both.made_by == {"steps": [{"by": "hand"}, {"by": "later"}]}
+
+
+def test_numbers_of_two_plans_in_a_row_by_hand() -> None:
+    """What both change goes from the first value to the last; what one changes, from its own."""
+    shapes = {"a.weight": (4, 4), "a.bias": (4,), "b.weight": (3, 4), "b.bias": (3,)}
+    numbers = {("", "width"): (4, 2), ("b", "heads"): (3, 1)}
+    later = Plan(shapes, {A: (0, 2), BIAS: (0, 2), B: (0, 2)}, numbers=numbers)
+    both = plan(1, 4, numbers={("", "width"): (6, 4), ("a", "depth"): (9, 8)}).then(later)
+    assert both.numbers == {("", "width"): (6, 2), ("a", "depth"): (9, 8), ("b", "heads"): (3, 1)}
 
 
 def test_two_cuts_equal_the_cut_by_both_plans() -> None:
@@ -128,7 +218,8 @@ def test_a_later_plan_of_another_model_is_stale() -> None:
 
 
 def test_a_plan_comes_back_as_it_was(tmp_path: Path) -> None:
-    ours = Plan(SHAPES, plan(1, 4).removed, plan(1, 4).choices, {"tied.weight": "a.weight"}, {"by": {"k": [1, None]}})
+    aliases, numbers = {"tied.weight": "a.weight"}, {("", "config.width"): (6, 4), ("a", "heads"): (3, 3)}
+    ours = Plan(SHAPES, plan(1, 4).removed, plan(1, 4).choices, aliases, {"by": {"k": [1, None]}}, numbers)
     assert ours.save(tmp_path / "plan.json") == tmp_path / "plan.json"
     back = Plan.load(tmp_path / "plan.json")
     assert back == ours
@@ -143,8 +234,16 @@ def test_the_fingerprint_is_of_names_and_shapes_alone() -> None:
     assert plan(1).fingerprint != Plan({**SHAPES, "b.bias": (4,)}, {}).fingerprint
 
 
+def test_a_file_of_the_first_version_is_read() -> None:
+    """It knew no numbers."""
+    data = plan(1, 4).to_json()
+    assert data["version"] == 2
+    old = {key: value for key, value in data.items() if key != "numbers"} | {"version": 1}
+    assert Plan.from_json(json.loads(json.dumps(old))) == plan(1, 4)
+
+
 def broken(change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    data = json.loads(json.dumps(plan(1, 4).to_json()))
+    data = json.loads(json.dumps(plan(1, 4, numbers={("", "width"): (6, 4)}).to_json()))
     change(data)
     return data
 
@@ -165,8 +264,9 @@ def without(key: str) -> Callable[[dict[str, Any]], None]:
 BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "format": (at("format", value="other"), "expected an object with format 'niwaki.plan'"),
     "no format": (without("format"), "expected an object with format 'niwaki.plan'"),
-    "version": (at("version", value=2), "version 2 is not 1; this file needs another release of niwaki"),
-    "version as text": (at("version", value="1"), "version '1' is not 1"),
+    "version": (at("version", value=3), "version 3 is not 2; this file needs another release of niwaki"),
+    "version as text": (at("version", value="1"), "version '1' is not 2"),
+    "version of none": (at("version", value=None), "version None is not 2"),
     "no tensors": (without("tensors"), "tensors"),
     "no removed": (without("removed"), "removed"),
     "no groups": (without("groups"), "groups"),
@@ -197,6 +297,29 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "alias": (at("aliases", value={"x": 3}), "expected text, found 3"),
     "aliases none": (at("aliases", value=None), "not a usable plan"),
     "made by text": (at("made_by", value="hand"), "not a usable plan"),
+    "numbers none": (at("numbers", value=None), "not a usable plan"),
+    "numbers a number": (at("numbers", value=3), "not a usable plan"),
+    "numbers text": (at("numbers", value="width"), "not a usable plan"),
+    "number of no module": (at("numbers", 0, value={"attribute": "width", "from": 6, "to": 4}), "module"),
+    "number without an end": (at("numbers", 0, value={"module": "", "attribute": "width", "from": 6}), "to"),
+    "number's module": (at("numbers", 0, "module", value=3), "expected text, found 3"),
+    "number's name": (at("numbers", 0, "attribute", value=["width"]), "expected text, found ['width']"),
+    "number as text": (at("numbers", 0, "to", value="4"), "expected a whole number of at least 0, found '4'"),
+    "number a fraction": (at("numbers", 0, "to", value=4.0), "expected a whole number of at least 0, found 4.0"),
+    "number true": (at("numbers", 0, "to", value=True), "expected a whole number of at least 0, found True"),
+    "number negative": (at("numbers", 0, "to", value=-4), "expected a whole number of at least 0, found -4"),
+    "number of zero": (at("numbers", 0, "to", value=0), "sets .width from 6 to 0; numbers only shrink"),
+    "number that grows": (at("numbers", 0, "to", value=10**30), "numbers only shrink"),
+    "number twice": (lambda data: data["numbers"].append(dict(data["numbers"][0])), "number .width appears twice"),
+    "dunder": (at("numbers", 0, "attribute", value="__class__"), "'__class__' of module '', which is no attribute's"),
+    "private": (at("numbers", 0, "attribute", value="_modules"), "which is no attribute's name"),
+    "attribute of an attribute": (at("numbers", 0, "attribute", value="a.b"), "which is no attribute's name"),
+    "dunder of a config": (at("numbers", 0, "attribute", value="config.__dict__"), "which is no attribute's name"),
+    "config of a config": (at("numbers", 0, "attribute", value="config.config.x"), "which is no attribute's name"),
+    "config alone": (at("numbers", 0, "attribute", value="config."), "which is no attribute's name"),
+    "attribute with an end of line": (at("numbers", 0, "attribute", value="width\n"), "which is no attribute's name"),
+    "no attribute": (at("numbers", 0, "attribute", value=""), "which is no attribute's name"),
+    "path for an attribute": (at("numbers", 0, "attribute", value="../../etc"), "which is no attribute's name"),
 }
 
 
@@ -211,7 +334,7 @@ def test_a_plan_that_says_what_cannot_be_is_broken(name: str, tmp_path: Path) ->
 
 
 def test_the_table_of_broken_plans_starts_from_a_sound_one() -> None:
-    assert Plan.from_json(broken(lambda data: None)) == plan(1, 4)
+    assert Plan.from_json(broken(lambda data: None)) == plan(1, 4, numbers={("", "width"): (6, 4)})
 
 
 @pytest.mark.parametrize("data", [None, [], 3, "plan", {}])

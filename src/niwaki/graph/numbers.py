@@ -33,6 +33,15 @@ NEVER = re.compile(
 )
 
 
+NEARLY: Mapping[str | None, tuple[str, ...]] = {
+    "count": ("width",),
+    "inside": ("width",),
+    "width": ("inside",),
+    "copies": ("count",),
+}
+"""Where nothing is of the promised sense: what may be meant all the same. (One head has the width of all.)"""
+
+
 def bind(model: nn.Module, ledger: Ledger) -> Iterator[Number]:
     """Every attribute that names a length seen in its module or, failing that, in a child of it."""
     seen = _by_module(ledger.extents)
@@ -63,7 +72,10 @@ def _fitting(ledger: Ledger, extents: Mapping[bytes, Extent], attribute: str, va
     only named again, a single one: which of several was meant is not to be known."""
     wanted = _sense(attribute.rpartition(".")[2])
     same = [e for e in extents.values() if e.ids.size == value] if wanted else []
-    same = [e for e in same if _place(ledger, e.ids) == wanted] or same
+    places = [(e, _place(ledger, e.ids)) for e in same]
+    same = [e for e, place in places if place == wanted] or [
+        e for e, place in places if place in NEARLY.get(wanted, ())
+    ]
     made = [e.ids for e in same if e.made]
     return tuple(made or ([e.ids for e in same] if len(same) == 1 or wanted == "inside" else []))
 

@@ -7,7 +7,7 @@ silently wrong (a slice with written bounds, say); comparing the units of the tw
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -73,37 +73,58 @@ def _withdrawn(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
 
 def _fathomed(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
     """Prove the deepest cut too: a length of one may be squeezed away, an ``if`` may ask for more than so many. Groups
-    that fail there are offered half as deep, or else withdrawn."""
-    if _try_depth(graph, model, inputs, graph.groups, 1.0) is None:
+    that fail there are offered a step less deep, or half as deep, or else withdrawn."""
+    if _try_depth(graph, model, inputs, graph.groups, _all) is None:
         return graph
-    shallow: dict[str, int] = {}
+    least: dict[str, int] = {}
     denied: dict[str, Reason] = {}
     for family in _families(graph.groups):
-        if _try_depth(graph, model, inputs, family, 1.0) is None:
-            continue
-        trouble = _try_depth(graph, model, inputs, family, 0.5)
-        for group in family:
+        for depth in (_all, _all_but_one, _half):
+            trouble = _try_depth(graph, model, inputs, family, depth)
             if trouble is None:
-                shallow[group.name] = len(group) - len(_at_depth(group, 0.5))
-            else:
-                denied[group.name] = trouble
-    graph = graph.without(denied).limited(shallow)
-    trouble = _try_depth(graph, model, inputs, graph.groups, 1.0) if graph.groups else None
-    if trouble is None:
-        return graph
-    half = {g.name: len(g) - len(_at_depth(g, 0.5)) for g in graph.groups}  # only together do they fail
-    return graph.limited(half)
+                least |= _least(family, depth)
+                break
+        else:
+            denied |= {group.name: trouble for group in family}
+    graph = graph.without(denied).limited(least)
+    for depth in (_all_but_one, _half):  # where groups fail only together
+        if not graph.groups or _try_depth(graph, model, inputs, graph.groups, _all) is None:
+            break
+        graph = graph.limited(_least(graph.groups, depth))
+    return graph
 
 
-def _at_depth(group: Group, share: float) -> tuple[int, ...]:
-    """The first units of a group in legal steps, this share of all steps."""
-    rungs = ladder(group, np.arange(len(group), dtype=float), 1)
-    return rungs.chosen(max(1, int(share * len(rungs)))) if len(rungs) else ()
+Depth = Callable[[int], int]
+"""How many of a number of legal steps."""
 
 
-def _try_depth(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group], share: float) -> Reason | None:
+def _all(steps: int) -> int:
+    return steps
+
+
+def _all_but_one(steps: int) -> int:
+    return max(1, steps - 1)
+
+
+def _half(steps: int) -> int:
+    return max(1, steps // 2)
+
+
+def _at_depth(groups: Sequence[Group], depth: Depth) -> dict[str, tuple[int, ...]]:
+    """The first units of each group in legal steps, so deep; groups that have a step at all."""
     ladders = [ladder(g, np.arange(len(g), dtype=float), 1) for g in groups]
-    chosen = {r.group.name: r.chosen(max(1, int(share * len(r)))) for r in ladders if len(r)}
+    return {r.group.name: r.chosen(depth(len(r))) for r in ladders if len(r)}
+
+
+def _least(groups: Sequence[Group], depth: Depth) -> dict[str, int]:
+    """How many units of each group stay at a depth."""
+    chosen = _at_depth(groups, depth)
+    return {g.name: len(g) - len(chosen.get(g.name, ())) for g in groups}
+
+
+def _try_depth(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group], depth: Depth) -> Reason | None:
+    chosen = _at_depth(groups, depth)
+    ladders = [ladder(g, np.arange(len(g), dtype=float), 1) for g in groups]
     return _try_plan(graph, model, inputs, not_empty(graph, ladders, chosen)) if chosen else None
 
 

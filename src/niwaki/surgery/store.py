@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
-from niwaki.surgery.cut import cut_, plan_of, shapes_of
-from niwaki.surgery.hugging import write_configs
-from niwaki.surgery.wrappers import unwrapped
+from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
+from niwaki.surgery.hugging import is_configured, write_configs
+from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
 
-WEIGHTS, PLAN = "model.safetensors", "plan.json"
+WEIGHTS, PLAN, CONFIG = "model.safetensors", "plan.json", "config.json"
 
 
 def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
@@ -55,7 +55,8 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
 
     Args:
         folder: what :func:`save` wrote. dense_model: the dense model, of any weights (it is copied, not touched), or a
-            function that builds it.
+            function that builds it. Also one that was built from the config that :func:`save` wrote, whether that could
+            follow the cut or not.
 
     Raises:
         BrokenFile: a file is missing, damaged or does not fit the plan.
@@ -66,12 +67,31 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
     dense = dense_model if isinstance(dense_model, nn.Module) else dense_model()
     if not isinstance(dense, nn.Module):
         raise BadInput(f"dense_model must be a module or a function that builds one, not {type(dense).__name__}")
-    plan.check(shapes_of(dense))
+    dense = bare(dense)
+    fits = (folder / CONFIG).is_file() and _fits(dense, plan)
+    if not fits:
+        plan.check(shapes_of(dense))
     tensors = _read(folder / WEIGHTS)
-    small = duplicate(dense) if dense is dense_model else dense
-    cut_(small, plan)
+    small = duplicate(dense) if isinstance(dense_model, nn.Module) else dense
+    if fits:
+        attach(small, plan)
+    else:
+        cut_(small, plan)
     _fill(small, tensors, folder / WEIGHTS)
     return small
+
+
+def _fits(model: nn.Module, plan: Plan) -> bool:
+    """Was the model built from a config that followed this plan? Then it has the sizes and the numbers that the cut
+    leaves, and no table of its own that is not saved and lost entries."""
+    shapes, modules = shapes_of(model), dict(model.named_modules())
+    saved = set(model.state_dict(keep_vars=True))
+    return (
+        is_configured(model)
+        and all(shapes.get(name) == plan.shape(name) for name in plan.tensors)
+        and all(axis.name in saved for axis in plan.removed)
+        and all(getattr(modules.get(name), a, after) == after for (name, a), (_, after) in plan.numbers.items())
+    )
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -53,8 +53,8 @@ def _compiled(module: nn.Module) -> bool:
 
 @contextmanager
 def uncompiled(model: nn.Module) -> Iterator[None]:
-    """Inside, what is compiled in ``model`` (a part of it, or by ``model.compile()``) runs as it was written: a compiled
-    call would hide its operations and keep what it made of them."""
+    """Inside, what is compiled in ``model`` (a part of it, or all by ``model.compile()``) runs as it was written: a
+    compiled call would hide its operations and keep what it made of them."""
     with ExitStack() as stack:
         if any(_compiled(m) or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules()):
             stack.enter_context(warnings.catch_warnings())

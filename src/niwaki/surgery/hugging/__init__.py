@@ -5,6 +5,7 @@ and is built from it, is treated alike.
 """
 
 from niwaki.surgery.hugging.folder import write_configs
-from niwaki.surgery.hugging.follow import Following, follow_config, put
+from niwaki.surgery.hugging.follow import Following, follow_config
+from niwaki.surgery.hugging.rebuild import is_configured
 
-__all__ = ["Following", "follow_config", "put", "write_configs"]
+__all__ = ["Following", "follow_config", "is_configured", "write_configs"]

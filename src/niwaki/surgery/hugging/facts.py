@@ -33,15 +33,16 @@ def facts(model: nn.Module) -> dict[Place, Any]:
     """Everything plain that the modules keep or find in their config, and that their code reads when it runs."""
     found: dict[Place, Any] = {}
     for name, module in model.named_modules():
-        found[name, "class"] = type(module).__qualname__
-        read = read_from_modules(type(module))
+        kind: type = type(module)
+        found[name, "class"] = kind.__qualname__
+        read = read_from_modules(kind)
         for attribute, value in vars(module).items():
             if attribute in read and attribute != "training" and _plain(value):
-                found[name, attribute] = value
+                found[name, attribute] = _frozen(value)
         config = getattr(module, "config", None)
-        for field in read_from_config(type(module)):
+        for field in read_from_config(kind):
             if hasattr(config, field) and _plain(value := getattr(config, field)):
-                found[name, f"config.{field}"] = value
+                found[name, f"config.{field}"] = _frozen(value)
     return found
 
 
@@ -55,6 +56,10 @@ def _plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(_plain(item) for item in value)
     return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 @cache

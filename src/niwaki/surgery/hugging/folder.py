@@ -20,6 +20,8 @@ def write_configs(model: nn.Module, folder: Path) -> None:
         return
     config: Any = copy.deepcopy(model.config)
     config.architectures = [type(model).__name__]
+    if hasattr(config, "dtype") and hasattr(model, "dtype"):
+        config.dtype = str(model.dtype).removeprefix("torch.")
     with tempfile.TemporaryDirectory(dir=folder) as part:
         config.save_pretrained(part)
         generation = getattr(model, "generation_config", None)

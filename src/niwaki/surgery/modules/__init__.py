@@ -6,7 +6,8 @@ An adapter is a function ``(module, change)`` that sets them; register one for y
     def my_layer(module, change):
         module.width = module.weight.shape[0]
 
-It runs after the tensors were cut; ``change`` tells which indices of the module's own tensors went.
+A class may be given by its full name, which imports nothing. The adapter runs after the tensors were cut; ``change``
+tells which indices of the module's own tensors went.
 """
 
 from niwaki.surgery.modules import attention, layers, recurrent

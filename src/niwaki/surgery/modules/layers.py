@@ -75,3 +75,9 @@ def _embedding(module: Any, change: Change) -> None:
 @adapter(nn.Bilinear)
 def _bilinear(module: Any, change: Change) -> None:
     module.out_features, module.in1_features, module.in2_features = change.after("weight")
+
+
+@adapter("transformers.pytorch_utils.Conv1D", sets=("nf", "nx"))
+def _transposed_linear(module: Any, change: Change) -> None:
+    """Of GPT-2 and its kin: a linear layer that keeps its weight the other way round."""
+    module.nx, module.nf = change.after("weight")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from niwaki.errors import BadInput
+from niwaki.graph import numbers
 from niwaki.units import Axis
 
 Adapter = Callable[[Any, "Change"], None]
 Surround = Callable[[Any], None]
-ADAPTERS: dict[type, Adapter] = {}
-SURROUNDS: dict[type, Surround] = {}
+Kind = type | str
+"""A module class; or its full name, ``package.module.Class``, so that a package need not be there to be known."""
+ADAPTERS: dict[Kind, Adapter] = {}
+SURROUNDS: dict[Kind, Surround] = {}
+FOLLOWED: dict[Kind, frozenset[str]] = vars(numbers).setdefault("FOLLOWED", {})
+"""Numbers that an adapter sets: tracing need not find out what they stand for."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,27 @@ class Change:
         return tuple(n - len(self.removed.get((name, dim), ())) for dim, n in enumerate(shape))
 
 
-def adapter(*classes: type) -> Callable[[Adapter], Adapter]:
-    """Register an adapter for module classes (and their subclasses, unless those have their own)."""
+def adapter(*classes: Kind, sets: Iterable[str] = ()) -> Callable[[Adapter], Adapter]:
+    """Register an adapter for module classes (and their subclasses, unless those have their own).
+
+    Args:
+        classes: or their full names (``"package.module.Class"``), which imports nothing.
+        sets: attributes that the adapter sets, so that tracing does not look for a meaning of their values.
+    """
+    wrong = [c for c in classes if not isinstance(c, (type, str)) or (isinstance(c, str) and "." not in c)]
+    if wrong:
+        raise BadInput(f"an adapter is for module classes or full names like 'package.module.Class', not {wrong[0]!r}")
 
     def register(function: Adapter) -> Adapter:
         for cls in classes:
             ADAPTERS[cls] = function
+            FOLLOWED[cls] = frozenset(sets)
         return function
 
     return register
 
 
-def surround(*classes: type) -> Callable[[Surround], Surround]:
+def surround(*classes: Kind) -> Callable[[Surround], Surround]:
     """Register a function for classes that hold the modules that were cut, and keep numbers about them. It is given the
     module, after everything inside it was set right."""
 
@@ -102,5 +117,6 @@ def _surrounding(model: nn.Module) -> Iterator[tuple[nn.Module, Surround]]:
             yield module, function
 
 
-def _found(table: Mapping[type, Any], cls: type) -> Any:
-    return next((table[base] for base in cls.__mro__ if base in table), None)
+def _found(table: Mapping[Kind, Any], cls: type) -> Any:
+    kinds = (kind for base in cls.__mro__ for kind in (base, f"{base.__module__}.{base.__qualname__}"))
+    return next((table[kind] for kind in kinds if kind in table), None)

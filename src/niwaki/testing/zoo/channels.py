@@ -192,7 +192,15 @@ def _squeeze_excite(name: str, convolve: bool) -> Specimen:
 SPECIMENS = (
     _blocked_between("flip", Flip),
     _blocked_between("roll", Roll),
-    _blocked_between("softmax_channels", Softmax),
+    Specimen(
+        "softmax_channels",
+        planted(Softmax),
+        images(3, 6),
+        tags("cnn statistics"),
+        blocks=ends("conv1", "fc"),
+        prunable=axes("conv1.weight:0 conv2.weight:0"),
+        tied=ties("conv1.weight:0 conv1.bias:0 conv2.weight:1", "conv2.weight:0 conv2.bias:0 fc.weight:1"),
+    ),
     _blocked_between("arange_constant", Ramp),
     Specimen(
         "spatial_attention",

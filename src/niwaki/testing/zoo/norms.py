@@ -60,7 +60,7 @@ class StandardisedConv2d(nn.Conv2d):
 
 
 class WeightStandardised(Sandwich):
-    """A standardised convolution in the middle: its filters may go, its inputs may not."""
+    """A standardised convolution in the middle: without some of its inputs, each filter has another mean."""
 
     def __init__(self) -> None:
         super().__init__(8, 12)
@@ -131,10 +131,10 @@ SPECIMENS = (
         "weight_standardised",
         planted(WeightStandardised),
         images(3, 6),
-        tags("cnn must_block"),
-        blocks=ends("conv1", "fc") + axes("conv1.weight:0 conv1.bias:0 standard.weight:1"),
-        prunable=axes("standard.weight:0 conv2.weight:0"),
-        tied=ties("standard.weight:0 standard.bias:0 conv2.weight:1"),
+        tags("cnn statistics"),
+        blocks=ends("conv1", "fc"),
+        prunable=axes("conv1.weight:0 standard.weight:0 conv2.weight:0"),
+        tied=ties("standard.weight:0 standard.bias:0 conv2.weight:1", "conv1.weight:0 conv1.bias:0 standard.weight:1"),
     ),
     Specimen(
         "weight_norm",
