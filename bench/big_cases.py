@@ -47,7 +47,7 @@ LINES: dict[str, tuple[int, Settings, tuple[int, ...], Limit]] = {
     "Llama-2-7B": (
         32,
         {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 11008},
-        (8, 16, 32, 48),
+        (8, 16, 24, 32),
         Limit(trace_s=6, plan_s=10, memory_gb=2),
     ),
     "Llama-2-70B": (

@@ -9,12 +9,51 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
 OPEN, CLOSE = "<!-- figures: made by bench/figures.py -->", "<!-- end of figures -->"
+FAMILIES_OPEN, FAMILIES_CLOSE = "<!-- families: made by bench/figures.py -->", "<!-- end of families -->"
+BIG_OPEN, BIG_CLOSE = "<!-- big models: made by bench/figures.py -->", "<!-- end of big models -->"
+FUZZ_OPEN, FUZZ_CLOSE = "<!-- fuzz: made by bench/figures.py -->", "<!-- end of fuzz -->"
 NAMES = {"dense": "dense", "magnitude": "one-shot L1", "greg1": "GReg-1"}
 
 
 def section() -> str:
     """The Markdown between the marks."""
     return "\n\n".join([_demo(), _harder(), _costs(), _resnet()])
+
+
+def families() -> str:
+    """The Markdown between the marks of the families."""
+    if _read("families") is None:
+        return "The families: not run."
+    from families import markdown  # imports torch, for which most of this page has no use
+
+    return markdown()
+
+
+def big_models() -> str:
+    """The Markdown between the marks of the models of real size."""
+    if _read("big_models") is None:
+        return "Models of real size: not run."
+    from big_models import markdown  # imports torch, too
+
+    return markdown()
+
+
+def fuzz() -> str:
+    """The sentences between the marks of the random networks."""
+    found = _read("fuzz")
+    if found is None:
+        return "Random networks: not run."
+    f = found["figures"]
+    lines = [
+        f"Random networks: {f['networks']:,}, of {f['kinds_of_gene']} kinds of parts, through {f['operations']}",
+        f"operations. Cut equals masked in {f['holds']:,}; {f['nothing_to_prune']:,} have nothing to prune,",
+        f"{f['differs']:,} differ, {f['crashes']:,} crash, {f['unfit']:,} were no fair test.",
+    ]
+    if f["coverage_median"] is not None:
+        lines.append(
+            f"Of those that hold, the middle one has {f['coverage_median']:.0%} of its parameters within reach."
+        )
+    return "\n".join(lines)
 
 
 def _read(name: str) -> dict | None:
@@ -106,11 +145,19 @@ def _machine(found: dict) -> str:
     return f"{e['cores']} cores of {e['processor']}, torch {e['torch']}"
 
 
+def _put(text: str, opening: str, closing: str, body: str) -> str:
+    """The text with ``body`` between two marks."""
+    before, _, rest = text.partition(opening)
+    _, _, after = rest.partition(closing)
+    return f"{before}{opening}\n\n{body}\n\n{closing}{after}"
+
+
 def main() -> int:
     text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(OPEN)
-    _, _, after = rest.partition(CLOSE)
-    fresh = f"{before}{OPEN}\n\n{section()}\n\n{CLOSE}{after}"
+    fresh = _put(text, OPEN, CLOSE, section())
+    fresh = _put(fresh, FAMILIES_OPEN, FAMILIES_CLOSE, families())
+    fresh = _put(fresh, BIG_OPEN, BIG_CLOSE, big_models())
+    fresh = _put(fresh, FUZZ_OPEN, FUZZ_CLOSE, fuzz())
     if "--check" in sys.argv:
         return int(fresh != text)
     README.write_text(fresh, encoding="utf-8")

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import niwaki as nk
-from niwaki.errors import BadInput, NothingToPrune, UntraceableModel
+from niwaki.errors import BadInput, NothingToPrune, StalePlan, UntraceableModel
+from niwaki.surgery.certify import certify
+from tests.graph.nets import Net
 
 
 def convnet() -> nn.Sequential:
@@ -56,6 +58,129 @@ def test_a_model_without_parameters_is_refused() -> None:
 def test_a_single_layer_has_nothing_to_give() -> None:
     with pytest.raises(NothingToPrune, match=r"nothing in Linear can be pruned\. The biggest causes: \(1\)"):
         nk.trace(nn.Linear(4, 3), torch.ones(2, 4))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.int64, torch.complex64])
+def test_inputs_of_another_type_than_the_weights_are_reported(kind: torch.dtype) -> None:
+    with pytest.raises(UntraceableModel, match=r"\(2, 3, 8, 8\).*should be the same") as told:
+        nk.trace(convnet(), torch.ones(2, 3, 8, 8, dtype=kind))
+    assert told.value.module == "0"
+
+
+def test_a_missing_argument_is_reported() -> None:
+    with pytest.raises(UntraceableModel, match=r"TypeError: .* missing 1 required positional argument"):
+        nk.trace(convnet(), ())
+
+
+class Fussy(nn.Module):
+    """Fails before it computes anything."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError("no such table")
+
+
+def failure() -> UntraceableModel:
+    with pytest.raises(UntraceableModel, match="KeyError: 'no such table'") as told:
+        nk.trace(nn.Sequential(nn.Linear(4, 6), Fussy()), torch.ones(2, 4))
+    return told.value
+
+
+def test_an_error_of_the_users_own_is_passed_on() -> None:
+    assert isinstance(failure().__cause__, KeyError)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the module named is the last one that ran an operation, not the one that failed"
+)
+def test_the_module_that_failed_is_named() -> None:
+    assert failure().module == "1"
+
+
+def test_weights_that_are_not_there_yet_are_reported() -> None:
+    with pytest.raises(UntraceableModel, match="uninitialized parameter"):
+        nk.trace(nn.Sequential(nn.LazyLinear(6), nn.Linear(6, 3)), torch.ones(2, 4))
+
+
+@pytest.mark.parametrize(("model_on", "inputs_on"), [("cpu", "meta"), ("meta", "cpu"), ("meta", "meta")])
+def test_shapes_are_enough_for_a_trace(model_on: str, inputs_on: str) -> None:
+    """Nothing is computed, so that no values are needed, of the model or of the inputs."""
+    graph = nk.trace(convnet().to(model_on), torch.ones(2, 3, 8, 8, device=inputs_on))
+    assert [(g.name, len(g)) for g in graph.groups] == [("0", 6)]
+
+
+def test_shapes_are_not_enough_where_values_are_read() -> None:
+    net = Net(lambda n, x: n.b(n.a(x)) * (2 if float(x.sum()) > 0 else 1), a=nn.Linear(4, 6), b=nn.Linear(6, 3))
+    assert nk.trace(net, torch.ones(2, 4)).observation.real
+    with pytest.raises(UntraceableModel, match="could not be run on the inputs given"):
+        nk.trace(net, torch.ones(2, 4, device="meta"))
+
+
+def test_buffers_alone_are_nothing_to_prune() -> None:
+    with pytest.raises(BadInput, match="BatchNorm1d has no parameters: there is nothing to prune"):
+        nk.trace(nn.BatchNorm1d(4, affine=False), torch.ones(2, 4))
+
+
+def test_an_output_without_tensors_has_nothing_to_give() -> None:
+    with pytest.raises(NothingToPrune, match=r"\(1\) 'a.weight' was not used in the forward pass"):
+        nk.trace(Net(lambda n, x: None, a=nn.Linear(4, 6)), torch.ones(2, 4))
+
+
+# -- a plan of another model ------------------------------------------------------------------------------------------
+
+
+OTHERS: dict[str, tuple[Any, str]] = {
+    "wider": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3)),
+        r"'0.weight' has shape \(8, 3, 3, 3\) here, \(6, 3, 3, 3\) in the plan",
+    ),
+    "longer": (
+        lambda: nn.Sequential(*convnet(), nn.Conv2d(2, 2, 1)),
+        "this one has a tensor '3.weight' that the plan does not know",
+    ),
+    "shorter": (lambda: convnet()[:2], "it knows a tensor '2.weight' that this model lacks"),
+    "without a bias": (
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.Conv2d(6, 2, 3)),
+        "it knows a tensor '0.bias' that this model lacks",
+    ),
+    "cut already": (
+        lambda: nk.cut(convnet(), plan_of_convnet()),
+        r"'0.weight' has shape \(3, 3, 3, 3\) here \(it has been cut already\), \(6, 3, 3, 3\)",
+    ),
+}
+
+
+def plan_of_convnet() -> nk.Plan:
+    return nk.plan(nk.trace(convnet(), torch.ones(2, 3, 8, 8)))
+
+
+@pytest.mark.parametrize("act", [nk.mask, nk.cut, nk.cut_], ids=["mask", "cut", "cut_"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_plan_of_another_model_names_the_first_difference(name: str, act: Any) -> None:
+    build, text = OTHERS[name]
+    other = build()
+    before = {k: v.clone() for k, v in other.state_dict().items()}
+    with pytest.raises(StalePlan, match=f"the plan is of another model: {text}"):
+        act(other, plan_of_convnet())
+    after = other.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[k], before[k]) for k in before)
+
+
+def test_a_certificate_of_another_model_is_refused() -> None:
+    net, plan = convnet(), plan_of_convnet()
+    small = nk.cut(net, plan)
+    with pytest.raises(StalePlan, match=r"'0.weight' has shape \(8, 3, 3, 3\) here"):
+        certify(OTHERS["wider"][0](), plan, small, torch.ones(2, 3, 8, 8))
+    with pytest.raises(UntraceableModel, match=r"positional \(\(2, 8\),\)"):
+        certify(net, plan, small, torch.ones(2, 8))
+
+
+@pytest.mark.parametrize("act", [nk.mask, nk.cut, nk.cut_], ids=["mask", "cut", "cut_"])
+@pytest.mark.parametrize(("model", "plan"), [(3, None), (None, {}), (None, "plan.json")])
+@pytest.mark.xfail(strict=True, raises=AttributeError, reason="arguments of another kind end in an AttributeError")
+def test_what_is_no_model_or_no_plan_is_refused(act: Any, model: Any, plan: Any) -> None:
+    with pytest.raises(BadInput):
+        act(convnet() if model is None else model, plan_of_convnet() if plan is None else plan)
 
 
 def test_a_failing_model_is_left_in_its_own_mode() -> None:

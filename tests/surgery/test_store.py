@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 import niwaki as nk
 from niwaki.errors import BadInput, BrokenFile, StalePlan
+from niwaki.units import Plan
 
 WEIGHTS = "model.safetensors"
 
@@ -178,3 +180,119 @@ def test_saving_again_replaces_what_was_there(tmp_path: Path) -> None:
     nk.save(model, tmp_path)
     assert same(nk.load(tmp_path, dense), model)
     assert sorted(p.name for p in tmp_path.iterdir()) == [WEIGHTS, "plan.json"]
+
+
+# -- hostile folders ---------------------------------------------------------------------------------------------------
+
+
+def everything(model: nn.Module) -> dict[str, Any]:
+    """All that loading could change: tensors, plain attributes, classes."""
+    found: dict[str, Any] = {k: v.tolist() for k, v in model.state_dict().items()}
+    for name, module in model.named_modules():
+        found |= {f"{name}/{k}": v for k, v in vars(module).items() if type(v) in (int, float, str, bool)}
+        found[f"{name}/class"] = type(module)
+    return found
+
+
+def change(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
+    def act(data: Any) -> None:
+        for key in path[:-1]:
+            data = data[key]
+        data[path[-1]] = to
+
+    return act
+
+
+def sign(data: dict[str, Any]) -> None:
+    """A forger can compute the fingerprint."""
+    shapes = {name: tuple(shape) for name, shape in data["tensors"].items()}
+    data["fingerprint"] = Plan(shapes, {}).fingerprint
+
+
+def number(module: str, attribute: str, before: Any = 6, after: Any = 3) -> Callable[[dict[str, Any]], None]:
+    row = {"module": module, "attribute": attribute, "from": before, "to": after}
+    return lambda data: data["numbers"].append(row)
+
+
+def renamed(data: dict[str, Any]) -> None:
+    """A tensor whose name is a path, listed and signed."""
+    data["tensors"]["../../../etc/passwd"] = data["tensors"].pop("inn.weight")
+    for row in data["removed"]:
+        if row["tensor"] == "inn.weight":
+            row["tensor"] = "../../../etc/passwd"
+
+
+HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], type[Exception], str]] = {
+    "a path for a tensor": (renamed, StalePlan, r"knows a tensor '\.\./\.\./\.\./etc/passwd' that this model lacks"),
+    "a path in what is removed": (
+        change("removed", 0, "tensor", to="../x"),
+        BrokenFile,
+        r"'\.\./x', which is not among",
+    ),
+    "a huge index": (change("removed", 0, "indices", to=[10**30]), BrokenFile, "has indices 0 to 5"),
+    "a huge shape": (change("tensors", "inn.bias", to=[10**12]), StalePlan, r"'inn\.bias' has shape \(6,\) here"),
+    "a negative index": (change("removed", 0, "indices", to=[-1]), BrokenFile, "the plan removes -1"),
+    "an index twice": (change("removed", 0, "indices", to=[1, 1]), BrokenFile, "must ascend without repeats"),
+    "all indices": (change("removed", 0, "indices", to=list(range(6))), BrokenFile, "the layer would be empty"),
+    "a dimension too many": (change("removed", 0, "dim", to=7), BrokenFile, "the plan names dimension 7"),
+    "text for indices": (change("removed", 0, "indices", to="012"), BrokenFile, "must be whole numbers"),
+    "a class for a number": (number("", "__class__"), BrokenFile, "'__class__' of module '', which is no attribute"),
+    "a dict for a number": (number("inn", "__dict__"), BrokenFile, "'__dict__' of module 'inn', which is no attribute"),
+    "parameters for a number": (number("inn", "_parameters"), BrokenFile, "which is no attribute's name"),
+    "a path for an attribute": (number("", "inn.weight"), BrokenFile, "which is no attribute's name"),
+    "a method for a number": (number("", "forward"), StalePlan, r"\.forward should be the number 6, found"),
+    "a flag for a number": (number("", "training", 1, 1), StalePlan, r"\.training should be the number 1, found False"),
+    "a parameter for a number": (number("inn", "weight"), StalePlan, r"inn\.weight should be the number 6"),
+    "a module that is not there": (number("../out", "x"), StalePlan, r"module '\.\./out' that is not here"),
+    "an alias of nothing": (change("aliases", to={"a": {}}), BrokenFile, "expected text"),
+    "rows for tensors": (change("tensors", to=[["inn.weight", [6, 4]]]), BrokenFile, "not a usable plan"),
+    "no rows": (change("removed", to=None), BrokenFile, "not a usable plan"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_plan_is_refused_and_the_model_is_left_alone(name: str, tmp_path: Path) -> None:
+    spoil, kind, text = HOSTILE[name]
+    nk.save(small(), tmp_path)
+    data = json.loads((tmp_path / "plan.json").read_text())
+    spoil(data)
+    if isinstance(data["tensors"], dict):
+        sign(data)
+    (tmp_path / "plan.json").write_text(json.dumps(data))
+    ours = dense(seed=9)
+    before = everything(ours)
+    with pytest.raises(kind, match=text):
+        nk.load(tmp_path, ours)
+    assert everything(ours) == before
+    with pytest.raises((BrokenFile, StalePlan)):
+        nk.load(tmp_path, dense)
+
+
+def test_the_hostile_plans_start_from_a_sound_one(tmp_path: Path) -> None:
+    nk.save(small(), tmp_path)
+    data = json.loads((tmp_path / "plan.json").read_text())
+    sign(data)
+    (tmp_path / "plan.json").write_text(json.dumps(data))
+    assert same(nk.load(tmp_path, dense(seed=9)), small())
+
+
+@pytest.mark.parametrize("removed", [[99], [1, 1], [2, 1], list(range(6))])
+@pytest.mark.xfail(strict=True, reason="what the groups of a plan say is not checked against their own sizes")
+def test_units_that_a_group_cannot_have_are_broken(removed: list[int], tmp_path: Path) -> None:
+    nk.save(small(), tmp_path)
+    data = json.loads((tmp_path / "plan.json").read_text())
+    next(iter(data["groups"].values()))["removed"] = removed
+    with pytest.raises(BrokenFile):
+        Plan.from_json(data)
+
+
+def test_a_link_out_of_the_folder_changes_nothing_outside(tmp_path: Path) -> None:
+    """Writing goes beside the link and takes its place; what it points at stays."""
+    outside = tmp_path / "outside.json"
+    outside.write_text("precious")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "plan.json").symlink_to(outside)
+    nk.save(small(), folder)
+    assert outside.read_text() == "precious"
+    assert same(nk.load(folder, dense(seed=9)), small())

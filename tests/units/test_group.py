@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from niwaki.errors import IllegalPlan
+from niwaki.surgery.ladders import ladder
 from niwaki.units import Axis, Entries, Group, Member, Parts
 
 
@@ -138,3 +142,75 @@ def test_a_group_in_one_line() -> None:
 def test_entries_cannot_be_exchanged() -> None:
     with pytest.raises(TypeError):
         group().entries[Axis("a.weight", 0)] = Entries(np.arange(4), np.arange(4))  # type: ignore[index]
+
+
+# -- all conditions at once ------------------------------------------------------------------------------------------
+
+
+def every_choice() -> Iterator[tuple[int, ...]]:
+    return (chosen for size in range(5) for chosen in combinations(range(4), size))
+
+
+CONDITIONS: dict[str, tuple[Group, Callable[[set[int]], bool]]] = {
+    "none": (group(), lambda gone: len(gone) < 4),
+    "halves": (
+        group(parts=(balance(0, 0, 1, 1),)),
+        lambda gone: len(gone) < 4 and len(gone & {0, 1}) == len(gone & {2, 3}),
+    ),
+    "halves of which three stay": (group(parts=(balance(0, 0, 1, 1),), least=3), lambda gone: not gone),
+    "pairs of which two stay": (group(least=2, multiple=2), lambda gone: len(gone) in (0, 2)),
+    "threes": (group(multiple=3), lambda gone: len(gone) == 1),
+    "halves in pairs": (
+        group(parts=(balance(0, 0, 1, 1),), multiple=2),
+        lambda gone: len(gone) in (0, 2) and len(gone & {0, 1}) == len(gone & {2, 3}),
+    ),
+    "a free unit beside two parts": (
+        group(parts=(balance(0, 1, -1, -1),), least=2),
+        lambda gone: len(gone) < 3 and (0 in gone) == (1 in gone),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_every_choice_is_legal_or_not_as_counted_by_hand(name: str) -> None:
+    limited, legal = CONDITIONS[name]
+    for chosen in every_choice():
+        if legal(set(chosen)):
+            limited.check(np.array(chosen, dtype=int))
+        else:
+            with pytest.raises(IllegalPlan, match="group 'a'"):
+                limited.check(np.array(chosen, dtype=int))
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_every_rung_of_a_ladder_is_a_legal_choice(name: str) -> None:
+    limited, legal = CONDITIONS[name]
+    for seed in range(6):
+        rungs = ladder(limited, np.random.default_rng(seed).normal(size=4), 1)
+        for step in range(1, len(rungs) + 1):
+            assert legal(set(rungs.chosen(step))), (step, rungs.chosen(step))
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("none", [(0,), (0, 1), (0, 1, 2)]),
+        ("halves", [(0, 2)]),
+        ("halves of which three stay", []),
+        ("pairs of which two stay", [(0, 1)]),
+        ("threes", [(0,)]),
+        ("halves in pairs", [(0, 2)]),
+    ],
+)
+def test_the_least_units_go_first(name: str, steps: list[tuple[int, ...]]) -> None:
+    rungs = ladder(CONDITIONS[name][0], np.arange(4.0), 1)
+    assert [rungs.chosen(k) for k in range(1, len(rungs) + 1)] == steps
+    assert rungs.chosen(0) == ()
+
+
+def test_units_that_are_the_same_twice_take_their_positions_once() -> None:
+    """Entries are positions, and a position goes once however many units hold it."""
+    shared = Entries(np.array([0, 1, 1, 2]), np.array([5, 5, 7, 9]))
+    assert shared.of(np.array([0, 1])).tolist() == [5, 7]
+    assert shared.of(np.array([2])).tolist() == [9]
+    assert shared.of(np.empty(0, int)).tolist() == []

@@ -5,6 +5,7 @@ A balance touches few of all units, so that everything here works on those alone
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -96,21 +97,63 @@ def _most_common(values: np.ndarray) -> int:
     return int(np.bincount(values).argmax()) if values.size else 0
 
 
+Side = dict[bytes, tuple[np.ndarray, int]]
+"""The parts of a balance, by their units: those units, and how many positions each of them takes."""
+
+
 def _merged(found: Sequence[Drawn]) -> list[Drawn]:
     """The same balance seen twice is one, and balances that share a part are one over all of their parts."""
-    sides: list[dict[bytes, tuple[np.ndarray, int]]] = []
+    sides: list[Side] = []
     holder: dict[bytes, int] = {}
     for drawn in found:
-        mine: dict[bytes, tuple[np.ndarray, int]] = {}
+        mine: Side = {}
         for k in range(int(drawn.of.max()) + 1):
             here = drawn.units[drawn.of == k]
             mine[here.tobytes()] = (here, int(drawn.weight[drawn.of == k][0]))
         for place in sorted({holder[name] for name in mine if name in holder}):
-            mine = {**sides[place], **mine}
-            sides[place] = {}
+            joined = _joined(sides[place], mine)
+            if joined is not None:
+                mine, sides[place] = joined, {}
         holder.update(dict.fromkeys(mine, len(sides)))
         sides.append(mine)
     return [_numbered(list(side.values())) for side in sides if side]
+
+
+def _joined(one: Side, other: Side) -> Side | None:
+    """Two balances as one, if their parts are the same, or apart, or parts of one another. In the weights, one position
+    of a unit may count as several."""
+    common = [name for name in one if name in other]
+    if not common:
+        return None
+    left, right = one[common[0]][1], other[common[0]][1]
+    whole = math.lcm(left, right)
+    ours = {name: (units, weight * whole // left) for name, (units, weight) in one.items()}
+    theirs = {name: (units, weight * whole // right) for name, (units, weight) in other.items()}
+    if any(ours[name][1] != theirs[name][1] for name in common):
+        return None
+    joined = ours | theirs
+    if _overlap(joined):
+        joined = _finest(joined)
+        if _overlap(joined):
+            return None
+    common_factor = math.gcd(*(weight for _, weight in joined.values()))
+    return {name: (units, weight // common_factor) for name, (units, weight) in joined.items()}
+
+
+def _overlap(side: Side) -> bool:
+    everything = np.concatenate([units for units, _ in side.values()])
+    return np.unique(everything).size < everything.size
+
+
+def _finest(side: Side) -> Side:
+    """Without the parts that are made of other parts: those keep the balance for them."""
+    joined = dict(side)
+    for name in sorted(joined, key=lambda name: joined[name][0].size):
+        units = joined[name][0]
+        inside = [x for key, (x, _) in joined.items() if key != name and np.isin(x, units).all()]
+        if inside and np.array_equal(np.sort(np.concatenate(inside)), units):
+            del joined[name]
+    return joined
 
 
 def _numbered(parts: list[tuple[np.ndarray, int]]) -> Drawn:

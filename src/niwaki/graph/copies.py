@@ -1,12 +1,14 @@
-"""Copies of models that torch itself will not copy."""
+"""Copies of models and of arguments that torch itself will not copy."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import enum
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -24,6 +26,38 @@ def duplicate(model: Model, memo: Mapping[int, Any] | None = None) -> Model:
     return copy.deepcopy(model, known)
 
 
+Value = TypeVar("Value")
+
+
+def fresh(values: Value) -> Value:
+    """Arguments of a call, with copies of the objects that the call could write to (a cache of keys and values)."""
+    return tree_map(_fresh, values)
+
+
+def _fresh(leaf: Any) -> Any:
+    if leaf is None or callable(leaf) or isinstance(leaf, (Tensor, str, bytes, int, float, complex, enum.Enum)):
+        return leaf
+    return copy.deepcopy(leaf, {id(t): t.detach().clone() for t in _within(leaf, set()) if t.grad_fn is not None})
+
+
+def _within(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """The tensors in an object, however deep."""
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        yield value
+        return
+    if isinstance(value, (list, tuple, set)):
+        inside: Iterable[Any] = value
+    elif isinstance(value, Mapping):
+        inside = value.values()
+    else:
+        inside = vars(value).values() if hasattr(value, "__dict__") else ()
+    for item in inside:
+        yield from _within(item, seen)
+
+
 def _computed(model: nn.Module) -> Iterator[Tensor]:
     for module in model.modules():
         for value in vars(module).values():
@@ -32,4 +66,4 @@ def _computed(model: nn.Module) -> Iterator[Tensor]:
                     yield t
 
 
-__all__ = ["duplicate"]
+__all__ = ["duplicate", "fresh"]

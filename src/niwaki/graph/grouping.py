@@ -91,12 +91,13 @@ class _Builder:
         ledger, axes = self._ledger, self._axes
         rows, atoms = self._coupling.units[units].nonzero()
         owners = self._owner[atoms]
-        present = sorted({int(k) for k in np.unique(owners) if k >= 0}, key=lambda k: (_rank(ledger, axes[k]), k))
+        present = sorted((int(k) for k in np.unique(owners) if k >= 0), key=lambda k: (_rank(ledger, axes[k]), k))
         order = _order(rows, atoms, owners == present[0], units.size)
         units = units[order]
         number = np.empty(units.size, np.int64)
         number[order] = np.arange(units.size)
-        entries = {axes[k]: _entries(ledger, axes[k], number[rows[owners == k]], atoms[owners == k]) for k in present}
+        on = _by_value(owners)
+        entries = {axes[k]: _entries(ledger, axes[k], number[rows[on[k]]], atoms[on[k]]) for k in present}
         makers = [axes[k] for k in present if _role(ledger, axes[k]) == "makes"]
         here = self._coupling.component[atoms]
         averages = bool(self._averaged[here].any())
@@ -156,6 +157,13 @@ def _order(rows: np.ndarray, atoms: np.ndarray, on_first: np.ndarray, count: int
     smallest = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(smallest, rows[on_first], atoms[on_first])
     return np.argsort(smallest, kind="stable")
+
+
+def _by_value(values: np.ndarray) -> dict[int, np.ndarray]:
+    """Where each value stands, ascending."""
+    order = np.argsort(values, kind="stable")
+    found, starts = np.unique(values[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def _entries(ledger: Ledger, axis: Axis, units: np.ndarray, atoms: np.ndarray) -> Entries:

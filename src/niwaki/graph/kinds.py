@@ -11,8 +11,10 @@ from niwaki.graph.couple import Coupling
 from niwaki.graph.ledger import Ledger
 from niwaki.units import Axis
 
-HINTED = ("kv_group", "expert", "state", "head", "head_dim")
-"""What rules call units, the strongest word first."""
+HINTED = ("expert", "state", "head_dim", "kv_group", "head")
+"""What rules call units, the strongest word first. (Rotations repeat features of heads as groups repeat heads.)"""
+STREAM = ("hidden", "stream", "normed")
+"""Said of all that is in a row, so also of its blocks and of what is inside them."""
 
 
 class Hints:
@@ -26,6 +28,11 @@ class Hints:
             rows = coupling.rows.get(coupling.component[ids].tobytes())
             if rows is not None:  # what is inside a loose grid
                 flags[coupling.component[rows.ravel()]] = True
+        for grid in ledger.grids:
+            for flags in (self._flags[word] for word in STREAM if word in self._flags):
+                if flags[coupling.component[grid.parent]].any():
+                    for factor in grid.factors:
+                        flags[coupling.component[factor]] = True
 
     def of(self, components: np.ndarray) -> set[str]:
         """The words for any of the components."""
@@ -39,8 +46,11 @@ def kind_of(ledger: Ledger, makers: Sequence[Axis], whole: bool, hints: set[str]
     for word in HINTED:
         if word in hints and (whole or word not in ("head", "kv_group")):
             return word
-    if "hidden" in hints or ("stream" in hints and ("normed" in hints or not kinds.get("channel"))):
+    streams = "stream" in hints and len({axis.name for axis in makers}) > 1  # several layers write to it
+    if "hidden" in hints or (streams and ("normed" in hints or not kinds.get("channel"))):
         return "hidden"
+    if "channel" in hints and not kinds.get("channel"):  # of a weight that is computed from its makers
+        return "channel"
     kind = kinds.most_common(1)[0][0] if kinds else "feature"
     return {"channel": "channel group", "neuron": "head"}.get(kind, kind) if whole and "block" in hints else kind
 

@@ -33,6 +33,9 @@ NEVER = re.compile(
 )
 
 
+FOLLOWED: dict[type | str, frozenset[str]] = {}
+"""Attributes that an adapter sets, by module class (or its full name): what they stand for need not be found out."""
+
 NEARLY: Mapping[str | None, tuple[str, ...]] = {
     "count": ("width",),
     "inside": ("width",),
@@ -81,10 +84,15 @@ def _fitting(ledger: Ledger, extents: Mapping[bytes, Extent], attribute: str, va
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, int]]:
-    followed = getattr(type(module), "followed", ())
+    followed = _followed(type(module))
     for name, value in vars(module).items():
         if type(value) is int and value > 1 and not name.startswith("_") and name not in followed:
             yield name, value
+
+
+def _followed(cls: type) -> frozenset[str]:
+    kinds = (kind for base in cls.__mro__ for kind in (base, f"{base.__module__}.{base.__qualname__}"))
+    return frozenset().union(*(FOLLOWED.get(kind, ()) for kind in kinds))
 
 
 def _config(module: nn.Module) -> Iterator[tuple[str, int]]:

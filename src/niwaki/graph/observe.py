@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from niwaki.errors import BadInput, FaultyRule, UntraceableModel
 from niwaki.graph.caches import forgetting
 from niwaki.graph.call import Call
-from niwaki.graph.copies import duplicate
+from niwaki.graph.copies import duplicate, fresh
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
 from niwaki.graph.ledger import Extent, Ledger
 from niwaki.graph.numbers import bind
@@ -96,13 +96,14 @@ def _reporting(watch: Callable[..., Observation], model: nn.Module, args: Any, k
 
 
 def call_arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Inputs as users give them (a tensor, a tuple, a dict of keywords) as ``args, kwargs``."""
+    """Inputs as users give them (a tensor, a tuple, a dict of keywords) as ``args, kwargs``, for one call: a cache
+    among them is a copy, since the call writes to it."""
     if isinstance(inputs, Tensor):
         return (inputs,), {}
     if isinstance(inputs, Mapping):
-        return (), dict(inputs)
+        return (), fresh(dict(inputs))
     if isinstance(inputs, (list, tuple)):
-        return tuple(inputs), {}
+        return fresh(tuple(inputs)), {}
     raise BadInput(
         "inputs must be a tensor, a tuple (positional arguments) or a dict (keyword arguments), "
         f"not {type(inputs).__name__}"

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from niwaki.errors import BadInput
 from niwaki.units import Group, Member
 
 
@@ -38,6 +39,11 @@ def sum_per_unit(
         Two float32 tensors of length ``len(group)``.
     """
     device = tensors[group.makers[0].name].device
+    if device.type == "meta":
+        raise BadInput(
+            f"weights were asked for to score group {group.name!r}, and {group.makers[0].name!r} has none: it is on "
+            "the meta device. Load the weights first, or use a score that needs none (nk.scores.Random)."
+        )
     total = torch.zeros(len(group), dtype=torch.float32, device=device)
     count = torch.zeros(len(group), dtype=torch.float32, device=device)
     for member in group.makers:

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
-from niwaki.graph.copies import duplicate
+from niwaki.graph.copies import duplicate, fresh
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, observe, tensors_of
 from niwaki.surgery.cut import shapes_of
 from niwaki.surgery.masks import expand
@@ -114,25 +114,14 @@ def certify(
         over = reductions(graph or Graph(observe(model, inputs), model), plan)
     checks = list(_twin_checks(twin, small, plan, over, args, kwargs, tolerance))
     with torch.no_grad(), evaluating(small):
-        reference = _outputs(small(*args, **kwargs))
+        reference = _answers(small, args, kwargs)
         if reloaded is not None:
             with evaluating(reloaded):
-                checks.append(
-                    _compare(
-                        "reloaded", "cut", "forward", reference, _outputs(reloaded(*args, **kwargs)), tolerance / 10
-                    )
-                )
+                again = _answers(reloaded, args, kwargs)
+            checks.append(_compare("reloaded", "cut", "forward", reference, again, tolerance / 10))
         if exported is not None:
-            checks.append(
-                _compare(
-                    "exported",
-                    "cut",
-                    "forward",
-                    reference,
-                    _outputs(exported(*args, **kwargs)),
-                    10 * tolerance,
-                )
-            )
+            elsewhere = _answers(exported, args, kwargs)
+            checks.append(_compare("exported", "cut", "forward", reference, elsewhere, 10 * tolerance))
     environment = {
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -180,7 +169,7 @@ def _run(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[s
     """Outputs, and gradients by name of a fixed random projection of them (none where the model has none to give).
     The model may keep what it computed."""
     before = {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()}
-    args, kwargs = tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, (args, kwargs))
+    args, kwargs = tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, fresh((args, kwargs)))
     with evaluating(model), torch.enable_grad():
         for p in model.parameters():
             p.grad = None
@@ -206,6 +195,11 @@ def _differentiates(loss: Tensor) -> bool:
             raise
         return False
     return True
+
+
+def _answers(model: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor]:
+    args, kwargs = fresh((args, kwargs))
+    return _outputs(model(*args, **kwargs))
 
 
 def _outputs(value: Any) -> list[Tensor]:

@@ -7,7 +7,8 @@ silently wrong (a slice with written bounds, say); comparing the units of the tw
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -24,7 +25,7 @@ from niwaki.graph.observe import Inputs, Observation, observe, skeleton
 from niwaki.surgery.certify import certify
 from niwaki.surgery.cut import cut, cut_
 from niwaki.surgery.decide import make_plan, not_empty
-from niwaki.surgery.ladders import ladder
+from niwaki.surgery.ladders import Ladder, ladder
 from niwaki.surgery.modules import follow
 from niwaki.surgery.numbers import set_numbers
 from niwaki.units import Axis, Group, Plan, Selection
@@ -79,13 +80,14 @@ def _fathomed(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
     least: dict[str, int] = {}
     denied: dict[str, Reason] = {}
     for family in _families(graph.groups):
+        trouble: Reason | None = None
         for depth in (_all, _all_but_one, _half):
             trouble = _try_depth(graph, model, inputs, family, depth)
             if trouble is None:
                 least |= _least(family, depth)
                 break
-        else:
-            denied |= {group.name: trouble for group in family}
+        if trouble is not None:
+            denied |= dict.fromkeys((group.name for group in family), trouble)
     graph = graph.without(denied).limited(least)
     for depth in (_all_but_one, _half):  # where groups fail only together
         if not graph.groups or _try_depth(graph, model, inputs, graph.groups, _all) is None:
@@ -180,21 +182,40 @@ def _guilty(graph: Graph, model: nn.Module, inputs: Inputs, family: Family, trou
 def _try(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group]) -> Reason | None:
     """Cut legal steps of each group on a weightless copy and trace it; None if all is as foretold.
 
-    One step does, unless a slice has bounds that are neither computed from the shape nor equal parts: whether such a
+    A few steps do, unless a slice has bounds that are neither computed from the shape nor equal parts: whether such a
     number follows is seen only when units go from either end, and many of them.
     """
     ladders = [ladder(g, np.arange(len(g), dtype=float), 1) for g in groups]
     if not all(len(rungs) for rungs in ladders):
         return Reason("no legal step: a balance leaves nothing to remove")
-    trouble = _try_plan(graph, model, inputs, {r.group.name: r.chosen(1) for r in ladders})
+    for chosen in _unlike(ladders):
+        trouble = _try_plan(graph, model, inputs, not_empty(graph, ladders, chosen))
+        if trouble:
+            return trouble
     suspicious = _suspicious(graph, groups)
-    if trouble or not suspicious:
-        return trouble
+    if not suspicious:
+        return None
     backwards = [ladder(g, -np.arange(len(g), dtype=float), 1) for g in suspicious]
     shuffled = [ladder(g, np.random.default_rng(0).permutation(len(g)).astype(float), 1) for g in suspicious]
     return _try_plan(graph, model, inputs, {r.group.name: r.chosen(1) for r in backwards}) or _try_plan(
         graph, model, inputs, {r.group.name: r.chosen((len(r) + 1) // 2) for r in shuffled}
     )
+
+
+def _unlike(ladders: Sequence[Ladder]) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Choices in which groups of one length lose unlike numbers of units, so that a length which is taken for that of
+    another group is seen. Groups with a single step lose it or not, by turns."""
+    seen: Counter[int] = Counter()
+    steps: dict[str, int] = {}
+    turns: dict[str, int] = {}
+    for rungs in ladders:
+        name, turn = rungs.group.name, seen[len(rungs.group)]
+        seen[len(rungs.group)] += 1
+        steps[name], turns[name] = 1 + turn % len(rungs), turn
+    yield {r.group.name: r.chosen(steps[r.group.name]) for r in ladders}
+    short = [r for r in ladders if len(r) == 1]
+    if any(turns[r.group.name] for r in short):
+        yield {r.group.name: r.chosen(1) for r in ladders if len(r) > 1 or turns[r.group.name] % 2}
 
 
 def _suspicious(graph: Graph, groups: Sequence[Group]) -> list[Group]:

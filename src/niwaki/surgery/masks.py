@@ -6,17 +6,21 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _WeightNorm
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.graph.copies import duplicate
 from niwaki.surgery.cut import shapes_of
 from niwaki.surgery.wrappers import bare, unwrapped
-from niwaki.units import Plan
+from niwaki.units import Axis, Plan
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def mask(model: Model, plan: Plan) -> Model:
-    """A copy of ``model`` with every removed entry set to zero, in every tensor of every member.
+    """A copy of ``model`` with every removed entry set to zero, in every tensor of every member. (Only the directions
+    of weight norm are set to one: of length zero, they are divided by their norm.)
 
     Raises:
         StalePlan: the plan was made for another model.
@@ -32,9 +36,11 @@ def mask_(model: nn.Module, plan: Plan) -> None:
     """Zero the removed entries of ``model`` in place."""
     model = bare(model)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    directions = _directions(model)
     with torch.no_grad():
-        for axis, indices in plan.removed.items():
-            tensors[axis.name].index_fill_(axis.dim, _index(tensors[axis.name], indices), 0)
+        for axis in sorted(plan.removed, key=lambda axis: axis not in directions):  # zeros have the last word
+            indices = _index(tensors[axis.name], plan.removed[axis])
+            tensors[axis.name].index_fill_(axis.dim, indices, int(axis in directions))
 
 
 def expand(dense: Model, plan: Plan, small: nn.Module) -> Model:
@@ -46,7 +52,20 @@ def expand(dense: Model, plan: Plan, small: nn.Module) -> Model:
     with torch.no_grad():
         for name, t in [*twin.named_parameters(), *twin.named_buffers()]:
             t.copy_(_scatter(source[name].detach().to(t.device, t.dtype), name, tuple(t.shape), plan))
+    mask_(twin, plan)
     return twin
+
+
+def _directions(model: nn.Module) -> set[Axis]:
+    """The axes of ``v`` along which weight norm takes a norm each, both as a parametrization and as a hook."""
+    found = set()
+    for path, module in model.named_modules():
+        if isinstance(module, ParametrizationList) and isinstance(module[0], _WeightNorm):
+            found.add(Axis(f"{path}.original1", module[0].dim))
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm):
+                found.add(Axis(f"{path}.{hook.name}_v".lstrip("."), hook.dim))
+    return found
 
 
 def _scatter(value: Tensor, name: str, shape: tuple[int, ...], plan: Plan) -> Tensor:

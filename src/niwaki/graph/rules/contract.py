@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Free, Label
+from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason
 from niwaki.graph.ledger import Extent
 from niwaki.graph.rules import rule
 
@@ -212,6 +212,19 @@ def embedding(call: Call) -> None:
     call.play(columns, "makes", "neuron")
     call.hint(columns, "hidden")
     call.give(call.out, [*call.labels(indices), columns])
+
+
+@rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag(call: Call) -> None:
+    """Rows of ``weight`` (V, D) in bags, one vector of D each: a sum, average or maximum for each feature."""
+    rows, columns = call.labels(call["weight"])
+    call.refuse([rows], "the vocabulary of an embedding")
+    call.play(columns, "makes", "neuron")
+    call.hint(columns, "hidden")
+    bags, *notes = call.results()
+    call.give(bags, [Fixed(Reason("bags of the data", call.site)), columns])
+    for note in notes:
+        call.give(note, [Fixed(Reason("bags of the data", call.site)) for _ in note.shape])
 
 
 def refuse_all(call: Call, text: str, advice: str = "") -> None:

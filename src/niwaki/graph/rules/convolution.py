@@ -47,6 +47,7 @@ def _forward(call: Call, source: Label, kernel: list[Label], groups: int) -> Lab
     depthwise = groups > 1 and isinstance(out, Atoms) and out.ids.size == groups
     if not depthwise:  # a depthwise filter follows the channel that it filters
         call.play(out, "makes", "channel")
+        call.hint(out, "channel")
     if groups == 1:
         call.contract(source, into)
         call.play(into, "takes", "channel")

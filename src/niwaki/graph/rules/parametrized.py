@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Label
+from niwaki.graph.labels import Atoms
 from niwaki.graph.rules import rule
 from niwaki.graph.rules.contract import product, refuse_all
-
-NORMED = "Take the weight norm off (torch.nn.utils.parametrize.remove_parametrizations), prune, and put it back."
 
 
 @rule("_weight_norm")
 def weight_norm(call: Call) -> None:
     """``w = g v / ‖v‖`` with ``v`` (out, in, …), the norm over all dimensions but ``dim`` (-1: over all), and ``g`` of
-    ones except there. Zeros add nothing to a norm; but where a whole norm is zero, masking would divide by it."""
+    ones except there. Zeros add nothing to a norm. A unit without length is zero in any direction, so a mask leaves the
+    direction something to divide by (``niwaki.surgery.masks``)."""
     v, dim = call["v"], call.get("dim", 0)
     own = call.labels(call["g"])
     labels = call.labels(v)
     for d, label in enumerate(labels):
         if d == dim:
-            both: list[Label] = [label, *own[d : d + 1]]
-            labels[d] = call.refuse(both, "a weight norm that is zero, and divided by, when its unit is masked", NORMED)
+            labels[d] = call.meet([label, own[d]])
         elif isinstance(label, Atoms) and not label.clean:
             labels[d] = call.refuse([label], "a norm over values that do not vanish when their unit is masked")
     call.give(call.out, labels)

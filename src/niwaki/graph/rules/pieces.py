@@ -182,7 +182,6 @@ def reorder(call: Call) -> None:
     "embedding_renorm",
     "scatter",
     "index_put",
-    "index_add",
     "scatter_add",
 )
 def lookup(call: Call) -> None:
@@ -199,6 +198,20 @@ def lookup(call: Call) -> None:
         return call.give(out, _indexed(call, labels, call["indices"]))
     blocked = call.refuse([x for t in call.tensors() for x in call.labels(t)], f"{call.op} with computed positions")
     call.give(out, [Free() if n == 1 else blocked for n in out.shape])
+
+
+@rule("index_add", "index_copy")
+def written(call: Call) -> None:
+    """Rows of one tensor are added to (or put in place of) rows of another: what is in the rows stays in its place."""
+    target, source, d = call.arguments["self"], call["source"], call["dim"]
+    call.refuse(call.labels(call["index"]), "numbers of positions")
+    labels = call.labels(target)
+    for k, (here, there) in enumerate(zip(labels, call.labels(source), strict=True)):
+        if k == d % target.dim():
+            labels[k] = call.refuse([here, there], f"{call.op} with computed positions")
+        else:
+            labels[k] = call.meet([here, there])
+    call.give(call.out, labels)
 
 
 def _indexed(call: Call, labels: list[Label], indices: Sequence[Tensor | None]) -> list[Label]:

@@ -47,7 +47,10 @@ def follow_config(model: nn.Module, plans: Iterable[Plan]) -> Following | None:
     """
     if not is_configured(model):
         return None
-    told = _followed(model, list(plans))
+    try:
+        told = _followed(model, list(plans))
+    except Exception as trouble:  # code of any model was run on sizes that it never saw; the cut itself is done
+        told = Following(reason=f"no answer was found to which values it needs ({type(trouble).__name__}: {trouble})")
     if told.follows:
         logger.info("%s: %s", type(model).__name__, told)
     else:

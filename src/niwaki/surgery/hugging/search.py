@@ -96,7 +96,8 @@ class Search:
 
 def distance(found: Lengths, wanted: Lengths) -> float:
     """How far the lengths are from what is wanted, in ratios."""
-    return sum(abs(math.log(n / wanted[k])) for k, n in found.items() if k in wanted and wanted[k] != n)
+    pairs = [(n, wanted[k]) for k, n in found.items() if k in wanted and wanted[k] != n]
+    return sum(abs(math.log(n / m)) if n > 0 and m > 0 else math.inf for n, m in pairs)
 
 
 def _key(values: Mapping[Field, int | None]) -> frozenset[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput
-from niwaki.graph import numbers
+from niwaki.graph.numbers import FOLLOWED
 from niwaki.units import Axis
 
 Adapter = Callable[[Any, "Change"], None]
@@ -18,8 +18,6 @@ Kind = type | str
 """A module class; or its full name, ``package.module.Class``, so that a package need not be there to be known."""
 ADAPTERS: dict[Kind, Adapter] = {}
 SURROUNDS: dict[Kind, Surround] = {}
-FOLLOWED: dict[Kind, frozenset[str]] = vars(numbers).setdefault("FOLLOWED", {})
-"""Numbers that an adapter sets: tracing need not find out what they stand for."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def adapter(*classes: Kind, sets: Iterable[str] = ()) -> Callable[[Adapter], Ada
     def register(function: Adapter) -> Adapter:
         for cls in classes:
             ADAPTERS[cls] = function
-            FOLLOWED[cls] = frozenset(sets)
+            FOLLOWED[cls] = FOLLOWED.get(cls, frozenset()) | frozenset(sets)
         return function
 
     return register

@@ -137,16 +137,32 @@ def _same_entries(model: nn.Module, plan: Plan, small: nn.Module) -> None:
     """The cut model holds the model's own entries that stay; both masked twins hold those, and zeros elsewhere."""
     cut_down, masked, twin = (_tensors(m) for m in (small, mask(model, plan), room.expand(model, plan, small)))
     for name, value in _tensors(model).items():
-        zeroed = value.clone()
-        for axis, indices in plan.removed.items():
-            if axis.name == name:
-                zeroed.index_fill_(axis.dim, torch.tensor(indices, device=value.device), 0)
+        zeroed = _zeroed(model, plan, name, value)
         for who, expected, found in (
             ("nk.cut", _kept(plan, name, value), cut_down[name]),
             ("nk.mask", zeroed, masked[name]),
             ("the certificate's twin", zeroed, twin[name]),
         ):
             demand(same_bits(expected, found), f"{_named(plan)}: {who} holds other entries of {name!r} than it should")
+
+
+def _zeroed(model: nn.Module, plan: Plan, name: str, value: Tensor) -> Tensor:
+    """Zeros where entries go; ones in the directions of weight norm that nothing else zeroes."""
+    filled = value.clone()
+    ours = [axis for axis in plan.removed if axis.name == name]
+    ones = [axis for axis in ours if axis.dim == _normed_dim(model, name)]
+    for axis in [*ones, *(axis for axis in ours if axis not in ones)]:
+        filled.index_fill_(axis.dim, torch.tensor(plan.removed[axis], device=value.device), int(axis in ones))
+    return filled
+
+
+def _normed_dim(model: nn.Module, name: str) -> int | None:
+    """The dimension along which a weight norm takes its norms, if the tensor is its direction."""
+    place, _, last = name.rpartition(".")
+    holder = model.get_submodule(place)
+    if last != "original1" or not isinstance(holder, nn.utils.parametrize.ParametrizationList):
+        return None
+    return getattr(holder[0], "dim", None)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
