@@ -43,7 +43,7 @@ from niwaki.targets import Target
 from niwaki.testing.families import family
 
 REPEATS, REPEATED_UNDER = 2, 10.0
-PATIENCE = 240
+PATIENCE = 150
 WARM = ("dlrm", "llama")
 LINED = {"first_s": "trace, s", "plan_s": "plan, s", "memory_mib": "peak, MiB"}
 """What a line is fitted to, and its name in the plot."""

@@ -185,7 +185,7 @@ REFUSED_PICKS: dict[str, tuple[Forward, str]] = {
     ),
     "scatter": (
         lambda n, x: n.b(torch.zeros_like(h := n.a(x)).scatter(-1, h.topk(2, -1)[1], 1.0) * h),
-        "scatter with computed positions",
+        "are numbers for scatter",
     ),
     "one-hot of a written count": (
         lambda n, x: n.b(F.one_hot(n.a(x).topk(2, -1)[1], 6).sum(-2).float() * n.a(x)),
@@ -222,18 +222,7 @@ def tables() -> dict[str, nn.Parameter]:
     return {"table": nn.Parameter(torch.randn(6, 3)), "longer": nn.Parameter(torch.randn(9, 3))}
 
 
-NOT_YET = {
-    name: "a picked position is taken for a number, and after a cut it is another number: wrong answers, no refusal"
-    for name in NUMBERED
-    if name not in ("handed out", "handed out of a network")
-} | {"handed out": "a class that argmax hands out is counted anew after a cut, and the classes are offered"}
-
-
-def known(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=NOT_YET[name]) if name in NOT_YET else ())
-
-
-@pytest.mark.parametrize("name", [known(name) for name in NUMBERED])
+@pytest.mark.parametrize("name", NUMBERED)
 def test_a_picked_position_that_is_used_as_a_number_is_refused_or_answers_alike(name: str) -> None:
     """A cut counts the positions anew: number 4 of six may be number 2 of four."""
     model, x = net(NUMBERED[name], **tables()), inputs()

@@ -147,13 +147,18 @@ def _overlap(side: Side) -> bool:
 
 def _finest(side: Side) -> Side:
     """Without the parts that are made of other parts: those keep the balance for them."""
-    joined = dict(side)
-    for name in sorted(joined, key=lambda name: joined[name][0].size):
-        units = joined[name][0]
-        inside = [x for key, (x, _) in joined.items() if key != name and np.isin(x, units).all()]
-        if inside and np.array_equal(np.sort(np.concatenate(inside)), units):
-            del joined[name]
-    return joined
+    names = sorted(side, key=lambda name: side[name][0].size)
+    everything = np.unique(np.concatenate([units for units, _ in side.values()]))
+    holder = np.full(everything.size, -1)
+    finest: Side = {}
+    for number, name in enumerate(names):
+        here = np.searchsorted(everything, side[name][0])
+        inside = np.unique(holder[here])
+        if inside[0] >= 0 and sum(side[names[k]][0].size for k in inside.tolist()) == here.size:
+            continue
+        holder[here] = number
+        finest[name] = side[name]
+    return finest
 
 
 def _numbered(parts: list[tuple[np.ndarray, int]]) -> Drawn:

@@ -45,6 +45,7 @@ class Call:
         self._labels_of, self._give, self._turn = labels_of, give, turn
         self._domains: Domains = {} if domains is None else domains
         self.pending: list[tuple[Tensor, Callable[[], object]]] = []
+        self._asked: set[int] = set()
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -179,8 +180,25 @@ class Call:
             self.ledger.multiples.append((label.ids, count))
 
     def domain(self, tensor: Tensor) -> np.ndarray | None:
-        """The atoms whose positions are the values of ``tensor``, if it is known to hold positions."""
+        """The atoms whose positions are the values of ``tensor``, if it is known to hold positions. A rule that asks
+        sees to it that the values are used as positions of these very atoms."""
+        self._asked.add(id(tensor))
         return self._domains.get(tensor)
+
+    def refuse_numbers(self, passed: Tensor | None) -> None:
+        """Block what is counted by positions that the operation takes for mere numbers: a cut counts anew.
+
+        ``passed``: the argument whose values the result has."""
+        for t in self.tensors():
+            ids = self._domains.get(t)
+            if ids is not None and t is not passed and id(t) not in self._asked:
+                self.block(Atoms(ids), Reason(f"positions that were found are numbers for {self.op}", self.site))
+
+    def counts(self, *lengths: int) -> None:
+        """Say that the values of the result depend on these lengths, which belong to no units (a sum of ones): a group
+        whose cut would change them is withdrawn."""
+        place = (self.op, self.site.module, self.site.line)
+        self.ledger.constants.setdefault(place, set()).add(tuple(str(n) for n in lengths))
 
     def give_domain(self, tensor: Tensor, ids: np.ndarray | None) -> None:
         """Say that the values of ``tensor`` are positions of ``ids``, found in this forward pass: after a cut other

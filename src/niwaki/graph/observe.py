@@ -43,6 +43,8 @@ PASSING = RESHAPED | {
     *("permute", "transpose", "t", "slice", "select", "index", "sort", "clamp", "float", "long", "int"),
 }
 """Operations whose result has values of their first argument and no others."""
+ORDERS = frozenset({"argsort", "sort"})
+"""Operations that look at no more than which position is the earlier one: a cut keeps that."""
 REFUSING_FAKES = {"_grouped_mm": lambda x, weight, *_, **__: x.new_empty(*x.shape[:-1], weight.shape[-1])}
 """Operations that run in more precisions than their own rule for fake tensors admits: the shape of the result."""
 
@@ -167,7 +169,7 @@ def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observa
         try:
             output = model(*args, **kwargs)
         except Exception as trouble:
-            trouble.niwaki_module = observer.compass.latest  # type: ignore[attr-defined]
+            trouble.niwaki_module = observer.compass.blame(trouble)  # type: ignore[attr-defined]
             raise
     observer.block_outputs(output)
     observer.block_unseen()
@@ -264,6 +266,9 @@ class Observer(TorchDispatchMode):
         seen = Site("return", "", "the model's forward")
         for leaf in tensors_of(output, caches=False):
             self._use(leaf)
+            counted = self._domains.get(leaf)
+            if counted is not None:
+                self.ledger.block(counted, Reason("positions that were found are returned as numbers", seen))
             labels = self._labels.get(leaf) or []
             for d, label in enumerate(labels):
                 reason = Reason(f"dimension {d} of the model's output", seen, "What is returned must keep its shape.")
@@ -317,8 +322,7 @@ class Observer(TorchDispatchMode):
             self._unknown(call)
         else:
             function(call)
-        if name in PASSING and (sources := call.tensors()):
-            call.give_domain(call.results()[0], self._domains.get(sources[0]))
+        self._follow_positions(call)
         for t, action in call.pending:
             self._pending.setdefault(t, []).append(action)
         if before is not None:
@@ -333,6 +337,16 @@ class Observer(TorchDispatchMode):
             seen += zip(t.shape, atoms, strict=False)
         if name not in VIEWS and name not in RESHAPED:
             self.ledger.calls.append((site, tuple(seen)))
+
+    def _follow_positions(self, call: Call) -> None:
+        """Positions that were found stay positions, or are used as such, or else are mere numbers."""
+        if not self._domains:
+            return
+        passed = next(iter(call.tensors()), None) if call.op in PASSING else None
+        if passed is not None:
+            call.give_domain(call.results()[0], self._domains.get(passed))
+        if call.op not in ORDERS:
+            call.refuse_numbers(passed)
 
     def _note_constants(self, func: Any, call: Call) -> None:
         """Plain numbers that take part in the arithmetic: a cut must not change them."""

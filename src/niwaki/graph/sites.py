@@ -28,6 +28,13 @@ class Compass:
         self._names = {id(m): name for name, m in model.named_modules()}
         self._stack: list[str] = []
         self.latest = ""
+        self._failed: tuple[BaseException, str] | None = None
+
+    def blame(self, trouble: BaseException) -> str:
+        """The innermost module that this exception came out of; else where the last operation ran."""
+        if self._failed is not None and self._failed[0] is trouble:
+            return self._failed[1]
+        return self.latest
 
     def mark(self) -> None:
         """Remember where we are, for the case that the next operation fails."""
@@ -51,8 +58,12 @@ class Compass:
         self._stack.append(self._names.get(id(module), self._stack[-1] if self._stack else ""))
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if self._stack:
-            self._stack.pop()
+        if not self._stack:
+            return
+        name = self._stack.pop()
+        trouble = sys.exc_info()[1]
+        if trouble is not None and (self._failed is None or self._failed[0] is not trouble):
+            self._failed = (trouble, name)
 
 
 def _user_line() -> str:

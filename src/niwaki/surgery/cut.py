@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from niwaki.errors import CannotFollow
+from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph.copies import duplicate
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.hugging import Following, follow_config
@@ -51,7 +51,7 @@ def cut(model: Model, plan: Plan, *, config: bool = True) -> Model:
         StalePlan: the plan was made for another model.
     """
     model = unwrapped(model, "the cut model")
-    plan.check(shapes_of(model))
+    check_plan(model, plan)
     small = duplicate(model)
     cut_(small, plan, config=config)
     return small
@@ -72,7 +72,7 @@ def cut_(
         CannotFollow: the optimizer, or a hook on a parameter, holds what cannot be cut along.
     """
     model = unwrapped(model, "what is cut")
-    plan.check(shapes_of(model))
+    check_plan(model, plan)
     check_numbers(model, plan.numbers)
     by_tensor = _by_tensor(plan.removed)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
@@ -110,6 +110,13 @@ def attach(model: nn.Module, plan: Plan) -> None:
     """Remember the plan on the model; a second cut is remembered as one plan from the dense model."""
     earlier = plan_of(model)
     object.__setattr__(model, ATTRIBUTE, plan if earlier is None else earlier.then(plan))
+
+
+def check_plan(model: nn.Module, plan: Plan) -> None:
+    """Raise :class:`StalePlan` unless the plan was made for this model, :class:`BadInput` if it is none."""
+    if not isinstance(plan, Plan):
+        raise BadInput(f"expected a plan (of nk.plan or Plan.load), found {type(plan).__name__}")
+    plan.check(shapes_of(model))
 
 
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.graph.copies import duplicate
-from niwaki.surgery.cut import shapes_of
+from niwaki.surgery.cut import check_plan
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Axis, Plan
 
@@ -26,7 +26,7 @@ def mask(model: Model, plan: Plan) -> Model:
         StalePlan: the plan was made for another model.
     """
     model = unwrapped(model, "the masked copy")
-    plan.check(shapes_of(model))
+    check_plan(model, plan)
     masked = duplicate(model)
     mask_(masked, plan)
     return masked

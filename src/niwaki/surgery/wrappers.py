@@ -15,12 +15,16 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
+from niwaki.errors import BadInput
+
 Model = TypeVar("Model", bound=nn.Module)
 logger = logging.getLogger("niwaki")
 
 
 def bare(model: Model) -> Model:
     """The network inside its wrappers, the model itself if there are none."""
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"expected a model (a torch.nn.Module), found {type(model).__name__}")
     inner: nn.Module = model
     while (inside := _inside(inner)) is not None:
         inner = inside

@@ -60,6 +60,8 @@ class Plan:
             _check_axis(axis, indices, self.tensors)
         for (module, attribute), values in self.numbers.items():
             _check_number(module, attribute, values)
+        for name, choice in self.choices.items():
+            _check_choice(name, choice)
 
     @property
     def fingerprint(self) -> str:
@@ -166,6 +168,17 @@ class Plan:
 
 def _steps(plan: Plan) -> list[Any]:
     return list(plan.made_by.get("steps", [dict(plan.made_by)]))
+
+
+def _check_choice(name: str, choice: Choice) -> None:
+    removed = choice.removed
+    if not all(type(n) is int for n in (choice.size, *removed)) or list(removed) != sorted(set(removed)):
+        raise IllegalPlan(f"the units that go of group {name!r} must be whole numbers that ascend without repeats")
+    if removed and (removed[0] < 0 or removed[-1] >= choice.size or len(removed) >= choice.size):
+        raise IllegalPlan(
+            f"group {name!r} has units 0 to {choice.size - 1}, of which one must stay; the plan removes {len(removed)} "
+            f"of {removed[0]} to {removed[-1]}"
+        )
 
 
 def _check_axis(axis: Axis, indices: Iterable[int], tensors: Mapping[str, tuple[int, ...]]) -> None:

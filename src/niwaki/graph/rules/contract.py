@@ -43,6 +43,8 @@ def product(call: Call, left: Tensor, right: Tensor) -> list[Label]:
     a, b = call.labels(left), call.labels(right)
     inner = a[-1], b[-2] if right.dim() > 1 else b[-1]
     call.contract(*inner)
+    if not any(isinstance(label, Atoms) for label in inner):
+        call.counts(left.shape[-1])
     for label in inner:
         call.play(label, "takes", "neuron")
     rows = [(a[-2], left.shape[-2])] if left.dim() > 1 else []

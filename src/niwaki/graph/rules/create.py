@@ -54,6 +54,7 @@ def constants(call: Call) -> None:
 def ramps(call: Call) -> None:
     """Values that differ by position: they would not be the same ones after a cut."""
     label = call.fixed("a tensor made in forward whose values differ by position")
+    call.counts(*(n for t in call.results() for n in t.shape))
     for t in call.results():
         call.give(t, [_one(n, label) for n in t.shape])
 

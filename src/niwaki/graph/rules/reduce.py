@@ -114,6 +114,7 @@ def cumsum(call: Call) -> None:
     labels = call.labels(source)
     dim = call["dim"] % max(source.dim(), 1)
     call.mixes(labels, dim)
+    _count(call, source, [dim])
     if labels and isinstance(label := labels[dim], Atoms):
         labels[dim] = label.soiled() if label.clean else call.refuse([label], UNCLEAN)
     call.give(call.out, labels)
@@ -127,6 +128,7 @@ def total(call: Call) -> None:
         return down(call)
     source = call.tensors()[0]
     labels = call.labels(source)
+    _count(call, source, _dims(call, source))
     for d in _dims(call, source):
         label = labels[d]
         if isinstance(label, Atoms) and not label.clean:
@@ -155,10 +157,17 @@ def down(call: Call) -> None:
         return
     source = call.tensors()[0]
     labels = call.labels(source)
+    _count(call, source, _dims(call, source))
     for d in _dims(call, source):
         call.refuse([labels[d]], f"{call.op} over this axis changes with the number of its positions")
     keeps = call.op in ("amax", "amin", "max", "min", "prod", "norm", "linalg_vector_norm", "median")
     _reduced(call, source, [x if keeps or not isinstance(x, Atoms) else x.soiled() for x in labels])
+
+
+def _count(call: Call, source: Tensor, dims: list[int]) -> None:
+    """A sum of ones, in whatever disguise, is a length."""
+    labels = call.labels(source)
+    call.counts(*(source.shape[d] for d in dims if source.dim() and not isinstance(labels[d], Atoms)))
 
 
 def _dims(call: Call, source: Tensor) -> list[int]:
