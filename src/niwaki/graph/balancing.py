@@ -84,13 +84,26 @@ def _counts(
     rows = columns.indices[np.repeat(starts, lengths) + offsets]
     parts = np.repeat(part, lengths)
     keep = alive[rows]
-    touched, row = np.unique(rows[keep], return_inverse=True)
+    touched, row = _numbers_of(rows[keep], alive.size)
     counts = np.zeros((touched.size, len(balance.parts)), np.int64)
-    np.add.at(counts, (row.ravel(), parts[keep]), 1)
+    np.add.at(counts, (row, parts[keep]), 1)
     # Equal columns have equal sums under random weights.
     weights = np.random.default_rng(0).integers(1, 2**40, size=touched.size)
     first = np.sort(np.unique(weights @ counts, return_index=True)[1])
     return touched, counts[:, first], np.array([len(balance.parts[k]) for k in first])
+
+
+def _numbers_of(values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values below ``size``, ascending, and the place of each value among them."""
+    if values.size < size // 64:
+        found, place = np.unique(values, return_inverse=True)
+        return found, place.ravel()
+    flags = np.zeros(size, bool)
+    flags[values] = True
+    found = np.flatnonzero(flags)
+    place = np.empty(size, np.int64)
+    place[found] = np.arange(found.size)
+    return found, place[values]
 
 
 def _most_common(values: np.ndarray) -> int:
@@ -142,7 +155,7 @@ def _joined(one: Side, other: Side) -> Side | None:
 
 def _overlap(side: Side) -> bool:
     everything = np.concatenate([units for units, _ in side.values()])
-    return np.unique(everything).size < everything.size
+    return bool(np.bincount(everything - everything.min()).max() > 1)
 
 
 def _finest(side: Side) -> Side:

@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from niwaki.graph.balancing import Drawn, balanced
-from niwaki.graph.labels import Reason
+from niwaki.graph.labels import Reason, distinct
 from niwaki.graph.ledger import Balance, Grid, Ledger, Number
 from niwaki.units import Axis
 
@@ -168,7 +168,8 @@ def _loosen(ledger: Ledger, component: np.ndarray) -> tuple[np.ndarray, list[Gri
     for grid in ledger.grids:
         by_inner[component[grid.factors[-1]].tobytes()].append(grid)
         for factor in grid.factors:
-            factors[np.unique(component[factor])] += 1
+            here = component[factor]
+            factors[here if distinct(here) else np.unique(here)] += 1
     loose: list[Grid] = []
     ties: list[tuple[np.ndarray, np.ndarray]] = []
     for family in by_inner.values():

@@ -21,9 +21,11 @@ class Hints:
     """The words that rules used, by component; and ``block`` for what covers a slice of a grid from outside."""
 
     def __init__(self, ledger: Ledger, coupling: Coupling) -> None:
-        self._flags: dict[str, np.ndarray] = {}
-        for ids, word in (*ledger.hints, *((g.factors[0], "block") for g in ledger.grids)):
-            flags = self._flags.setdefault(word, np.zeros(int(coupling.component.max()) + 1, bool))
+        hints = [*ledger.hints, *((g.factors[0], "block") for g in ledger.grids)]
+        count = int(coupling.component.max()) + 1
+        self._flags = {word: np.zeros(count, bool) for word in dict.fromkeys(word for _, word in hints)}
+        for ids, word in hints:
+            flags = self._flags[word]
             flags[coupling.component[ids]] = True
             rows = coupling.rows.get(coupling.component[ids].tobytes())
             if rows is not None:  # what is inside a loose grid

@@ -69,5 +69,10 @@ class Atoms:
         return Atoms(self.ids, False) if self.clean else self
 
 
+def distinct(ids: np.ndarray) -> bool:
+    """Is no value there twice? (Most arrays of atoms ascend, and then nothing is sorted.)"""
+    return bool((np.diff(ids) > 0).all()) or np.unique(ids).size == ids.size
+
+
 Label = Free | Fixed | Atoms
 """The label of one dimension."""

@@ -250,12 +250,14 @@ class Ledger:
                 self.contexts.setdefault(key, (ids, others))
 
     def owners_of(self, ids: np.ndarray) -> Iterator[Axis]:
-        """The tensor axes that the atoms belong to, each once, in order of first appearance."""
+        """The tensor axes that the atoms belong to, each once, in order of their atoms."""
         if not ids.size:
             return
-        ends = np.searchsorted(self._starts, [ids.min(), ids.max()], side="right") - 1
-        runs = ends[:1] if np.ptp(ends) == 0 else np.searchsorted(self._starts, np.unique(ids), side="right") - 1
-        for run in dict.fromkeys(runs.tolist()):
+        runs = np.searchsorted(self._starts, [ids.min(), ids.max()], side="right") - 1
+        if runs[0] != runs[1]:
+            runs = np.searchsorted(self._starts, ids, side="right") - 1
+            runs = runs[np.flatnonzero(np.diff(runs, prepend=-1))]
+        for run in sorted(set(runs.tolist())):
             if (axis := self._owners[run]) is not None:
                 yield axis
 

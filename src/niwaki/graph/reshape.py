@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason
+from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, distinct
 from niwaki.graph.ledger import matching
 
 
@@ -54,7 +54,7 @@ def split(call: Call, label: Label, sizes: list[int]) -> list[Label]:
         result[varies[0]] = Atoms(_along(table, varies), label.clean)
     elif varies:
         core = _along(table, varies)
-        if np.unique(core).size < core.size:
+        if not distinct(core):
             return [call.refuse([label], "a reshape that mixes units in a way that no cut can follow")] * len(sizes)
         factors = call.ledger.split(core.reshape(-1), core.shape, call.site)
         for k, ids in zip(varies, factors, strict=True):

@@ -335,7 +335,7 @@ def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, num
     """
     stays, left, right = numbered
     with np.errstate(over="ignore"):
-        ours, theirs = old.units.astype(np.int64) @ left, new.units.astype(np.int64) @ right
+        ours, theirs = old.units @ left, new.units @ right
     if np.array_equal(np.sort(ours[ours != 0]), np.sort(theirs)):
         return True
     # A loose unit that is now the last of its row has merged with the row; a unit that fills an axis can no longer go,

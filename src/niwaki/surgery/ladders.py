@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from niwaki.errors import BadInput, IllegalPlan
-from niwaki.units import Group
+from niwaki.units import Group, Parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +64,20 @@ def _steps(group: Group, worth: np.ndarray) -> np.ndarray:
     if not group.parts:
         return order[:-1, None]
     finest = max(group.parts, key=len)
-    by_part = [order[finest.of[order] == p] for p in range(len(finest))]
+    by_part = _by_part(order, finest)
     weights = [int(finest.weight[units[0]]) for units in by_part]
     each = [math.lcm(*weights) // w for w in weights]
     count = min(math.ceil(units.size / n) for units, n in zip(by_part, each, strict=True)) - 1
     columns = [units[: count * n].reshape(count, n) for units, n in zip(by_part, each, strict=True)]
     return np.concatenate(columns, axis=1)
+
+
+def _by_part(order: np.ndarray, parts: Parts) -> list[np.ndarray]:
+    """The units of each part, in the given order."""
+    of = parts.of[order]
+    sort = np.argsort(of, kind="stable")
+    ends = np.searchsorted(of[sort], np.arange(len(parts) + 1))
+    return [order[sort[a:b]] for a, b in pairwise(ends)]
 
 
 def _legal(group: Group, step: np.ndarray) -> bool:

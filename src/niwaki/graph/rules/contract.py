@@ -6,11 +6,10 @@ import math
 import string
 from collections.abc import Sequence
 
-import numpy as np
 from torch import Tensor
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason
+from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, distinct
 from niwaki.graph.ledger import Extent
 from niwaki.graph.rules import rule
 
@@ -199,7 +198,7 @@ def _shared(call: Call, label: Label, times: int) -> Label:
 def interleaved(call: Call, label: Atoms, times: int) -> Label:
     """Every position ``times`` in a row: a grid of the positions and of a number of copies that may follow others."""
     copies = call.virtual(times).ids
-    if np.unique(label.ids).size < label.ids.size:
+    if not distinct(label.ids):
         return Atoms(label.ids.repeat(times), label.clean)
     call.ledger.extents.append(Extent(copies, call.site.module))
     call.hint(label, "kv_group")

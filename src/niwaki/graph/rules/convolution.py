@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from torch import Tensor
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Label
+from niwaki.graph.labels import Atoms, Label, distinct
 from niwaki.graph.rules import rule
 
 FORWARD = ["conv1d", "conv2d", "conv3d", "convolution"]
@@ -78,7 +77,7 @@ def _grid(call: Call, label: Label, groups: int) -> tuple[Label, Label]:
     """A channel axis as (group, channel in group). With one channel a group, the channels are the groups."""
     if not isinstance(label, Atoms):
         return label, label
-    if np.unique(label.ids).size < label.ids.size:
+    if not distinct(label.ids):
         blocked = call.refuse([label], "a grouped convolution over repeated channels")
         return blocked, blocked
     inside = label.ids.size // groups
