@@ -76,3 +76,8 @@ def distinct(ids: np.ndarray) -> bool:
 
 Label = Free | Fixed | Atoms
 """The label of one dimension."""
+
+
+def soiled(label: Label) -> Label:
+    """The label where something that does not vanish was added to every position."""
+    return label.soiled() if isinstance(label, Atoms) else label

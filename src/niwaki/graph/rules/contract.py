@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, distinct
+from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, distinct, soiled
 from niwaki.graph.ledger import Extent
 from niwaki.graph.rules import rule
 
@@ -20,15 +20,17 @@ def linear(call: Call) -> None:
     source, taken = call.labels(x), call.labels(weight)
     call.contract(source[-1], taken[-1])
     call.play(taken[-1], "takes", "neuron")
+    # A row of zeros gets the bias too.
+    others = [soiled(x) for x in source[:-1]] if isinstance(bias, Tensor) else source[:-1]
     if weight.dim() == 1:
-        return call.give(call.out, source[:-1])
+        return call.give(call.out, others)
     made = taken[0]
     call.play(made, "makes", "neuron")
     if isinstance(bias, Tensor):
         made = call.meet([made, call.labels(bias)[0]])
     rows = math.prod(x.shape[:-1])
     call.cost(rows, (made, weight.shape[0]), (taken[-1], weight.shape[-1]))
-    call.give(call.out, [*source[:-1], made])
+    call.give(call.out, [*others, made])
 
 
 @rule("mm", "bmm", "matmul", "mv", "dot")
@@ -75,10 +77,12 @@ def _batch(call: Call, *sides: tuple[Sequence[Label], Sequence[int]]) -> list[tu
 def addmm(call: Call) -> None:
     bias, left, right = call.tensors()[:3]
     labels = product(call, left, right)
-    for k, label in enumerate(call.labels(bias)):
-        back = bias.dim() - k
-        if bias.shape[k] == call.out.shape[-back]:
-            labels[-back] = call.meet([labels[-back], label])
+    own = call.labels(bias)
+    for back in range(1, len(labels) + 1):
+        if back <= bias.dim() and bias.shape[-back] == call.out.shape[-back]:
+            labels[-back] = call.meet([labels[-back], own[-back]])
+        else:
+            labels[-back] = soiled(labels[-back])
     call.give(call.out, labels)
 
 

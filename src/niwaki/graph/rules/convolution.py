@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Label, distinct
+from niwaki.graph.labels import Atoms, Label, distinct, soiled
 from niwaki.graph.rules import rule
 
 FORWARD = ["conv1d", "conv2d", "conv3d", "convolution"]
@@ -38,7 +38,8 @@ def convolution(call: Call) -> None:
         (kernel[1], weight.shape[1]),
     )
     space_labels = call.passes(x, range(where + 1, x.dim()), "a dimension that a convolution slides over")
-    call.give(call.out, [*labels[:where], made, *space_labels[where + 1 :]])
+    rows = [soiled(x) for x in labels[:where]] if isinstance(bias, Tensor) else labels[:where]
+    call.give(call.out, [*rows, made, *space_labels[where + 1 :]])
 
 
 def _forward(call: Call, source: Label, kernel: list[Label], groups: int) -> Label:

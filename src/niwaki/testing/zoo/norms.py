@@ -140,7 +140,9 @@ SPECIMENS = (
         "weight_norm",
         planted(WeightNormed),
         images(3, 6),
-        tags("cnn later"),
+        tags("cnn"),
         blocks=ends("conv1", "fc"),
+        prunable=axes("conv1.weight:0 conv2.weight:0 normed.bias:0"),
+        tied=ties("normed.bias:0 conv2.weight:1"),
     ),
 )

@@ -220,6 +220,33 @@ class Experts(nn.Module):
         return self.leave(x + y)
 
 
+class BiasedRows(nn.Module):
+    """Sums over features that a bias was added to: those that are zero are so no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.mix, self.leave = nn.Linear(6, 8), nn.Linear(8, 7), nn.Linear(7, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        return self.leave(self.mix(torch.einsum("btd,bte->bde", x, x)).sum(1))
+
+
+class BorrowedSize(nn.Module):
+    """Takes the width of one layer for that of another, which happens to be as wide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.conv = nn.Linear(6, 8), nn.Conv1d(8, 8, 1)
+        self.mix, self.leave = nn.Linear(8, 7), nn.Linear(7, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        batch, _, width = x.shape
+        y = self.conv(x.transpose(1, 2))
+        return self.leave(F.relu(self.mix(y.reshape(batch, width, -1).transpose(1, 2))))
+
+
 class Tagger(nn.Module):
     """Embeds words, reads them both ways and labels each."""
 
@@ -266,6 +293,24 @@ SPECIMENS = (
     ),
     Specimen(
         # A sentence is as long as it is: the tokens come in from outside.
+        "biased_rows",
+        planted(BiasedRows),
+        SENTENCE,
+        tags("mlp einsum must_block"),
+        blocks=ends("enter", "leave") + axes("enter.weight:0"),
+        prunable=axes("mix.weight:0"),
+        tied=ties("mix.weight:0 leave.weight:1"),
+    ),
+    Specimen(
+        "borrowed_size",
+        planted(BorrowedSize),
+        SENTENCE,
+        tags("mlp must_block"),
+        blocks=ends("enter", "leave") + axes("enter.weight:0 conv.weight:0"),
+        prunable=axes("mix.weight:0"),
+        tied=ties("mix.weight:0 leave.weight:1"),
+    ),
+    Specimen(
         "einsum_mixer",
         planted(Mixer),
         SENTENCE,
