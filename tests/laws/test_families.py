@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import pytest
@@ -74,10 +74,9 @@ def missing(grown: Family) -> set[str]:
 
 
 @pytest.mark.parametrize("grown", FAMILIES, ids=lambda grown: grown.name)
-def test_a_family(grown: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family(grown: Family) -> None:
     """What an expert would cut is offered, every group has a legal step, and cut equals masked at a tenth, a third and
-    more than half of all that is offered, at once. All in one test, for one trace. (Configs are left as they are: to
-    find the field that follows takes ten times as long as the law, and is held to account elsewhere.)"""
+    more than half of all that is offered, at once. All in one test, for one trace."""
     words, reason = KNOWN_MISSING.get(grown.name, ("", ""))
     assert missing(grown) == set(words.split()), f"KNOWN_MISSING says: {words} ({reason})"
     found = traced(grown)
@@ -85,7 +84,6 @@ def test_a_family(grown: Family, monkeypatch: pytest.MonkeyPatch) -> None:
         plan = nk.plan(found.graph, nk.scores.Random(0), nk.Ratio(0.95), [group])
         assert plan.choices[group.name].removed, f"{group} offers nothing"
         assert set(plan.removed) >= {member.axis for member in group.makers}
-    monkeypatch.setattr(sameness, "cut", partial(cut, config=False))
     tolerance = TOLERANCE.get(grown.name, sameness.TOLERANCE)
     laws.cut_equals_masked(found.model, found.inputs, RATIOS, (0,), graph=found.graph, tolerance=tolerance)
 

@@ -27,8 +27,6 @@ class CutMultiheadAttention(nn.MultiheadAttention):
     """
 
     scale: float | None = None
-    followed = frozenset({"embed_dim", "kdim", "vdim"})
-    """Numbers that the adapter sets, whatever lengths of that value were seen inside."""
 
     def forward(
         self,
@@ -145,7 +143,7 @@ def _peculiar(module: nn.MultiheadAttention) -> bool:
     return module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
 
 
-@adapter(nn.MultiheadAttention)
+@adapter(nn.MultiheadAttention, sets=("embed_dim", "kdim", "vdim"))
 def _attention(module: Any, change: Change) -> None:
     """Heads of which nothing is left are gone; the scale stays that of the heads as they were."""
     name = "in_proj_weight" if module.in_proj_weight is not None else "q_proj_weight"

@@ -49,7 +49,7 @@ def cut_equals_masked(
     for plan in random_plans(graph, ratios, seeds):
         tried += 1
         with attempting(f"cutting {_named(plan)} from {graph.model_name}"):
-            small = cut(model, plan)
+            small = cut(model, plan, config=False)
             _same_entries(model, plan, small)
             certificate = room.certify(model, plan, small, inputs, tolerance=tolerance, graph=graph)
             demand(certificate.holds, f"{graph.model_name}, {_named(plan)}: {certificate}")
@@ -79,7 +79,7 @@ def dead_units_are_free(
     for plan in _plans(graph, ratios, seeds, free):
         dead = mask(model, plan)
         with attempting(f"cutting the dead units {_named(plan)} from {graph.model_name}"):
-            after = answers(cut(dead, plan), inputs)
+            after = answers(cut(dead, plan, config=False), inputs)
         moved = worst_difference(answers(dead, inputs), after)
         demand(
             moved <= tolerance,
