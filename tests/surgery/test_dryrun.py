@@ -87,13 +87,13 @@ def padded(n: Any, h: Tensor) -> Tensor:
 
 NUMBER, PLACES = "after a cut the forward pass computes with another number", "takes other positions here than before"
 TOLD: dict[str, tuple[Between, str, str]] = {
-    "root of the width": (root_of_width, f"{NUMBER} (0.4472135954999579)", "h *"),
-    "power of the width": (power_of_width, f"{NUMBER} (0.4472135954999579)", "h *"),
-    "tensor of one number": (scalar_tensor, f"{NUMBER} (5.0)", "h /"),
-    "share by len": (share, f"{NUMBER} (5)", "len("),
+    "root of the width": (root_of_width, f"{NUMBER} (0.5)", "h *"),
+    "power of the width": (power_of_width, f"{NUMBER} (0.5)", "h *"),
+    "tensor of one number": (scalar_tensor, f"{NUMBER} (4.0)", "h /"),
+    "share by len": (share, f"{NUMBER} (4)", "len("),
     "precision of a norm": (precision, f"{NUMBER} (5e-05)", "layer_norm"),
-    "slope": (slope, f"{NUMBER} (0.2)", "leaky_relu"),
-    "filled": (filled, f"{NUMBER} (5)", "full_like"),
+    "slope": (slope, f"{NUMBER} (0.25)", "leaky_relu"),
+    "filled": (filled, f"{NUMBER} (4)", "full_like"),
     "whole share": (whole_share, f"{NUMBER} (0)", "h *"),
     "slice of written bounds": (hard_slice, PLACES, "torch.cat"),
     "slices of two": (pairs, PLACES, "torch.cat"),

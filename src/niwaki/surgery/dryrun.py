@@ -74,14 +74,19 @@ def _withdrawn(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
 
 def _fathomed(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
     """Prove the deepest cut too: a length of one may be squeezed away, an ``if`` may ask for more than so many. Groups
-    that fail there are offered a step less deep, or half as deep, or else withdrawn."""
+    that fail there are offered a step less deep, or half as deep, if one, two and three steps do (one that pads to even
+    lengths fails at every other); or else withdrawn."""
     if _try_depth(graph, model, inputs, graph.groups, _all) is None:
         return graph
     least: dict[str, int] = {}
     denied: dict[str, Reason] = {}
     for family in _families(graph.groups):
-        trouble: Reason | None = None
-        for depth in (_all, _all_but_one, _half):
+        trouble = _try_depth(graph, model, inputs, family, _all)
+        if trouble is None:
+            continue
+        first = (_try_depth(graph, model, inputs, family, few) for few in (_one, _two, _three))
+        trouble = next(filter(None, first), None)
+        for depth in () if trouble else (_all_but_one, _half):
             trouble = _try_depth(graph, model, inputs, family, depth)
             if trouble is None:
                 least |= _least(family, depth)
@@ -106,6 +111,18 @@ def _all(steps: int) -> int:
 
 def _all_but_one(steps: int) -> int:
     return max(1, steps - 1)
+
+
+def _one(steps: int) -> int:
+    return 1
+
+
+def _two(steps: int) -> int:
+    return min(2, steps)
+
+
+def _three(steps: int) -> int:
+    return min(3, steps)
 
 
 def _half(steps: int) -> int:
@@ -207,15 +224,20 @@ def _unlike(ladders: Sequence[Ladder]) -> Iterator[dict[str, tuple[int, ...]]]:
     another group is seen. Groups with a single step lose it or not, by turns."""
     seen: Counter[int] = Counter()
     steps: dict[str, int] = {}
-    turns: dict[str, int] = {}
     for rungs in ladders:
-        name, turn = rungs.group.name, seen[len(rungs.group)]
+        steps[rungs.group.name] = _count(seen[len(rungs.group)], len(rungs))
         seen[len(rungs.group)] += 1
-        steps[name], turns[name] = 1 + turn % len(rungs), turn
     yield {r.group.name: r.chosen(steps[r.group.name]) for r in ladders}
-    short = [r for r in ladders if len(r) == 1]
-    if any(turns[r.group.name] for r in short):
-        yield {r.group.name: r.chosen(1) for r in ladders if len(r) > 1 or turns[r.group.name] % 2}
+    short = [r.group.name for r in ladders if len(r) == 1]
+    if len(short) > 1:
+        yield {r.group.name: r.chosen(1) for r in ladders if r.group.name not in short[::2]}
+
+
+def _count(turn: int, steps: int) -> int:
+    """How many of so many steps: another number for each turn, and odd where all of them are even and the reverse. So,
+    with the deepest cut, both are tried (a length may be padded to an even one)."""
+    first = min(2 - (steps + 1) % 2, steps)
+    return first + 2 * (turn % ((steps - first) // 2 + 1))
 
 
 def _suspicious(graph: Graph, groups: Sequence[Group]) -> list[Group]:
