@@ -1,12 +1,14 @@
 """Which architectures can be cut, how much of them, and does the cut model compute the same?
 
-    python bench/families.py [--only NAME ...] [--no-peer] [--seeds 2]
+    python bench/families.py [--only NAME ...] [--no-peer] [--seeds 2] [--resume]
 
 Over the whole table of families, in their tiny sizes: does the cut equal the masked model at 10%, 30% and 60%, how much
 of parameters and multiply-adds can be reached, which kinds of units are found, what does a trace cost. Beside it the
 same for Torch-Pruning 1.6.1 (``bench/peer.py`` lists its settings). Each family runs in a child of its own, forked from
 a parent that has traced another model before. Memory is the kernel's high-water mark of resident memory in that child
 over what was resident before its first trace.
+
+Every row goes to a journal among the temporary files, so that a run that was stopped goes on with ``--resume``.
 
 Niwaki's plans are drawn at random, each is held forward and gradient to 1e-5, and the trace proves its groups; the peer
 removes by magnitude, is held forward to 1e-4, and has 60 s. Both pass only if they pass at every ratio.
@@ -16,11 +18,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
+import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import peer
@@ -41,6 +46,7 @@ RATIOS = (0.1, 0.3, 0.6)
 HOLDS, DIFFERS, FAILS, BLOCKED = "holds", "differs", "fails", "blocked"
 OURS_LIMIT, PEER_LIMIT = 300, 60
 WARM = "dlrm"
+JOURNAL = Path(tempfile.gettempdir()) / "niwaki-families.jsonl"
 
 
 def ours(each: Family, seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -253,25 +259,34 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="random plans at each ratio")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    logging.getLogger("niwaki").setLevel(logging.ERROR)  # configs that cannot follow are told elsewhere
     if args.peer:
         peer.require()
         import torch_pruning  # noqa: F401  the children find it imported
     warnings.simplefilter("ignore")
     warm = family(WARM)
     nk.trace(warm.build(), warm.inputs())
-    rows = []
+    rows = _read() if args.resume else []
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         chosen = [family(name) for name in args.only] if args.only else list(FAMILIES)
-        task = bar.add_task("", total=len(chosen))
-        for each in chosen:
+        done = {row["family"] for row in rows}
+        task = bar.add_task("", total=len(chosen), completed=len(done))
+        JOURNAL.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for each in (each for each in chosen if each.name not in done):
             bar.update(task, description=f"{each.name:20}")
             rows.append(measure(each, tuple(range(args.seeds)), args.peer))
+            with JOURNAL.open("a") as journal:
+                journal.write(json.dumps(rows[-1]) + "\n")
             bar.advance(task)
     Console(width=160).print(table(rows))
     if args.only:
         print(json.dumps(rows, indent=1))
         return
     keep("families", summary(rows), {"settings": _settings(args.seeds, args.peer), "rows": rows})
+
+
+def _read() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in JOURNAL.read_text().splitlines()] if JOURNAL.exists() else []
 
 
 def _settings(seeds: int, with_peer: bool) -> dict[str, Any]:
