@@ -148,7 +148,6 @@ def test_stock_code_loads_it_in_a_process_that_never_heard_of_us(tmp_path: Path)
         ("bert", "attention.self", "'bert.encoder.layer.0.attention.self.query.weight' would have"),
         ("vit", "head_dim", "attention.scaling would be 0.5, and it is 0.35"),
         ("llama", "head_dim", "inv_freq"),
-        ("llama", "layers.0.mlp", "both had"),
     ],
 )
 def test_what_no_config_can_say_is_left_alone_and_told(
@@ -166,6 +165,79 @@ def test_what_no_config_can_say_is_left_alone_and_told(
             type(small).from_pretrained(tmp_path)
     finally:
         logging.disable(logging.NOTSET)
+
+
+layered = pytest.mark.skipif(
+    not hasattr(transformers.PretrainedConfig, "per_layer_config"), reason="this transformers has no per_layer_config"
+)
+
+
+@layered
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_layers_of_different_sizes_are_told_one_by_one(name: str, tmp_path: Path) -> None:
+    model, inputs, graph = traced(name)
+    groups = [g for g in graph.groups if g.kind == "neuron" and len(g) == 40]
+    plan = nk.plan(graph, target=nk.Ratio(0.5), groups=groups[:1])
+    receipt = nk.cut_(small := copy.deepcopy(model), plan)
+    assert receipt.config.fields == {"per_layer_config[0].intermediate_size": (40, 20)}
+    assert "the config tells per_layer_config.intermediate_size 40 → 20; stock code does not build" in str(receipt)
+    assert [c.intermediate_size for c in small.config.per_layer_config] == [20, 40]
+    assert small.config.intermediate_size == 40  # who asks for one number gets the dense model's, and a warning
+    nk.save(small, tmp_path)
+    config = type(model.config).from_pretrained(tmp_path)
+    assert [c.intermediate_size for c in config.per_layer_config] == [20, 40]
+    back = nk.load(tmp_path, lambda: type(model)(config).eval())
+    assert same(back, small, inputs)
+    assert [c.intermediate_size for c in back.config.per_layer_config] == [20, 40]
+    whole = nk.cut(small, nk.plan(nk.trace(small, inputs, prove=False), target=nk.Ratio(0.5), groups=[groups[1].name]))
+    assert not whole.config.per_layer_attributes  # all layers are alike again
+    assert whole.config.intermediate_size == 20
+
+
+@layered
+def test_a_class_that_reads_what_is_said_of_each_layer_is_built_from_it(tmp_path: Path) -> None:
+    """Step 3.7 asks its config for the heads of each layer, and has more of them in layers of sliding attention."""
+    family_of = pytest.importorskip("transformers.models.step3p7.modeling_step3p7")
+    from transformers.models.step3p7.configuration_step3p7 import Step3p7TextConfig
+
+    config = Step3p7TextConfig(
+        vocab_size=37,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_sliding_attention_heads=8,
+        head_dim=8,
+        mlp_layer_types=["dense"] * 3,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        sliding_window=8,
+        max_position_embeddings=32,
+        pad_token_id=0,
+    )
+    torch.manual_seed(0)
+    model, inputs = family_of.Step3p7TextModel(config).eval(), {"input_ids": torch.arange(3, 10)[None]}
+    graph = nk.trace(model, inputs, prove=False)
+    groups = [g for g in graph.groups if g.kind == "kv_group"]
+    small = nk.cut(model, nk.plan(graph, target=nk.Ratio(0.5), groups=groups[:2]))
+    found = [(c.num_attention_heads, c.num_key_value_heads) for c in small.config.per_layer_config]
+    assert found == [(2, 1), (4, 1), (4, 2)]
+    small.save_pretrained(tmp_path)
+    assert same(small, type(small).from_pretrained(tmp_path).eval(), inputs)
+    everywhere = nk.cut(model, nk.plan(graph, target=nk.Ratio(0.5), groups=groups))
+    found = [(c.num_attention_heads, c.num_key_value_heads) for c in everywhere.config.per_layer_config]
+    assert found == [(2, 1), (4, 1), (2, 1)]
+    everywhere.save_pretrained(tmp_path / "all")
+    assert same(everywhere, type(small).from_pretrained(tmp_path / "all").eval(), inputs)
+
+
+@layered
+def test_layers_are_told_only_where_all_else_is_as_it_was() -> None:
+    """The width of the whole model changed too: of such a config nobody builds the dense model, nor the cut one."""
+    graph = traced("llama")[2]
+    groups = [g for g in graph.groups if g.kind == "hidden" or g.name == "model.layers.0.mlp.gate_proj"]
+    small = nk.cut(traced("llama")[0], nk.plan(graph, target=nk.Ratio(0.5), groups=groups))
+    assert fields_of(small.config) == fields_of(traced("llama")[0].config)
 
 
 @pytest.mark.parametrize(("name", "words"), [("llama", "neuron"), ("llama", "head_dim"), ("bert", "hidden neuron")])
@@ -230,7 +302,7 @@ def test_the_receipt_tells() -> None:
     assert receipt.config.follows
     assert receipt.config.fields == {"intermediate_size": (40, 20)}
     assert str(receipt).endswith("; the config follows: intermediate_size 40 → 20")
-    receipt = nk.cut_(uneven, plan_for("bert", "layer.1.intermediate"))
+    receipt = nk.cut_(uneven, plan_for("bert", "attention.self"))
     assert not receipt.config.follows
     assert "stays the dense model's" in str(receipt)
 

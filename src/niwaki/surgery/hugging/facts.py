@@ -41,9 +41,17 @@ def facts(model: nn.Module) -> dict[Place, Any]:
                 found[name, attribute] = _frozen(value)
         config = getattr(module, "config", None)
         for field in read_from_config(kind):
-            if hasattr(config, field) and _plain(value := getattr(config, field)):
+            if _plain(value := _said(config, field)):
                 found[name, f"config.{field}"] = _frozen(value)
     return found
+
+
+def _said(config: Any, field: str) -> Any:
+    """What a config says; something that is not plain if it does not, or not for all layers alike."""
+    try:
+        return getattr(config, field, ...)
+    except RuntimeError:
+        return ...
 
 
 def computed(model: nn.Module) -> dict[str, Tensor]:

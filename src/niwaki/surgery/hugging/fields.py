@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 NO_SIZE = re.compile(
@@ -20,14 +20,17 @@ UNSAID = re.compile(r"head_dim|inner|ffn|intermediate|_dim$|_size$")
 
 @dataclass(frozen=True, order=True)
 class Field:
-    """A number in a config: ``path`` leads to the config inside configs, ``index`` into a list of numbers."""
+    """A number in a config: ``path`` leads to the config inside configs, ``index`` into a list of numbers, ``layer`` to
+    what is said of one layer."""
 
     path: tuple[str, ...]
     name: str
     index: int = -1
+    layer: int = -1
 
     def __str__(self) -> str:
-        return ".".join([*self.path, self.name]) + (f"[{self.index}]" if self.index >= 0 else "")
+        layer = [f"per_layer_config[{self.layer}]"] if self.layer >= 0 else []
+        return ".".join([*self.path, *layer, self.name]) + (f"[{self.index}]" if self.index >= 0 else "")
 
 
 Values = Mapping[Field, "int | None"]
@@ -62,15 +65,81 @@ def changed(config: Any, values: Values, memo: dict[int, Any] | None = None) -> 
     """A copy of the config with other values. ``memo``: as for ``copy.deepcopy``, to find the configs inside again."""
     fresh = copy.deepcopy(config, memo)
     for field, value in values.items():
-        holder = fresh
-        for name in field.path:
-            holder = getattr(holder, name)
-        if field.index < 0:
-            setattr(holder, field.name, value)
-        else:
-            old = vars(holder)[field.name]
-            setattr(holder, field.name, type(old)([*old[: field.index], value, *old[field.index + 1 :]]))
+        if field.layer < 0:
+            _set(_at(fresh, field.path), field, value)
+    for path, inner in configs(fresh):
+        told = overrides(fresh, path) if is_layered(inner) else {}
+        for field, value in values.items():
+            if field.path == path and field.layer >= 0:
+                told.setdefault(field.layer, {})[field.name] = value
+        if told:
+            inner.per_layer_config = told  # what all layers say by now is left out
     return fresh
+
+
+def value_of(config: Any, field: Field) -> int | None:
+    """What the config says, of a layer or of all; None if nothing."""
+    if field.layer >= 0:
+        config, field = without_layers(config, field.path, field.layer), replace(field, layer=-1)
+    return fields(config).get(field)
+
+
+def layers_of(config: Any) -> dict[Field, int | None]:
+    """All numbers that are said of single layers."""
+    return {
+        Field(path, name, layer=layer): n
+        for path, inner in configs(config)
+        if is_layered(inner)
+        for layer, values in overrides(config, path).items()
+        for name, n in values.items()
+        if type(n) is int
+    }
+
+
+def without_layers(config: Any, path: tuple[str, ...], layer: int) -> Any:
+    """A copy of the config that says of all layers what it says of this one."""
+    fresh = copy.deepcopy(config)
+    told = overrides(fresh, path)
+    if told:
+        holder = _at(fresh, path)
+        holder.per_layer_config = None
+        for name, value in told.get(layer, {}).items():
+            setattr(holder, name, value)
+        holder.per_layer_config = {}  # none at all would be filled in again by some classes
+    return fresh
+
+
+def overrides(config: Any, path: tuple[str, ...]) -> dict[int, dict[str, Any]]:
+    """What the config at ``path`` says of single layers."""
+    told = _at(config, path).to_dict().get("per_layer_config") or {}
+    return {int(layer): dict(values) for layer, values in told.items()}
+
+
+def configs(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The config and all configs in it."""
+    yield path, config
+    for name, value in vars(config).items():
+        if is_config(value):
+            yield from configs(value, (*path, name))
+
+
+def is_layered(config: Any) -> bool:
+    """Can it say something of single layers? (transformers 5.15 and later)"""
+    return hasattr(type(config), "per_layer_config")
+
+
+def _at(config: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        config = getattr(config, name)
+    return config
+
+
+def _set(holder: Any, field: Field, value: int | None) -> None:
+    if field.index < 0:
+        setattr(holder, field.name, value)
+    else:
+        old = vars(holder)[field.name]
+        setattr(holder, field.name, type(old)([*old[: field.index], value, *old[field.index + 1 :]]))
 
 
 def is_config(value: Any) -> bool:
@@ -78,4 +147,16 @@ def is_config(value: Any) -> bool:
     return hasattr(value, "to_dict") and hasattr(value, "__dict__") and not isinstance(value, type)
 
 
-__all__ = ["Field", "Values", "changed", "fields", "is_config"]
+__all__ = [
+    "Field",
+    "Values",
+    "changed",
+    "configs",
+    "fields",
+    "is_config",
+    "is_layered",
+    "layers_of",
+    "overrides",
+    "value_of",
+    "without_layers",
+]

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from niwaki.surgery.hugging.compare import differences, first_length, recomputed, told, uncounted
 from niwaki.surgery.hugging.facts import sizes
-from niwaki.surgery.hugging.fields import Field, changed, fields, is_config
+from niwaki.surgery.hugging.fields import (
+    Field,
+    changed,
+    configs,
+    is_config,
+    is_layered,
+    layers_of,
+    value_of,
+)
+from niwaki.surgery.hugging.layers import Matters, by_layer
 from niwaki.surgery.hugging.rebuild import is_configured
 from niwaki.surgery.hugging.search import Built, Search, lengths
 from niwaki.units import Plan
@@ -22,8 +31,9 @@ logger = logging.getLogger("niwaki")
 
 @dataclass(frozen=True)
 class Following:
-    """What became of a model's config. ``fields``: dotted name to the value before and after. ``reason``: why it is
-    still the dense model's; empty if stock code builds the cut model from it."""
+    """What became of a model's config. ``fields``: dotted name to the value before and after. ``reason``: why stock
+    code does not build the cut model from it; empty if it does. With both, the config tells what is left of every
+    layer, and the code of this class does not read it."""
 
     fields: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
     reason: str = ""
@@ -33,9 +43,24 @@ class Following:
         return not self.reason
 
     def __str__(self) -> str:
-        if self.reason:
+        if not self.fields:
             return f"the config stays the dense model's: {self.reason}"
-        return "the config follows: " + ", ".join(f"{name} {a} → {b}" for name, (a, b) in self.fields.items())
+        told = ", ".join(_shortened(self.fields))
+        return (
+            f"the config tells {told}; stock code does not build it: {self.reason}"
+            if self.reason
+            else (f"the config follows: {told}")
+        )
+
+
+def _shortened(values: Mapping[str, tuple[int | None, int | None]]) -> Iterator[str]:
+    """One text for a field, with the least and the most over all layers."""
+    found: dict[str, list[tuple[int | None, int | None]]] = {}
+    for name, pair in values.items():
+        found.setdefault(re.sub(r"\[\d+\]\.", ".", name), []).append(pair)
+    for name, pairs in found.items():
+        sides = (sorted({n for n in side if n is not None}) for side in zip(*pairs, strict=True))
+        yield f"{name} " + " → ".join("–".join(map(str, s[:1] + s[1:][-1:])) or "None" for s in sides)
 
 
 def follow_config(model: nn.Module, plans: Iterable[Plan]) -> Following | None:
@@ -67,33 +92,72 @@ def _followed(model: nn.Module, plans: list[Plan]) -> Following:
     if plan is None:
         return Following(reason="the model was not what its config says before the cut either")
     uneven = _uneven(plan)
-    if uneven:
-        return Following(reason=uneven)
-    return _found(model, search, dense, plan)
+    told = Following(reason=uneven) if uneven else _found(model, search, dense, plan)
+    return told if told.follows else _found_by_layer(model, search, dense, plan, told.reason)
 
 
 def _found(model: nn.Module, search: Search, dense: Built, plan: Plan) -> Following:
     wanted = lengths(model)
     reason = ""
     for built in search.fitting(dense, wanted):
-        trouble = _trouble(model, built, dense, plan)
+        trouble = _trouble(model, built, dense.model, plan)
         if not trouble:
-            before = fields(model.config)
-            for (name, attribute), n in uncounted(built.model, model, plan).items():
-                setattr(model.get_submodule(name), attribute, n)
-            put(model, built.values)
-            return Following({str(f): (before[f], n) for f, n in built.values.items()})
+            return _written(model, built, plan)
         reason = reason or trouble
     near = search.nearest or dense
     return Following(reason="in a model that is built from it, " + (reason or first_length(near.lengths, wanted)))
 
 
-def _trouble(model: nn.Module, built: Built, dense: Built, plan: Plan) -> str:
-    """What a model of fitting tensors would do otherwise than the cut one; empty if nothing."""
-    table = next(recomputed(built.model, dense.model), None)
+def _found_by_layer(model: nn.Module, search: Search, dense: Built, plan: Plan, reason: str) -> Following:
+    """What a config can say of every layer. Where stock code does not listen, it is said all the same if nothing else
+    has changed: whoever builds the dense model from such a config still gets the dense model."""
+
+    def trouble(built: Built, dense: nn.Module, matters: Matters) -> str:
+        return _trouble(model, built, dense, plan, matters)
+
+    values = by_layer(model, dense.model, plan, trouble)
+    if values == {}:
+        values = layers_of(model.config)  # it says so already, if it was read from a file
+    if not values:
+        return Following(reason=reason)
+    built = search.build(values)
+    if built is not None:
+        wanted = lengths(model)
+        fits = all(wanted.get(place) == built.lengths[place] for place in sizes(built.model))
+        if fits and not _trouble(model, built, dense.model, plan):
+            return _written(model, built, plan)
+    if any(f.layer < 0 for f in values):
+        return Following(reason=reason)
+    told = Following(_said(model.config, values), reason)
+    put(model, values, dense=True)
+    return told
+
+
+def _written(model: nn.Module, built: Built, plan: Plan) -> Following:
+    said = _said(model.config, built.values)
+    for (name, attribute), n in uncounted(built.model, model, plan).items():
+        setattr(model.get_submodule(name), attribute, n)
+    put(model, built.values)
+    return Following(said)
+
+
+def _said(config: Any, values: Mapping[Field, int | None]) -> dict[str, tuple[int | None, int | None]]:
+    """Fields that change, with the value before and after; and what was already said of a layer alone."""
+    said: dict[str, tuple[int | None, int | None]] = {}
+    for each, after in values.items():
+        whole, before = value_of(config, replace(each, layer=-1)), value_of(config, each)
+        if whole != after or before != after:
+            said[str(each)] = (before if before != after else whole, after)
+    return said
+
+
+def _trouble(model: nn.Module, built: Built, dense: nn.Module, plan: Plan, matters: Matters = lambda name: True) -> str:
+    """What a model of fitting tensors would do otherwise than the cut one, where it matters; empty if nothing."""
+    table = next((name for name in recomputed(built.model, dense) if matters(name)), None)
     if table is not None:
         return f"{table!r} would be computed to other values, and it is not saved"
-    return next((told(d) for d in differences(built.model, model, dense.model, plan)), "")
+    found = differences(built.model, model, dense, plan)
+    return next((told(d) for d in found if matters(d[0][0])), "")
 
 
 def _is_of(dense: Built, plan: Plan) -> bool:
@@ -112,10 +176,16 @@ def _uneven(plan: Plan) -> str:
     return ""
 
 
-def put(model: nn.Module, values: Mapping[Field, int | None]) -> None:
-    """Give the model a config with these values, in all places that held the old one or a part of it."""
+def put(model: nn.Module, values: Mapping[Field, int | None], *, dense: bool = False) -> None:
+    """Give the model a config with these values, in all places that held the old one or a part of it.
+
+    Args: dense: who reads a number that is not the same in all layers gets the dense model's, and a warning.
+    """
     memo: dict[int, Any] = {}
     fresh = changed(model.config, values, memo)
+    for _, config in configs(fresh):
+        if dense and is_layered(config):
+            config.allow_global_per_layer_attribute_access = True
     for module in model.modules():
         for name, value in list(vars(module).items()):
             if is_config(value) and id(value) in memo:

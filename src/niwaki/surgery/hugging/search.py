@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +57,17 @@ class Search:
             return None
         return Built(values, model, lengths(model))
 
-    def fitting(self, dense: Built, wanted: Lengths) -> Iterator[Built]:
-        """Builds that have all the tensors as they should be. ``nearest`` is the best of all builds so far."""
+    def fitting(
+        self, dense: Built, wanted: Lengths, matters: Callable[[str], bool] = lambda name: True
+    ) -> Iterator[Built]:
+        """Builds that have all the tensors that matter as they should be. ``nearest``: the best build so far."""
         tensors = set(sizes(dense.model))
         tried = {_key(dense.values)}
         heap = [(distance(dense.lengths, wanted), 0, dense)]
         while heap:
             far, _, here = heapq.heappop(heap)
             self.nearest = min(self.nearest or here, here, key=lambda b: distance(b.lengths, wanted))
-            if all(here.lengths.get(k) == wanted.get(k) for k in tensors):
+            if all(here.lengths.get(k) == wanted.get(k) for k in tensors if matters(k[0])):
                 yield here
             for values in self._next(here, wanted):
                 if _key(values) in tried or self.builds >= MOST:
