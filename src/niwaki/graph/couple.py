@@ -120,16 +120,20 @@ def fills_an_axis(units: sparse.csr_matrix, axes: Mapping[Axis, np.ndarray]) -> 
 
 def _components(ledger: Ledger) -> np.ndarray:
     """Connected components of the ties, with grids congruent: equal parents have equal factors and the reverse."""
-    extra: list[tuple[np.ndarray, np.ndarray]] = []
-    while True:
-        component = _connect(ledger.size, [*((t.left, t.right) for t in ledger.ties), *extra])
-        found = _congruences(ledger.grids, component)
-        if not found:
-            return component
-        extra.extend(found)
+    component = _connect(ledger.size, ((t.left, t.right) for t in ledger.ties))
+    while found := _congruences(ledger.grids, component):
+        component = _joined(component, found)
+    return component
+
+
+def _joined(component: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The components when these pairs of atoms are tied too. Only components are looked at, which are far fewer."""
+    count = int(component.max(initial=-1)) + 1
+    return _connect(count, ((component[a], component[b]) for a, b in pairs))[component]
 
 
 def _connect(size: int, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The number of every node's component, in the order of their first nodes."""
     pairs = list(pairs)
     left = np.concatenate([a.ravel() for a, _ in pairs]) if pairs else np.empty(0, int)
     right = np.concatenate([b.ravel() for _, b in pairs]) if pairs else np.empty(0, int)
@@ -183,10 +187,7 @@ def _loosen(ledger: Ledger, component: np.ndarray) -> tuple[np.ndarray, list[Gri
         loose.extend(family)
         ties.extend((g.parent, family[0].parent) for g in family[1:])
         ties.extend(_whole_rows(family[0], component))
-    if ties:
-        pairs = [*((t.left, t.right) for t in ledger.ties), *_settled(component, ledger.size), *ties]
-        component = _connect(ledger.size, pairs)
-    return component, loose
+    return (_joined(component, ties) if ties else component), loose
 
 
 class _Beside:
@@ -219,13 +220,6 @@ def _whole_rows(grid: Grid, component: np.ndarray) -> list[tuple[np.ndarray, np.
     found = component[grid.parent]
     whole = (found == found[:, :1]).all(axis=1)
     return [(grid.factors[0][whole], grid.parent[whole, 0])]
-
-
-def _settled(component: np.ndarray, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ties that reproduce the components found so far."""
-    first = np.full(int(component.max()) + 1, -1)
-    first[component[::-1]] = np.arange(size)[::-1]
-    return [(np.arange(size), first[component])]
 
 
 def _uses(ledger: Ledger, component: np.ndarray) -> np.ndarray:
