@@ -256,6 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these families; the result is printed and not kept")
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--resume", action="store_true", help="go on where a run was stopped")
     parser.add_argument("--seeds", type=int, default=2, help="random plans at each ratio")
     args = parser.parse_args()
     torch.set_num_threads(1)
