@@ -164,7 +164,7 @@ def test_methods() -> None:
     assert "Departs from its paper:\n  - " in card
     assert "``" not in card
     assert "use\ngreg1." in ok("methods", "magnitude")
-    assert "no method is called 'greg'; did you mean 'greg1'?" in refused("methods", "greg")
+    assert "no method is called 'grag1'; did you mean 'greg1'?" in refused("methods", "grag1")
 
 
 def test_report_refused(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ class Ramp:
 
     def __post_init__(self) -> None:
         above_zero(self.grow, "grow")
-        if type(self.every) is not int or self.every < 1:
-            raise BadInput(f"every must be a whole number of at least 1, not {self.every!r}")
+        _whole(self.every)
 
     def updates(self, step: int) -> bool:
         """Does an update fall on this step (0, 1, …)?"""
@@ -33,12 +32,16 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same value always."""
+    """The same value always; it is looked at every ``every`` steps."""
 
     value: float
+    every: int = 10
+
+    def __post_init__(self) -> None:
+        _whole(self.every)
 
     def updates(self, step: int) -> bool:
-        return step == 0
+        return step % self.every == 0
 
     def at(self, update: int) -> float:
         return self.value
@@ -52,3 +55,8 @@ def above_zero(value: object, what: str) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
         raise BadInput(f"{what} must be a number above 0, not {value!r}")
+
+
+def _whole(every: object) -> None:
+    if type(every) is not int or every < 1:
+        raise BadInput(f"every must be a whole number of at least 1, not {every!r}")

@@ -53,6 +53,10 @@ class Target:
                 raise BadInput(f"the pattern {pattern!r} matches no group. Groups: {names}.")
         return [g for g in groups if self._allows(g.name)]
 
+    def offers(self, groups: Iterable[Group]) -> list[Group]:
+        """The groups of which units may be taken."""
+        return self.picks(groups)
+
     def _allows(self, name: str) -> bool:
         wanted = not self.only or any(fnmatchcase(name, p) for p in self.only)
         return wanted and not any(fnmatchcase(name, p) for p in self.skip)
@@ -82,6 +86,9 @@ class Ratio(Target):
         if not isinstance(self.removed, Mapping):
             return self.removed
         return next((v for p, v in self.removed.items() if fnmatchcase(name, p)), 0.0)
+
+    def offers(self, groups: Iterable[Group]) -> list[Group]:
+        return [g for g in self.picks(groups) if self.share_of(g.name) > 0]
 
     def __hash__(self) -> int:
         return hash(str(self))

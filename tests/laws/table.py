@@ -50,6 +50,9 @@ HALF = nk.Ratio(0.4)
 METHODS: dict[str, tuple[Method, int]] = {
     "magnitude": (nk.methods.magnitude(HALF), 4),
     "greg1": (nk.methods.greg1(HALF, grow=0.4, every=2, hold=3), 12),
+    "greg2": (nk.methods.greg2(HALF, pick_grow=0.2, pick_at=0.4, grow=0.4, every=2, hold=3), 12),
+    "fixreg": (nk.methods.fixreg(HALF, factor=0.5, steps=3, every=2, hold=2), 7),
+    "random": (nk.methods.random(HALF, seed=1), 4),
     "masked_then_cut": (masked_then_cut(HALF), 6),
 }
 """Methods in a hurry, each with the steps that it needs and some after the cut."""

@@ -240,12 +240,13 @@ def zero_the_counter(state: dict[str, Any]) -> None:
     [
         ("greg1", zero_the_counter),
         ("greg1", lambda state: state.update(pressure={})),
+        ("greg2", lambda state: state.update(kept_pressure={})),
         ("greg1", lambda state: state.update(chosen={})),
         ("greg1", lambda state: state.update(plans=[])),
         ("masked_then_cut", lambda state: state.update(masked=None)),
         ("magnitude", lambda state: state.update(plans=[])),
     ],
-    ids=["counter", "pressure", "chosen", "plans", "mask", "magnitude's plans"],
+    ids=["counter", "pressure", "kept pressure", "chosen", "plans", "mask", "magnitude's plans"],
 )
 def test_state_that_forgets(monkeypatch: Patch, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
     method, steps = METHODS[name]

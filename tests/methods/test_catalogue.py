@@ -21,6 +21,9 @@ MANY = [
     nk.methods.magnitude(nk.Params(0.3, only=("a*", "b"), round_to=8, scope="global"), score=nk.scores.Random(7)),
     nk.methods.greg1(nk.Macs(0.33, skip="fc"), grow=1e-3, every=5, hold=0, parted=None),
     nk.methods.greg1(nk.Ratio({"layer1*": 0.5, "*": 0.25})),
+    nk.methods.greg2(nk.Ratio({"layer1*": 0.5, "*": 0.25}), restore=5e-4),
+    nk.methods.random(nk.Ratio(0.5), seed=3),
+    nk.methods.fixreg(nk.Ratio(0.5), factor=2.0),
     Method(
         "all parts",
         sequence(
@@ -94,7 +97,7 @@ def test_methods_are_built_from_plain_settings() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "text"),
     [
-        ("greg", {}, r"no method is called 'greg'; did you mean 'greg1'\? Known: .*greg1.*magnitude"),
+        ("grag1", {}, r"no method is called 'grag1'; did you mean 'greg1'\? Known: .*greg1.*magnitude"),
         ("greg1", {}, r"method 'greg1' needs a target, for instance target: \{macs: 0.5\}"),
         ("greg1", {"target": {"macs": 0.5}, "evry": 5}, r"method 'greg1' has no 'evry'; did you mean 'every'\?"),
         ("greg1", {"target": {"mac": 0.5}}, r"target has no 'mac'; did you mean 'macs'\?"),

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.methods import Choose, Cut, Hold, Mask, Part, Press, Wait, sequence, together
-from niwaki.methods.parts import parting
-from niwaki.methods.view import Orders
+from niwaki.methods import Choose, Cut, Hold, Mask, Part, Press, Spread, Wait, sequence, together
+from niwaki.methods.press import parting
+from niwaki.methods.view import Orders, Pressing
 from niwaki.penalties import Penalty, Ridge
-from niwaki.schedules import Ramp
+from niwaki.schedules import Constant, Ramp
 from niwaki.scores import L2
 from niwaki.targets import Ratio
 
@@ -26,6 +26,7 @@ class Memory:
     def __init__(self) -> None:
         self.chosen: dict[str, tuple[int, ...]] = {}
         self.pressure: dict[str, float] = {}
+        self.kept_pressure: dict[str, float] = {}
         self.asked: list[Any] = []
 
     def worth(self, score: Any) -> dict[str, Tensor]:
@@ -35,6 +36,10 @@ class Memory:
     def select(self, worth: Any, target: Any) -> dict[str, tuple[int, ...]]:
         self.asked.append(target)
         return {"g": (0, 2)}
+
+    def offered(self, target: Any) -> list[str]:
+        self.asked.append(target)
+        return ["g"]
 
     def note(self, **figures: Any) -> None:
         self.asked.append(figures["event"])
@@ -70,12 +75,12 @@ def test_wait_takes_exactly_its_steps() -> None:
 
 def test_hold_presses_on_with_the_factors_it_found() -> None:
     view = Memory()
-    view.pressure = {"g": 0.75}
+    view.pressure, view.kept_pressure = {"g": 0.75}, {"g": -0.25}
     part = Hold(2)
     state = part.begin(view)
     for over in (False, True):
         outcome = part.step(state, view)
-        assert outcome.orders.press == ((Ridge(), {"g": 0.75}),)
+        assert outcome.orders.press == (Pressing(Ridge(), {"g": 0.75}, {"g": -0.25}),)
         assert outcome.over is over
     assert told(Hold(0), 9) == [(0, False, False, True)]
 
@@ -92,9 +97,37 @@ def test_press_grows_per_group_until_it_passes_the_ceiling() -> None:
     factors = []
     for _ in range(3):
         outcome = part.step(state, view)
-        factors.append(dict(outcome.orders.press[0][1]))
+        factors.append(dict(outcome.orders.press[0].chosen))
     assert factors == [{"g": 0.5}, {"g": 1.0}, {"g": 1.5}]
     assert outcome.over
+
+
+def test_spread_presses_all_units_alike_until_the_ceiling_and_then_its_last_steps() -> None:
+    """Factors 0.5 and 1 for two steps each; the ceiling is reached, not passed."""
+    view, part = Memory(), Spread(Ridge(), Ramp(0.5, 2), ceiling=1.0, target=Ratio(0.5))
+    state = part.begin(view)
+    assert view.asked == [Ratio(0.5)]
+    for factor, over in ((0.5, False), (0.5, False), (1.0, False), (1.0, True)):
+        outcome = part.step(state, view)
+        assert outcome.orders.press == (Pressing(Ridge(), {"g": factor}, {"g": factor}),)
+        assert outcome.over is over
+
+
+def test_a_thousand_small_steps_reach_the_ceiling() -> None:
+    """0.1 + 0.1 + 0.1 is not 0.3 in floating point, and 3 × 0.1 is more."""
+    for grow, ceiling, steps in ((1e-5, 0.01, 1000), (0.1, 0.3, 3), (0.7, 2.1, 3)):
+        assert len(told(Spread(Ridge(), Ramp(grow), ceiling=ceiling), 2000)) == steps
+
+
+def test_press_stops_after_its_steps_and_lets_the_kept_ones_grow() -> None:
+    view = Memory()
+    view.chosen = {"g": (0, 2), "h": ()}
+    part = Press(Ridge(), Constant(2.0), ceiling=2.0, parted=None, restore=0.25, steps=3)
+    state = part.begin(view)
+    for over in (False, False, True):
+        outcome = part.step(state, view)
+        assert outcome.orders.press == (Pressing(Ridge(), {"g": 2.0}, {"g": -0.25}),)
+        assert outcome.over is over
 
 
 def test_parting_is_the_mean_of_the_kept_and_of_the_chosen() -> None:
@@ -128,8 +161,8 @@ def test_together_goes_on_until_the_last_is_over() -> None:
 
 
 def test_orders_add_up() -> None:
-    first = Orders(press=((Ridge(), {"a": 1.0}),), mask=True)
-    second = Orders(press=((Ridge(), {"b": 2.0}),), cut=True)
+    first = Orders(press=(Pressing(Ridge(), {"a": 1.0}),), mask=True)
+    second = Orders(press=(Pressing(Ridge(), {"b": 2.0}),), cut=True)
     both = first + second
     assert (len(both.press), both.mask, both.cut) == (2, True, True)
 

@@ -153,19 +153,22 @@ def test_the_rows_of_a_record_in_order() -> None:
         step(run)
     assert [(r["step"], r["event"]) for r in rows] == [
         (0, "choose"),
+        (0, "phase"),
         (0, "press"),
         (2, "press"),
         (4, "press"),
+        (5, "phase"),
         (8, "cut"),
     ]
+    assert [r["phase"] for r in rows if r["event"] == "phase"] == ["press", "hold"]
     assert rows[0]["chosen"] == {"0": [0]}
-    first = rows[1]
+    first = rows[2]
     assert (first["group"], first["penalty"], first["done"]) == ("0", 1.0, False)
     assert first["norms"] == [0.5, 1.0, 2.0]
     # Mean 7/6, deviations -4/6, -1/6, 5/6: variance (16 + 1 + 25) / 36 / 2.
     assert first["spread"] == pytest.approx((42 / 72) ** 0.5 / (7 / 6))
     # Two steps at factor 1 later the first is 0.5 · 0.81.
-    assert rows[2]["norms"] == pytest.approx([0.405, 1.0, 2.0])
+    assert rows[3]["norms"] == pytest.approx([0.405, 1.0, 2.0])
 
 
 def test_record_every_thins_the_pressing_alone() -> None:
@@ -174,7 +177,7 @@ def test_record_every_thins_the_pressing_alone() -> None:
     while not run.finished:
         step(run)
     assert [r["step"] for r in rows if r["event"] == "press"] == [0, 4]
-    assert {r["event"] for r in rows} == {"choose", "press", "cut"}
+    assert {r["event"] for r in rows} == {"choose", "phase", "press", "cut"}
 
 
 def test_the_penalty_is_added_after_clipping() -> None:
@@ -291,8 +294,8 @@ def test_a_state_of_another_method_or_release_is_refused() -> None:
     other, _ = pressed(net(), greg1(hold=4))
     with pytest.raises(nk.errors.BadInput, match="this run state belongs to another method"):
         other.load_state_dict(run.state_dict())
-    with pytest.raises(nk.errors.BadInput, match="this run state has version 2, this release reads 1"):
-        run.load_state_dict({**run.state_dict(), "version": 2})
+    with pytest.raises(nk.errors.BadInput, match="this run state has version 1, this release reads 2"):
+        run.load_state_dict({**run.state_dict(), "version": 1})
 
 
 def test_the_parts_of_the_method_are_those_of_the_paper() -> None:

@@ -2,7 +2,8 @@
 
 from niwaki.methods.catalogue import METHODS, build
 from niwaki.methods.codec import from_json, to_json
-from niwaki.methods.greg import greg1
+from niwaki.methods.controls import fixreg, random
+from niwaki.methods.greg import greg1, greg2
 from niwaki.methods.magnitude import magnitude
 from niwaki.methods.method import Method
 from niwaki.methods.parts import (
@@ -11,13 +12,13 @@ from niwaki.methods.parts import (
     Hold,
     Mask,
     Part,
-    Press,
     Sequence,
     Together,
     Wait,
     sequence,
     together,
 )
+from niwaki.methods.press import Press, Spread
 
 __all__ = [
     "METHODS",
@@ -29,12 +30,16 @@ __all__ = [
     "Part",
     "Press",
     "Sequence",
+    "Spread",
     "Together",
     "Wait",
     "build",
+    "fixreg",
     "from_json",
     "greg1",
+    "greg2",
     "magnitude",
+    "random",
     "sequence",
     "to_json",
     "together",

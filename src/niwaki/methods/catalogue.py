@@ -7,13 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from niwaki.errors import BadInput, nearest, unknown_key
-from niwaki.methods.greg import greg1
+from niwaki.methods.controls import fixreg, random
+from niwaki.methods.greg import greg1, greg2
 from niwaki.methods.magnitude import magnitude
 from niwaki.methods.method import Method
 from niwaki.scores import SCORES, Score
 from niwaki.targets import TARGETS, Target
 
-METHODS: dict[str, Callable[..., Method]] = {"magnitude": magnitude, "greg1": greg1}
+METHODS: dict[str, Callable[..., Method]] = {
+    "magnitude": magnitude,
+    "random": random,
+    "greg1": greg1,
+    "greg2": greg2,
+    "fixreg": fixreg,
+}
 
 
 def build(name: str, settings: Mapping[str, Any]) -> Method:

@@ -8,17 +8,18 @@ from typing import Any
 
 from niwaki import penalties, schedules
 from niwaki.errors import BadInput, nearest, unknown_key
-from niwaki.methods import parts
+from niwaki.methods import parts, press
 from niwaki.methods.method import Method
 from niwaki.scores import SCORES
 from niwaki.targets import TARGETS
 
-_PARTS = ("Choose", "Press", "Hold", "Wait", "Mask", "Cut", "Sequence", "Together")
+_PARTS = ("Choose", "Hold", "Wait", "Mask", "Cut", "Sequence", "Together")
 
 
 def _kinds() -> dict[str, type]:
     found: dict[str, type] = {"Method": Method, **SCORES, **TARGETS}
     found.update({name: getattr(parts, name) for name in _PARTS})
+    found.update({"Press": press.Press, "Spread": press.Spread})
     found.update({"Ramp": schedules.Ramp, "Constant": schedules.Constant, "Ridge": penalties.Ridge})
     return found
 

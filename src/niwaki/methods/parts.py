@@ -6,16 +6,13 @@ A part takes time (``press``, ``hold``, ``wait``: one step of the optimizer at a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor
-
 from niwaki.errors import BadInput
-from niwaki.methods.view import NOTHING, Orders, Outcome, State, View
+from niwaki.methods.view import NOTHING, Orders, Outcome, Pressing, State, View
 from niwaki.penalties import Penalty, Ridge
-from niwaki.schedules import Constant, Ramp, Schedule, above_zero
 from niwaki.scores import L1, Score
 from niwaki.targets import Ratio, Target
 
@@ -82,7 +79,7 @@ class Wait(Part):
     takes_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _at_least(self.steps, 1, "steps")
+        at_least(self.steps, 1, "steps")
 
     def begin(self, view: View) -> State:
         return {"step": 0}
@@ -90,82 +87,6 @@ class Wait(Part):
     def step(self, state: State, view: View) -> Outcome:
         state["step"] += 1
         return Outcome(over=state["step"] >= self.steps)
-
-
-@dataclass(frozen=True)
-class Press(Part):
-    """Press the chosen units with a growing penalty until they have parted from the kept ones.
-
-    Every group has its own factor. A group is done, and its factor frozen, when the factor passes ``ceiling``, or when
-    in *all* groups the mean weight of the kept units is ``parted`` times that of the chosen ones (both as moving
-    averages over updates, 0.9 old and 0.1 new). The part is over when all groups are done.
-    """
-
-    penalty: Penalty = field(default_factory=Ridge)
-    schedule: Schedule = field(default_factory=lambda: Ramp(1e-4, 10))
-    ceiling: float = 1.0
-    parted: float | None = 1000.0
-    takes_time: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        above_zero(self.ceiling, "ceiling")
-        if self.parted is not None:
-            above_zero(self.parted, "parted")
-        elif isinstance(self.schedule, Constant) and self.schedule.value <= self.ceiling:
-            raise BadInput("a constant schedule at or below the ceiling never ends: set parted, or use hold")
-
-    def begin(self, view: View) -> State:
-        names = [name for name, units in view.chosen.items() if units]
-        return {
-            "step": 0,
-            "updates": dict.fromkeys(names, 0),
-            "ratio": {},
-            "done": dict.fromkeys(names, False),
-        }
-
-    def step(self, state: State, view: View) -> Outcome:
-        if self.schedule.updates(state["step"]):
-            self._update(state, view)
-        state["step"] += 1
-        view.pressure = {name: self.schedule.at(n) for name, n in state["updates"].items()}
-        return Outcome(Orders(press=((self.penalty, view.pressure),)), over=all(state["done"].values()))
-
-    def _update(self, state: State, view: View) -> None:
-        """Raise the factors of the groups that are not done, then see which are."""
-        worth = view.worth(L1())
-        updates, ratio, done = state["updates"], state["ratio"], state["done"]
-        for name in updates:
-            kept, gone = parting(worth[name], view.chosen[name])
-            now = kept / gone if gone > 0 else float("inf")
-            ratio[name] = min(now if name not in ratio else 0.9 * ratio[name] + 0.1 * now, 1e30)
-            updates[name] += not done[name]
-        far = self.parted is not None and all(r >= self.parted for r in ratio.values())
-        for name, n in updates.items():
-            done[name] = done[name] or far or self.schedule.at(n) > self.ceiling
-        if view.recording:
-            _record(view, worth, state, self.schedule)
-
-
-def parting(worth: Tensor, chosen: tuple[int, ...]) -> tuple[float, float]:
-    """Mean worth of the units that stay, and of those that are chosen."""
-    gone = worth[list(chosen)]
-    kept = (worth.sum() - gone.sum()) / max(1, worth.numel() - gone.numel())
-    return float(kept), float(gone.mean())
-
-
-def _record(view: View, worth: Mapping[str, Tensor], state: State, schedule: Schedule) -> None:
-    for name, n in state["updates"].items():
-        norms = worth[name]
-        spread = float(norms.std() / norms.mean()) if norms.numel() > 1 and float(norms.mean()) > 0 else 0.0
-        view.note(
-            event="press",
-            group=name,
-            penalty=schedule.at(n),
-            ratio=state["ratio"][name],
-            spread=spread,
-            norms=[float(v) for v in norms],
-            done=state["done"][name],
-        )
 
 
 @dataclass(frozen=True)
@@ -180,17 +101,20 @@ class Hold(Part):
         return self.steps > 0
 
     def __post_init__(self) -> None:
-        _at_least(self.steps, 0, "steps of hold")
+        at_least(self.steps, 0, "steps of hold")
 
     def begin(self, view: View) -> State:
-        return {"step": 0, "pressure": dict(view.pressure)}
+        return {"step": 0, "chosen": dict(view.pressure), "kept": dict(view.kept_pressure)}
 
     def step(self, state: State, view: View) -> Outcome:
         if self.steps == 0:
             return Outcome(over=True)
+        if state["step"] == 0:
+            view.note(event="phase", phase="hold")
         state["step"] += 1
-        view.pressure = dict(state["pressure"])
-        return Outcome(Orders(press=((self.penalty, view.pressure),)), over=state["step"] >= self.steps)
+        view.pressure, view.kept_pressure = dict(state["chosen"]), dict(state["kept"])
+        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure),))
+        return Outcome(orders, over=state["step"] >= self.steps)
 
 
 @dataclass(frozen=True)
@@ -259,6 +183,7 @@ def together(*parts: Part) -> Together:
     return Together(tuple(parts))
 
 
-def _at_least(value: object, least: int, what: str) -> None:
+def at_least(value: object, least: int, what: str) -> None:
+    """Raise :class:`BadInput` unless ``value`` is a whole number of at least ``least``."""
     if type(value) is not int or value < least:
         raise BadInput(f"{what} must be a whole number of at least {least}, not {value!r}")

@@ -21,6 +21,8 @@ class View(Protocol):
     """Units chosen so far, by group."""
     pressure: dict[str, float]
     """Penalty factor now on the chosen units, by group."""
+    kept_pressure: dict[str, float]
+    """Penalty factor now on all the others; below 0, they are let grow."""
 
     @property
     def recording(self) -> bool:
@@ -29,6 +31,10 @@ class View(Protocol):
 
     def worth(self, score: Score) -> Mapping[str, Tensor]:
         """The score of every unit, by group."""
+        ...
+
+    def offered(self, target: Target) -> list[str]:
+        """Names of the groups of which a target may take units."""
         ...
 
     def select(self, worth: Mapping[str, Tensor], target: Target) -> Selection:
@@ -41,10 +47,19 @@ class View(Protocol):
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a part wants done in this step. ``press``: (penalty, factor by group) pairs, on the chosen units."""
+class Pressing:
+    """A penalty in one step: its factor on the chosen units, and on the kept ones, by group."""
 
-    press: tuple[tuple[Penalty, Mapping[str, float]], ...] = ()
+    penalty: Penalty
+    chosen: Mapping[str, float]
+    kept: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a part wants done in this step."""
+
+    press: tuple[Pressing, ...] = ()
     mask: bool = False
     cut: bool = False
 

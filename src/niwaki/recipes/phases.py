@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.methods import Hold, Method, Part, Press, Sequence, Together, Wait
+from niwaki.methods import Hold, Method, Part, Press, Sequence, Spread, Together, Wait
 from niwaki.pruning import Pruning, prune
 from niwaki.recipes.borrowed import call
 from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
@@ -29,7 +29,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: Run
             return prune(model, stuff.inputs, method, data=stuff.data and stuff.batches(stuff.recipe.seed))
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
-    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=max(1, _updates(method) // _ROWS))
+    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=_thinning(method))
     model.train()
     meter = Meter(record, "prune")
     with teller.stage(f"{method.name}: prune", longest(method.body)) as advance:
@@ -99,16 +99,24 @@ def longest(part: Part) -> int | None:
         return None if len(known) < len(inner) else (sum if isinstance(part, Sequence) else max)(known or [0])
     if isinstance(part, (Hold, Wait)):
         return part.steps
-    if isinstance(part, Press):
-        ramp = part.schedule
-        return int(ramp.every * (part.ceiling / ramp.grow + 1)) if isinstance(ramp, Ramp) else None
+    if isinstance(part, (Press, Spread)):
+        most = part.schedule.every * _updates(part) if isinstance(part.schedule, Ramp) else None
+        limit = part.steps if isinstance(part, Press) else None
+        return min((n for n in (most, limit) if n is not None), default=None)
     return None if part.takes_time else 0
 
 
-def _updates(method: Method) -> int:
-    """About how many updates of a penalty a method makes."""
-    presses = [p for p in method.body.walk() if isinstance(p, Press) and isinstance(p.schedule, Ramp)]
-    return max((int(p.ceiling / p.schedule.grow) for p in presses if isinstance(p.schedule, Ramp)), default=0)
+def _thinning(method: Method) -> int:
+    """Of how many updates one is recorded."""
+    counts = [_updates(part) for part in method.body.walk() if isinstance(part, (Press, Spread))]
+    return max(1, sum(counts) // _ROWS)
+
+
+def _updates(part: Press | Spread) -> int:
+    """How many updates of its penalty a part makes at most, or one more."""
+    if isinstance(part.schedule, Ramp):
+        return int((part.ceiling - part.schedule.start) / part.schedule.grow + 1)
+    return (getattr(part, "steps", None) or 0) // part.schedule.every
 
 
 def _backward(stuff: Ingredients, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, step: int) -> float:

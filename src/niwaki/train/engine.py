@@ -24,7 +24,7 @@ from niwaki.train.pressure import Pressure
 from niwaki.units import Plan, Selection
 
 Record = Callable[[dict[str, Any]], None]
-VERSION = 1
+VERSION = 2
 
 
 class Pruning:
@@ -80,6 +80,11 @@ class Pruning:
         """The penalty factor on the chosen units now, by group."""
         return dict(self._view.pressure)
 
+    @property
+    def kept_pressure(self) -> Mapping[str, float]:
+        """The penalty factor on all the other units now, by group; below 0, they are let grow."""
+        return dict(self._view.kept_pressure)
+
     def step(self, scaler: Any = None) -> None:
         """Press, let the optimizer step, keep masks, and cut when it is time.
 
@@ -88,30 +93,24 @@ class Pruning:
         orders = NOTHING if self.finished else self._advance()
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        for penalty, factors in orders.press:
-            self._press().add(penalty, factors)
-        if orders.mask:
-            self._masked = self._plan()
+        for pressing in orders.press:
+            self._press().add(pressing)
         if scaler is not None:
             scaler.step(self.optimizer)
         else:
             self.optimizer.step()
-        if self._masked is not None:
-            mask_(self.model, self._masked)
         self.steps += 1
         self._view.steps = self.steps
-        if orders.cut:
-            self._cut()
+        if self._masked is not None:
+            mask_(self.model, self._masked)
+        self._act(orders)
+        while self._rest_takes_no_time():
+            self._act(self._advance())
 
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
         while not self.finished:
-            orders = self._advance()
-            if orders.mask:
-                self._masked = self._plan()
-                mask_(self.model, self._masked)
-            if orders.cut:
-                self._cut()
+            self._act(self._advance())
 
     # -- resuming ---------------------------------------------------------------------------------------------
 
@@ -126,6 +125,7 @@ class Pruning:
             "state": copy.deepcopy(self._state),
             "chosen": {name: list(units) for name, units in self._view.chosen.items()},
             "pressure": dict(self._view.pressure),
+            "kept_pressure": dict(self._view.kept_pressure),
             "masked": None if self._masked is None else self._masked.to_json(),
             "plans": [p.to_json() for p in self._plans],
         }
@@ -148,31 +148,35 @@ class Pruning:
         self._state = copy.deepcopy(state["state"])
         self._view.chosen = {name: tuple(units) for name, units in state["chosen"].items()}
         self._view.pressure = dict(state["pressure"])
+        self._view.kept_pressure = dict(state["kept_pressure"])
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
         self._pressure = None
 
     # -- acting -----------------------------------------------------------------------------------------------
 
     def _advance(self) -> Orders:
-        """Ask the method; a part at the end that takes no time runs with the step before it."""
+        """Ask the method what is to be done."""
         before = self._view.chosen
         outcome = self.method.body.step(self._state, self._view)
-        orders = outcome.orders
-        while not outcome.over and not orders.cut and self._next_is_instant():
-            outcome = self.method.body.step(self._state, self._view)
-            orders += outcome.orders
         if self._view.chosen is not before:
             self._pressure = None
         self.finished = outcome.over
-        return orders
+        return outcome.orders
 
-    def _next_is_instant(self) -> bool:
-        """Is the next part of the method's outer sequence one that takes no time?"""
+    def _act(self, orders: Orders) -> None:
+        """Mask and cut."""
+        if orders.mask:
+            self._masked = self._plan()
+            mask_(self.model, self._masked)
+        if orders.cut:
+            self._cut()
+
+    def _rest_takes_no_time(self) -> bool:
+        """Are the last parts of the method's outer sequence next? They run with the step before them."""
         body = self.method.body
-        if not isinstance(body, Sequence) or self._state["inner"] is not None:
+        if self.finished or not isinstance(body, Sequence) or self._state["inner"] is not None:
             return False
-        rest = body.parts[self._state["index"] :]
-        return bool(rest) and not rest[0].takes_time
+        return not any(part.takes_time for part in body.parts[self._state["index"] :])
 
     def _press(self) -> Pressure:
         if self._pressure is None:
@@ -186,7 +190,7 @@ class Pruning:
     def _cut(self) -> None:
         self._carry_out(self._plan())
         self._view.note(event="cut", plan=self._plans[-1].fingerprint)
-        self._view.chosen, self._view.pressure = {}, {}
+        self._view.chosen, self._view.pressure, self._view.kept_pressure = {}, {}, {}
 
     def _carry_out(self, plan: Plan) -> None:
         self.receipt = cut_(self.model, plan, self.optimizer)
@@ -203,6 +207,7 @@ class EngineView:
         self.graph, self.steps = graph, 0
         self.chosen: dict[str, tuple[int, ...]] = {}
         self.pressure: dict[str, float] = {}
+        self.kept_pressure: dict[str, float] = {}
         self._record, self._every, self._asked = record, record_every, 0
 
     @property
@@ -213,6 +218,9 @@ class EngineView:
     def worth(self, score: Score) -> dict[str, Tensor]:
         tensors = dict(self.graph.tensors())
         return {g.name: score(g, tensors) for g in self.graph.groups}
+
+    def offered(self, target: Target) -> list[str]:
+        return [g.name for g in target.offers(self.graph.groups)]
 
     def select(self, worth: Mapping[str, Tensor], target: Target) -> Selection:
         return select(self.graph, worth, target)

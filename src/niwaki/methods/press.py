@@ -1,0 +1,142 @@
+"""Pressing: the parts that make units shrink while the network trains (GReg, Sec. 3.2 and 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from niwaki.errors import BadInput
+from niwaki.methods.parts import Part, at_least
+from niwaki.methods.view import Orders, Outcome, Pressing, State, View
+from niwaki.penalties import Penalty, Ridge
+from niwaki.schedules import Constant, Ramp, Schedule, above_zero
+from niwaki.scores import L1
+from niwaki.targets import Ratio, Target
+
+
+@dataclass(frozen=True)
+class Spread(Part):
+    """Press *all* units of the groups that a target may take from, alike and a little more at each update.
+
+    What the loss needs resists, and the rest shrinks: norms spread by the curvature of the loss (GReg, Eqs. 5 to 9).
+    The part is over when the factor has reached ``ceiling`` and its last update has had its steps.
+    """
+
+    penalty: Penalty = field(default_factory=Ridge)
+    schedule: Ramp = field(default_factory=lambda: Ramp(1e-5, 10))
+    ceiling: float = 0.01
+    target: Target = field(default_factory=Ratio)
+    takes_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        above_zero(self.ceiling, "ceiling")
+        if not isinstance(self.schedule, Ramp):
+            raise BadInput(f"all units are pressed with a growing factor, a Ramp, not {self.schedule!r}")
+
+    def begin(self, view: View) -> State:
+        return {"step": 0, "update": 0, "groups": view.offered(self.target)}
+
+    def step(self, state: State, view: View) -> Outcome:
+        if state["step"] == 0:
+            view.note(event="phase", phase="spread")
+        if self.schedule.updates(state["step"]):
+            state["update"] += 1
+            if view.recording:
+                worth = view.worth(L1())
+                for name in state["groups"]:
+                    _record(view, name, worth[name], self.schedule.at(state["update"]))
+        state["step"] += 1
+        factor = self.schedule.at(state["update"])
+        view.pressure = dict.fromkeys(state["groups"], factor)
+        view.kept_pressure = dict(view.pressure)
+        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure),))
+        # The tolerance: 1,000 times 1e-5 need not be 0.01 to the last bit.
+        reached = factor >= self.ceiling * (1 - 1e-9)
+        return Outcome(orders, over=reached and self.schedule.updates(state["step"]))
+
+
+@dataclass(frozen=True)
+class Press(Part):
+    """Press the chosen units with a growing penalty until they have parted from the kept ones.
+
+    Every group has its own factor. A group is done, and its factor frozen, when the factor passes ``ceiling``; or when
+    the mean weight of its kept units is ``parted`` times that of its chosen ones (a moving average over updates, 0.9
+    old and 0.1 new), in *all* groups or, with ``each``, in this one. The part is over when all groups are done, or
+    after so many ``steps``. Meanwhile the kept units of these groups are let grow with the factor ``-restore``.
+    """
+
+    penalty: Penalty = field(default_factory=Ridge)
+    schedule: Schedule = field(default_factory=lambda: Ramp(1e-4, 10))
+    ceiling: float = 1.0
+    parted: float | None = 1000.0
+    each: bool = False
+    restore: float = 0.0
+    steps: int | None = None
+    takes_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        above_zero(self.ceiling, "ceiling")
+        if self.restore != 0:
+            above_zero(self.restore, "restore")
+        if self.steps is not None:
+            at_least(self.steps, 1, "steps")
+        if self.parted is not None:
+            above_zero(self.parted, "parted")
+        elif isinstance(self.schedule, Constant) and self.schedule.value <= self.ceiling and self.steps is None:
+            raise BadInput("a constant schedule at or below the ceiling never ends: set parted or steps, or use hold")
+
+    def begin(self, view: View) -> State:
+        names = [name for name, units in view.chosen.items() if units]
+        return {
+            "step": 0,
+            "updates": dict.fromkeys(names, 0),
+            "ratio": {},
+            "done": dict.fromkeys(names, False),
+        }
+
+    def step(self, state: State, view: View) -> Outcome:
+        if state["step"] == 0:
+            view.note(event="phase", phase="press")
+        if self.schedule.updates(state["step"]):
+            self._update(state, view)
+        state["step"] += 1
+        view.pressure = {name: self.schedule.at(n) for name, n in state["updates"].items()}
+        view.kept_pressure = dict.fromkeys(state["updates"], -self.restore) if self.restore else {}
+        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure),))
+        return Outcome(orders, over=all(state["done"].values()) or state["step"] == self.steps)
+
+    def _update(self, state: State, view: View) -> None:
+        """Raise the factors of the groups that are not done, then see which are."""
+        worth = view.worth(L1())
+        updates, ratio, done = state["updates"], state["ratio"], state["done"]
+        for name in updates:
+            kept, gone = parting(worth[name], view.chosen[name])
+            now = kept / gone if gone > 0 else float("inf")
+            ratio[name] = min(now if name not in ratio else 0.9 * ratio[name] + 0.1 * now, 1e30)
+            updates[name] += not done[name]
+        far = {name: self.parted is not None and r >= self.parted for name, r in ratio.items()}
+        for name, n in updates.items():
+            done[name] = done[name] or (far[name] if self.each else all(far.values()))
+            done[name] = done[name] or self.schedule.at(n) > self.ceiling
+        if view.recording:
+            for name, n in updates.items():
+                more = {"ratio": ratio[name], "done": done[name]}
+                _record(view, name, worth[name], self.schedule.at(n), **more)
+
+
+def parting(worth: Tensor, chosen: tuple[int, ...]) -> tuple[float, float]:
+    """Mean worth of the units that stay, and of those that are chosen."""
+    gone = worth[list(chosen)]
+    kept = (worth.sum() - gone.sum()) / max(1, worth.numel() - gone.numel())
+    return float(kept), float(gone.mean())
+
+
+def _record(view: View, name: str, norms: Tensor, penalty: float, **more: object) -> None:
+    """One row: the factor, and the norms of all units with their spread (standard deviation over mean)."""
+    mean = float(norms.mean())
+    spread = float(norms.std()) / mean if norms.numel() > 1 and mean > 0 else 0.0
+    row: Mapping[str, object] = {"penalty": penalty, "spread": spread, "norms": [float(v) for v in norms], **more}
+    view.note(event="press", group=name, **row)
