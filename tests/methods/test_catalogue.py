@@ -23,6 +23,8 @@ MANY = [
     nk.methods.greg1(nk.Ratio({"layer1*": 0.5, "*": 0.25})),
     nk.methods.greg2(nk.Ratio({"layer1*": 0.5, "*": 0.25}), restore=5e-4),
     nk.methods.random(nk.Ratio(0.5), seed=3),
+    nk.methods.greg2(nk.Ratio(0.5, scope="global"), of="weights"),
+    nk.methods.magnitude(nk.Ratio(0.5), of="weights"),
     nk.methods.fixreg(nk.Ratio(0.5), factor=2.0),
     Method(
         "all parts",
@@ -65,7 +67,7 @@ def test_a_method_prints_on_one_screen() -> None:
 def test_unknown_kinds_and_fields_name_the_nearest() -> None:
     with pytest.raises(BadInput, match=r"unknown kind 'Pres'; did you mean 'Press'\? Known: Choose, Constant, Cut"):
         from_json({"kind": "Pres"})
-    with pytest.raises(BadInput, match=r"Hold has no 'step'; did you mean 'steps'\? Known: penalty, steps\."):
+    with pytest.raises(BadInput, match=r"Hold has no 'step'; did you mean 'steps'\? Known: of, penalty, steps\."):
         from_json({"kind": "Hold", "step": 3})
     with pytest.raises(BadInput, match="unknown kind None"):
         from_json({"name": "greg1"})

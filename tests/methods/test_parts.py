@@ -29,15 +29,15 @@ class Memory:
         self.kept_pressure: dict[str, float] = {}
         self.asked: list[Any] = []
 
-    def worth(self, score: Any) -> dict[str, Tensor]:
+    def worth(self, score: Any, of: str = "units") -> dict[str, Tensor]:
         self.asked.append(score)
         return {"g": torch.tensor([1.0, 2.0, 3.0, 4.0])}
 
-    def select(self, worth: Any, target: Any) -> dict[str, tuple[int, ...]]:
+    def select(self, worth: Any, target: Any, of: str = "units") -> dict[str, tuple[int, ...]]:
         self.asked.append(target)
         return {"g": (0, 2)}
 
-    def offered(self, target: Any) -> list[str]:
+    def offered(self, target: Any, of: str = "units") -> list[str]:
         self.asked.append(target)
         return ["g"]
 
@@ -132,6 +132,8 @@ def test_press_stops_after_its_steps_and_lets_the_kept_ones_grow() -> None:
 
 def test_parting_is_the_mean_of_the_kept_and_of_the_chosen() -> None:
     assert parting(torch.tensor([1.0, 2.0, 3.0, 6.0]), (0, 2)) == (4.0, 2.0)
+    weights = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    assert parting(weights, torch.tensor([[True, False], [True, False]])) == (4.0, 2.0)
 
 
 def test_a_sequence_runs_parts_of_no_time_together_with_the_next_that_takes_some() -> None:

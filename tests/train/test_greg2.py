@@ -81,8 +81,17 @@ def test_the_phases_are_in_the_record() -> None:
     run = pruning(net(), greg2(), record=rows.append)
     while not run.finished:
         step(run)
-    assert [(r["step"], r["phase"]) for r in rows if r["event"] == "phase"] == [(0, "spread"), (4, "press"), (7, "hold")]
-    assert [(r["step"], r["penalty"]) for r in rows if r["event"] == "press"] == [(0, 0.5), (2, 1.0), (4, 2.0), (6, 3.0)]
+    assert [(r["step"], r["phase"]) for r in rows if r["event"] == "phase"] == [
+        (0, "spread"),
+        (4, "press"),
+        (7, "hold"),
+    ]
+    assert [(r["step"], r["penalty"]) for r in rows if r["event"] == "press"] == [
+        (0, 0.5),
+        (2, 1.0),
+        (4, 2.0),
+        (6, 3.0),
+    ]
     assert all({"norms", "spread"} <= row.keys() for row in rows if row["event"] == "press")
     assert [r["step"] for r in rows if r["event"] == "choose"] == [4]
 

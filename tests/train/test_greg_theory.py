@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -122,4 +124,4 @@ def test_the_spread_of_norms_grows_with_the_factor() -> None:
     spreads = [row["spread"] for row in rows if row["event"] == "press"]
     assert len(spreads) == 20
     assert spreads[0] == 0.0
-    assert all(later > earlier for earlier, later in zip(spreads, spreads[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(spreads))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, Hold, sequence
+from niwaki.methods.parts import Choose, Cut, Hold, Mask, Part, sequence
 from niwaki.methods.press import Press, Spread
+from niwaki.methods.view import Of
 from niwaki.penalties import Ridge
 from niwaki.schedules import Ramp
 from niwaki.scores import L1
@@ -26,6 +27,7 @@ def greg1(
     ceiling: float = 1.0,
     hold: int = 5_000,
     parted: float | None = 1000.0,
+    of: Of = "units",
 ) -> Method:
     """GReg-1: press the units that will go with a slowly growing L2 penalty, then remove them (Sec. 3.2, Eq. 2).
 
@@ -47,16 +49,19 @@ def greg1(
         hold: ``K_s``, steps at the final factor before the cut.
         parted: also done when in all groups kept units outweigh chosen ones so many times (the code's early stop; it is
             not in the paper's Algorithm 1). None to rely on the ceiling alone.
+        of: ``"units"``: filters, heads, neurons, …, which are cut. ``"weights"``: single weights, which become zeros,
+            and stay so while ``run.step()`` goes on; the early stop is then off, as in the code. The paper leaves the
+            first layer whole: ``skip`` it.
 
     The pressing phase takes at most ``every × (ceiling / grow + 1)`` steps.
     """
     return Method(
         "greg1",
         sequence(
-            Choose(L1(), target),
-            Press(Ridge(), Ramp(grow, every), ceiling=ceiling, parted=parted),
-            Hold(hold),
-            Cut(),
+            Choose(L1(), target, of),
+            Press(Ridge(), Ramp(grow, every), ceiling=ceiling, parted=_bar(parted, of), of=of),
+            Hold(hold, of=of),
+            _end(of),
         ),
         DEPARTS,
     )
@@ -73,6 +78,7 @@ def greg2(
     restore: float = 1e-4,
     hold: int = 5_000,
     parted: float | None = 1000.0,
+    of: Of = "units",
 ) -> Method:
     """GReg-2: let a small growing L2 penalty on *all* units show which ones the loss needs, then go on as GReg-1 does
     (Sec. 3.3, Eqs. 3 to 9; Algorithm 1).
@@ -97,20 +103,30 @@ def greg2(
         hold: ``K_s``, steps at the final factors before the cut.
         parted: a group is also done when its kept units outweigh its picked ones so many times (the code's early stop,
             here for each group by itself). None to rely on the ceiling alone.
+        of: units, which are cut, or single weights, which become zeros; as for :func:`greg1`.
 
     The phases take ``every × pick_at / pick_grow`` and at most ``every × ((ceiling - pick_at) / grow + 1)`` steps.
     """
     return Method(
         "greg2",
         sequence(
-            Spread(Ridge(), Ramp(pick_grow, every), ceiling=pick_at, target=target),
-            Choose(L1(), target),
-            Press(Ridge(), Ramp(grow, every, start=pick_at), ceiling, parted, each=True, restore=restore),
-            Hold(hold),
-            Cut(),
+            Spread(Ridge(), Ramp(pick_grow, every), ceiling=pick_at, target=target, of=of),
+            Choose(L1(), target, of),
+            Press(Ridge(), Ramp(grow, every, pick_at), ceiling, _bar(parted, of), each=True, restore=restore, of=of),
+            Hold(hold, of=of),
+            _end(of),
         ),
         (
             *DEPARTS,
             "units are picked when the last step of the first phase has acted for K_u steps; the code picks at once",
         ),
     )
+
+
+def _bar(parted: float | None, of: Of) -> float | None:
+    """The early stop, which the code has for filters only."""
+    return None if of == "weights" else parted
+
+
+def _end(of: Of) -> Part:
+    return Mask() if of == "weights" else Cut()

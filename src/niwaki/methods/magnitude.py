@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, sequence
+from niwaki.methods.parts import Choose, Cut, Mask, sequence
+from niwaki.methods.view import Of
 from niwaki.scores import L1, Score
 from niwaki.targets import Target
 
 
-def magnitude(target: Target, *, score: Score | None = None) -> Method:
+def magnitude(target: Target, *, score: Score | None = None, of: Of = "units") -> Method:
     """One-shot magnitude pruning (Li et al., *Pruning Filters for Efficient ConvNets*, ICLR 2017).
 
     What: score every unit by the L1 norm of the weights that make it, remove the smallest at once, fine-tune.
@@ -21,6 +22,9 @@ def magnitude(target: Target, *, score: Score | None = None) -> Method:
     Settings:
         target: how small, and where (:class:`niwaki.Ratio`, :class:`niwaki.Macs`, :class:`niwaki.Params`).
         score: any score; L1 if None.
+        of: ``"units"``: filters, heads, neurons, …, which are cut. ``"weights"``: single weights, which become zeros
+            (Han et al., *Learning both Weights and Connections*, NeurIPS 2015).
     """
+    end = Mask() if of == "weights" else Cut()
     departs = ("residual streams may be pruned too (the paper leaves them whole): skip them by name to do as it does",)
-    return Method("magnitude", sequence(Choose(score or L1(), target), Cut()), departs)
+    return Method("magnitude", sequence(Choose(score or L1(), target, of), end), departs)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.methods.view import NOTHING, Orders, Outcome, Pressing, State, View
+from niwaki.methods.view import NOTHING, Chosen, Of, Orders, Outcome, Pressing, State, View, check_of
 from niwaki.penalties import Penalty, Ridge
 from niwaki.scores import L1, Score
 from niwaki.targets import Ratio, Target
@@ -38,26 +41,37 @@ class Part:
 
 @dataclass(frozen=True)
 class Choose(Part):
-    """Score all units now and choose those that must go to reach the target."""
+    """Score everything now and choose what must go to reach the target."""
 
     score: Score = field(default_factory=L1)
     target: Target = field(default_factory=Ratio)
+    of: Of = "units"
 
     def __post_init__(self) -> None:
+        check_of(self.of)
+        if self.of == "weights" and not isinstance(self.target, Ratio):
+            raise BadInput(f"single weights are counted: their target is nk.Ratio, not {self.target!r}")
         if not isinstance(self.target, Target):
             raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {self.target!r}")
         if not callable(self.score):
             raise BadInput(f"a score is a value such as nk.scores.L1(), not {self.score!r}")
 
     def step(self, state: State, view: View) -> Outcome:
-        view.chosen = dict(view.select(view.worth(self.score), self.target))
-        view.note(event="choose", chosen={name: list(units) for name, units in view.chosen.items()})
+        view.chosen = dict(view.select(view.worth(self.score, self.of), self.target, self.of))
+        view.note(event="choose", **_told(view.chosen))
         return Outcome(over=True)
+
+
+def _told(chosen: Chosen) -> dict[str, Any]:
+    """For the record: which units, or how many single weights."""
+    if any(isinstance(c, Tensor) for c in chosen.values()):
+        return {"weights": {name: int(torch.as_tensor(c).sum()) for name, c in chosen.items()}}
+    return {"chosen": {name: list(units) for name, units in chosen.items()}}
 
 
 @dataclass(frozen=True)
 class Mask(Part):
-    """Zero the chosen units now and keep them zero."""
+    """Zero what is chosen now, and keep it zero."""
 
     def step(self, state: State, view: View) -> Outcome:
         return Outcome(Orders(mask=True), over=True)
@@ -95,12 +109,14 @@ class Hold(Part):
 
     steps: int
     penalty: Penalty = field(default_factory=Ridge)
+    of: Of = "units"
 
     @property
     def takes_time(self) -> bool:  # type: ignore[override]
         return self.steps > 0
 
     def __post_init__(self) -> None:
+        check_of(self.of)
         at_least(self.steps, 0, "steps of hold")
 
     def begin(self, view: View) -> State:
@@ -113,7 +129,7 @@ class Hold(Part):
             view.note(event="phase", phase="hold")
         state["step"] += 1
         view.pressure, view.kept_pressure = dict(state["chosen"]), dict(state["kept"])
-        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure),))
+        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure, self.of),))
         return Outcome(orders, over=state["step"] >= self.steps)
 
 

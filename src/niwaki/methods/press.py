@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from niwaki.errors import BadInput
 from niwaki.methods.parts import Part, at_least
-from niwaki.methods.view import Orders, Outcome, Pressing, State, View
+from niwaki.methods.view import Of, Orders, Outcome, Pressing, State, View, check_of
 from niwaki.penalties import Penalty, Ridge
 from niwaki.schedules import Constant, Ramp, Schedule, above_zero
 from niwaki.scores import L1
@@ -29,15 +28,17 @@ class Spread(Part):
     schedule: Ramp = field(default_factory=lambda: Ramp(1e-5, 10))
     ceiling: float = 0.01
     target: Target = field(default_factory=Ratio)
+    of: Of = "units"
     takes_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_of(self.of)
         above_zero(self.ceiling, "ceiling")
         if not isinstance(self.schedule, Ramp):
             raise BadInput(f"all units are pressed with a growing factor, a Ramp, not {self.schedule!r}")
 
     def begin(self, view: View) -> State:
-        return {"step": 0, "update": 0, "groups": view.offered(self.target)}
+        return {"step": 0, "update": 0, "groups": view.offered(self.target, self.of)}
 
     def step(self, state: State, view: View) -> Outcome:
         if state["step"] == 0:
@@ -45,14 +46,14 @@ class Spread(Part):
         if self.schedule.updates(state["step"]):
             state["update"] += 1
             if view.recording:
-                worth = view.worth(L1())
+                worth = view.worth(L1(), self.of)
                 for name in state["groups"]:
                     _record(view, name, worth[name], self.schedule.at(state["update"]))
         state["step"] += 1
         factor = self.schedule.at(state["update"])
         view.pressure = dict.fromkeys(state["groups"], factor)
         view.kept_pressure = dict(view.pressure)
-        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure),))
+        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure, self.of),))
         # The tolerance: 1,000 times 1e-5 need not be 0.01 to the last bit.
         reached = factor >= self.ceiling * (1 - 1e-9)
         return Outcome(orders, over=reached and self.schedule.updates(state["step"]))
@@ -75,9 +76,11 @@ class Press(Part):
     each: bool = False
     restore: float = 0.0
     steps: int | None = None
+    of: Of = "units"
     takes_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_of(self.of)
         above_zero(self.ceiling, "ceiling")
         if self.restore != 0:
             above_zero(self.restore, "restore")
@@ -89,7 +92,7 @@ class Press(Part):
             raise BadInput("a constant schedule at or below the ceiling never ends: set parted or steps, or use hold")
 
     def begin(self, view: View) -> State:
-        names = [name for name, units in view.chosen.items() if units]
+        names = [name for name, chosen in view.chosen.items() if how_many(chosen)]
         return {
             "step": 0,
             "updates": dict.fromkeys(names, 0),
@@ -105,12 +108,12 @@ class Press(Part):
         state["step"] += 1
         view.pressure = {name: self.schedule.at(n) for name, n in state["updates"].items()}
         view.kept_pressure = dict.fromkeys(state["updates"], -self.restore) if self.restore else {}
-        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure),))
+        orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure, self.of),))
         return Outcome(orders, over=all(state["done"].values()) or state["step"] == self.steps)
 
     def _update(self, state: State, view: View) -> None:
         """Raise the factors of the groups that are not done, then see which are."""
-        worth = view.worth(L1())
+        worth = view.worth(L1(), self.of)
         updates, ratio, done = state["updates"], state["ratio"], state["done"]
         for name in updates:
             kept, gone = parting(worth[name], view.chosen[name])
@@ -127,9 +130,14 @@ class Press(Part):
                 _record(view, name, worth[name], self.schedule.at(n), **more)
 
 
-def parting(worth: Tensor, chosen: tuple[int, ...]) -> tuple[float, float]:
-    """Mean worth of the units that stay, and of those that are chosen."""
-    gone = worth[list(chosen)]
+def how_many(chosen: tuple[int, ...] | Tensor) -> int:
+    """Units, or single weights, that are chosen."""
+    return int(chosen.sum()) if isinstance(chosen, Tensor) else len(chosen)
+
+
+def parting(worth: Tensor, chosen: tuple[int, ...] | Tensor) -> tuple[float, float]:
+    """Mean worth of what stays, and of what is chosen."""
+    gone = worth[chosen if isinstance(chosen, Tensor) else list(chosen)]
     kept = (worth.sum() - gone.sum()) / max(1, worth.numel() - gone.numel())
     return float(kept), float(gone.mean())
 
@@ -138,5 +146,6 @@ def _record(view: View, name: str, norms: Tensor, penalty: float, **more: object
     """One row: the factor, and the norms of all units with their spread (standard deviation over mean)."""
     mean = float(norms.mean())
     spread = float(norms.std()) / mean if norms.numel() > 1 and mean > 0 else 0.0
-    row: Mapping[str, object] = {"penalty": penalty, "spread": spread, "norms": [float(v) for v in norms], **more}
-    view.note(event="press", group=name, **row)
+    # Single weights keep the shape of their tensor; there are too many to write down.
+    each = {"norms": [float(v) for v in norms]} if norms.dim() == 1 else {}
+    view.note(event="press", group=name, penalty=penalty, spread=spread, **each, **more)

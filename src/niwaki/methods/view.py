@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from torch import Tensor
 
+from niwaki.errors import BadInput
 from niwaki.penalties import Penalty
 from niwaki.scores import Score
 from niwaki.targets import Target
-from niwaki.units import Selection
+
+Of = Literal["units", "weights"]
+"""What is pruned: units of the coupling graph, which can be cut; or single weights, which can only be zero."""
+Chosen = Mapping[str, "tuple[int, ...] | Tensor"]
+"""Units by group; or, of single weights, a bool tensor by tensor name, true where a weight goes."""
+
+
+def check_of(of: object) -> None:
+    """Raise :class:`BadInput` unless ``of`` says what is pruned."""
+    if of not in get_args(Of):
+        raise BadInput(f"of must be 'units' (filters, heads, neurons, …) or 'weights' (single ones), not {of!r}")
 
 
 class View(Protocol):
     """The model, as a method sees it."""
 
-    chosen: dict[str, tuple[int, ...]]
-    """Units chosen so far, by group."""
+    chosen: Chosen
+    """What was chosen last."""
     pressure: dict[str, float]
     """Penalty factor now on the chosen units, by group."""
     kept_pressure: dict[str, float]
@@ -29,16 +40,16 @@ class View(Protocol):
         """Is this a step whose figures should be recorded?"""
         ...
 
-    def worth(self, score: Score) -> Mapping[str, Tensor]:
-        """The score of every unit, by group."""
+    def worth(self, score: Score, of: Of = "units") -> Mapping[str, Tensor]:
+        """The score of every unit, by group; or of every single weight, by tensor, in its shape."""
         ...
 
-    def offered(self, target: Target) -> list[str]:
-        """Names of the groups of which a target may take units."""
+    def offered(self, target: Target, of: Of = "units") -> list[str]:
+        """Names of the groups (tensors) of which a target may take units (single weights)."""
         ...
 
-    def select(self, worth: Mapping[str, Tensor], target: Target) -> Selection:
-        """The units that must go to reach the target."""
+    def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units") -> Chosen:
+        """What must go to reach the target."""
         ...
 
     def note(self, **figures: Any) -> None:
@@ -48,11 +59,12 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Pressing:
-    """A penalty in one step: its factor on the chosen units, and on the kept ones, by group."""
+    """A penalty in one step: its factor on what is chosen, and on what is kept, by group or tensor."""
 
     penalty: Penalty
     chosen: Mapping[str, float]
     kept: Mapping[str, float] = field(default_factory=dict)
+    of: Of = "units"
 
 
 @dataclass(frozen=True)

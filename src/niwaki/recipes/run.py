@@ -15,7 +15,7 @@ from niwaki import export
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import call_arguments
-from niwaki.methods import Method
+from niwaki.methods import Cut, Method
 from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
@@ -76,6 +76,7 @@ class Run:
         with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
             for method in stuff.methods:
+                _ends_in_a_cut(method)
                 rehearse(method, self.graph)
 
     def go(self) -> Finished:
@@ -177,6 +178,14 @@ class Run:
         so_far = self.so_far
         title = f"{type(self.stuff.dense).__name__}, pruned"
         return facts.report(self.recipe, title, self.command, so_far.entries, so_far.traces, so_far.curve)
+
+
+def _ends_in_a_cut(method: Method) -> None:
+    if not any(isinstance(part, Cut) for part in method.body.walk()):
+        raise BadInput(
+            f"{method.name}, as it is set in this recipe, leaves zeros and cuts nothing, so that there is no smaller "
+            "model to certify, save and time. Use nk.Pruning in a loop of your own for single weights."
+        )
 
 
 def _plan(label: str, small: nn.Module) -> Plan:

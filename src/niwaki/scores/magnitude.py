@@ -24,6 +24,10 @@ class L1:
         total, count = sum_per_unit(group, tensors, Tensor.abs)
         return total / count
 
+    def each(self, name: str, weight: Tensor) -> Tensor:
+        """Of single weights: ``|w|`` (Han et al. 2015)."""
+        return weight.abs()
+
 
 @register
 @dataclass(frozen=True)
@@ -33,3 +37,7 @@ class L2:
     def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
         total, count = sum_per_unit(group, tensors, Tensor.square)
         return (total / count).sqrt()
+
+    def each(self, name: str, weight: Tensor) -> Tensor:
+        """Of single weights: ``|w|`` too."""
+        return weight.abs()

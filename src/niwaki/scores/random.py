@@ -21,5 +21,12 @@ class Random:
     seed: int = 0
 
     def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + zlib.crc32(group.name.encode()))
-        return torch.rand(len(group), generator=generator)
+        return self._drawn(group.name, (len(group),))
+
+    def each(self, name: str, weight: Tensor) -> Tensor:
+        """Of single weights: one number each."""
+        return self._drawn(name, tuple(weight.shape)).to(weight.device)
+
+    def _drawn(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + zlib.crc32(name.encode()))
+        return torch.rand(shape, generator=generator)

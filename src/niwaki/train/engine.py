@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
-from niwaki.methods import Choose, Method, Sequence, to_json
-from niwaki.methods.view import NOTHING, Orders
+from niwaki.methods import Choose, Cut, Method, Sequence, to_json
+from niwaki.methods.view import NOTHING, Chosen, Of, Orders
 from niwaki.scores import Score
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan, select
 from niwaki.surgery.masks import mask_
+from niwaki.surgery.singles import offered, select_each, single_weights, worth_each, zero_
 from niwaki.targets import Target
 from niwaki.tracing import trace
 from niwaki.train.pressure import Pressure
-from niwaki.units import Plan, Selection
+from niwaki.units import Plan
 
 Record = Callable[[dict[str, Any]], None]
 VERSION = 2
@@ -38,7 +39,8 @@ class Pruning:
         inputs: for tracing, as for :func:`niwaki.trace`.
         record: called with one dict per recorded figure (penalty, norms, …); for instance a list's ``append``.
         record_every: figures are recorded on every so many-th update of the method.
-        graph: a graph of this very model, if you have traced it already.
+        graph: a graph of this very model, if you have traced it already. (A method that prunes single weights needs
+            none.)
 
     Raises:
         UnreachableTarget, NothingToPrune, BadInput: now, not after hours, if the method cannot be carried out.
@@ -58,31 +60,44 @@ class Pruning:
         if not isinstance(method, Method):
             raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
         self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
-        self.graph = graph if graph is not None else trace(model, inputs)
+        self._of = _of(method)
+        self._graph = trace(model, inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
         self.finished = False
         self.steps = 0
-        self._view = EngineView(self.graph, record, record_every)
+        self._view = EngineView(model, self._graph, record, record_every)
         self._state = method.body.begin(self._view)
         self._masked: Plan | None = None
+        self._zeroed: dict[str, Tensor] = {}
         self._plans: list[Plan] = []
         self._pressure: Pressure | None = None
-        rehearse(method, self.graph)
+        _rehearse(method, self._view)
         _same_parameters(model, optimizer)
 
     @property
-    def chosen(self) -> Selection:
-        """The units chosen so far, by group."""
+    def graph(self) -> Graph:
+        """The coupling graph of the model as it is now.
+
+        Raises:
+            BadInput: the method prunes single weights, so that no graph was made.
+        """
+        if self._graph is None:
+            raise BadInput(f"{self.method.name} prunes single weights and made no graph; nk.trace makes one")
+        return self._graph
+
+    @property
+    def chosen(self) -> Chosen:
+        """What is chosen now: units by group; of single weights, bool tensors by tensor name, true where one goes."""
         return dict(self._view.chosen)
 
     @property
     def pressure(self) -> Mapping[str, float]:
-        """The penalty factor on the chosen units now, by group."""
+        """The penalty factor on what is chosen now, by group (tensor)."""
         return dict(self._view.pressure)
 
     @property
     def kept_pressure(self) -> Mapping[str, float]:
-        """The penalty factor on all the other units now, by group; below 0, they are let grow."""
+        """The penalty factor on all the rest now, by group (tensor); below 0, it is let grow."""
         return dict(self._view.kept_pressure)
 
     def step(self, scaler: Any = None) -> None:
@@ -101,8 +116,7 @@ class Pruning:
             self.optimizer.step()
         self.steps += 1
         self._view.steps = self.steps
-        if self._masked is not None:
-            mask_(self.model, self._masked)
+        self._keep_zero()
         self._act(orders)
         while self._rest_takes_no_time():
             self._act(self._advance())
@@ -123,10 +137,11 @@ class Pruning:
             "steps": self.steps,
             "finished": self.finished,
             "state": copy.deepcopy(self._state),
-            "chosen": {name: list(units) for name, units in self._view.chosen.items()},
+            "chosen": {n: c.clone() if isinstance(c, Tensor) else list(c) for n, c in self._view.chosen.items()},
             "pressure": dict(self._view.pressure),
             "kept_pressure": dict(self._view.kept_pressure),
             "masked": None if self._masked is None else self._masked.to_json(),
+            "zeroed": {name: mask.clone() for name, mask in self._zeroed.items()},
             "plans": [p.to_json() for p in self._plans],
         }
 
@@ -146,10 +161,11 @@ class Pruning:
         self.steps = self._view.steps = state["steps"]
         self.finished = state["finished"]
         self._state = copy.deepcopy(state["state"])
-        self._view.chosen = {name: tuple(units) for name, units in state["chosen"].items()}
+        self._view.chosen = {n: c if isinstance(c, Tensor) else tuple(c) for n, c in state["chosen"].items()}
         self._view.pressure = dict(state["pressure"])
         self._view.kept_pressure = dict(state["kept_pressure"])
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
+        self._zeroed = dict(state["zeroed"])
         self._pressure = None
 
     # -- acting -----------------------------------------------------------------------------------------------
@@ -165,11 +181,21 @@ class Pruning:
 
     def _act(self, orders: Orders) -> None:
         """Mask and cut."""
-        if orders.mask:
+        if orders.mask and "weights" in self._of:
+            self._zeroed = {n: c for n, c in self._view.chosen.items() if isinstance(c, Tensor)}
+        elif orders.mask:
             self._masked = self._plan()
-            mask_(self.model, self._masked)
+        if orders.mask:
+            self._keep_zero()
         if orders.cut:
             self._cut()
+
+    def _keep_zero(self) -> None:
+        """What is masked is zero, whatever the optimizer made of it."""
+        if self._masked is not None:
+            mask_(self.model, self._masked)
+        if self._zeroed:
+            zero_(dict(self.model.named_parameters()), self._zeroed)
 
     def _rest_takes_no_time(self) -> bool:
         """Are the last parts of the method's outer sequence next? They run with the step before them."""
@@ -180,12 +206,13 @@ class Pruning:
 
     def _press(self) -> Pressure:
         if self._pressure is None:
-            groups = {g.name: g for g in self.graph.groups}
-            self._pressure = Pressure(groups, self._view.chosen, dict(self.graph.tensors()))
+            groups = {g.name: g for g in self._graph.groups} if self._graph is not None else {}
+            self._pressure = Pressure(groups, self._view.chosen, dict(self.model.named_parameters()))
         return self._pressure
 
     def _plan(self) -> Plan:
-        return make_plan(self.graph, self._view.chosen, {"method": to_json(self.method), "steps_trained": self.steps})
+        units = {name: c for name, c in self._view.chosen.items() if not isinstance(c, Tensor)}
+        return make_plan(self.graph, units, {"method": to_json(self.method), "steps_trained": self.steps})
 
     def _cut(self) -> None:
         self._carry_out(self._plan())
@@ -197,15 +224,15 @@ class Pruning:
         self._plans.append(plan)
         self._masked, self._pressure = None, None
         if not self.finished:
-            self.graph = self._view.graph = trace(self.model, self.inputs)
+            self._graph = self._view.graph = trace(self.model, self.inputs)
 
 
 class EngineView:
     """What the engine lets a method see (:class:`niwaki.methods.view.View`)."""
 
-    def __init__(self, graph: Graph, record: Record | None, record_every: int) -> None:
-        self.graph, self.steps = graph, 0
-        self.chosen: dict[str, tuple[int, ...]] = {}
+    def __init__(self, model: nn.Module, graph: Graph | None, record: Record | None, record_every: int) -> None:
+        self.model, self.graph, self.steps = model, graph, 0
+        self.chosen: Chosen = {}
         self.pressure: dict[str, float] = {}
         self.kept_pressure: dict[str, float] = {}
         self._record, self._every, self._asked = record, record_every, 0
@@ -215,31 +242,60 @@ class EngineView:
         self._asked += 1
         return self._record is not None and (self._asked - 1) % self._every == 0
 
-    def worth(self, score: Score) -> dict[str, Tensor]:
-        tensors = dict(self.graph.tensors())
-        return {g.name: score(g, tensors) for g in self.graph.groups}
+    def worth(self, score: Score, of: Of = "units") -> dict[str, Tensor]:
+        if of == "weights":
+            return worth_each(score, single_weights(self.model))
+        tensors = dict(self._known.tensors())
+        return {g.name: score(g, tensors) for g in self._known.groups}
 
-    def offered(self, target: Target) -> list[str]:
-        return [g.name for g in target.offers(self.graph.groups)]
+    def offered(self, target: Target, of: Of = "units") -> list[str]:
+        if of == "weights":
+            return offered(single_weights(self.model), target)
+        return [g.name for g in target.offers(self._known.groups)]
 
-    def select(self, worth: Mapping[str, Tensor], target: Target) -> Selection:
-        return select(self.graph, worth, target)
+    def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units") -> Chosen:
+        return select_each(worth, target) if of == "weights" else select(self._known, worth, target)
 
     def note(self, **figures: Any) -> None:
         if self._record is not None:
             self._record({"step": self.steps, **figures})
 
+    @property
+    def _known(self) -> Graph:
+        assert self.graph is not None
+        return self.graph
+
+
+def _of(method: Method) -> frozenset[Of]:
+    """What a method prunes: units, single weights.
+
+    Raises:
+        BadInput: it would cut single weights.
+    """
+    parts = list(method.body.walk())
+    found: frozenset[Of] = frozenset(part.of for part in parts if isinstance(part, Choose))
+    if "weights" in found and ("units" in found or any(isinstance(part, Cut) for part in parts)):
+        raise BadInput(
+            f"{method.name} chooses single weights, and has a cut or chooses units too. Single weights can only be "
+            "zero: end with Mask(), and prune units in a run of its own."
+        )
+    return found or frozenset(("units",))
+
 
 def rehearse(method: Method, graph: Graph) -> None:
-    """Check every choice of the method against the model before any step is spent.
+    """Check every choice of a method against a model before any step is spent.
 
     Raises:
         UnreachableTarget, BadInput: a choice that cannot be made.
     """
-    view = EngineView(graph, None, 1)
+    _of(method)
+    _rehearse(method, EngineView(graph.model, graph, None, 1))
+
+
+def _rehearse(method: Method, view: EngineView) -> None:
     for part in method.body.walk():
         if isinstance(part, Choose):
-            view.select(view.worth(part.score), part.target)
+            view.select(view.worth(part.score, part.of), part.target, part.of)
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

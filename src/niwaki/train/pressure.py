@@ -9,56 +9,64 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.methods.view import Pressing
+from niwaki.methods.view import Chosen, Of, Pressing
 from niwaki.units import Group, Member
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A maker's weight, and 1 where a slice belongs to a chosen unit, or to a kept one; they broadcast against it."""
+    """A weight; 1 where a slice (an entry) is chosen; and 1 where it may be pressed at all. They broadcast."""
 
     weight: Tensor
     chosen: Tensor
-    kept: Tensor
+    inside: Tensor
 
     def add(self, gradient: Tensor, on_chosen: float, on_kept: float) -> None:
-        """Add to the weight's gradient: the penalty's, times the factor of each unit."""
+        """Add to the weight's gradient: the penalty's, times the factor of each slice (entry)."""
         assert self.weight.grad is not None
         if on_kept == 0.0:
             self.weight.grad.addcmul_(gradient, self.chosen, value=on_chosen)
         else:
-            self.weight.grad.addcmul_(gradient, self.chosen * on_chosen + self.kept * on_kept)
+            self.weight.grad.addcmul_(gradient, self.inside * on_kept + self.chosen * (on_chosen - on_kept))
 
 
 class Pressure:
-    """Adds ``factor × penalty gradient`` to the makers of units. Masks are built once per choice."""
+    """Adds ``factor × penalty gradient`` to the makers of units, or to single weights. Masks are built once per
+    choice."""
 
-    def __init__(
-        self,
-        groups: Mapping[str, Group],
-        chosen: Mapping[str, tuple[int, ...]],
-        tensors: Mapping[str, Tensor],
-    ):
+    def __init__(self, groups: Mapping[str, Group], chosen: Chosen, tensors: Mapping[str, Tensor]):
         self._groups, self._chosen, self._tensors = groups, chosen, tensors
-        self._targets: dict[str, list[Target]] = {}
+        self._targets: dict[tuple[Of, str], list[Target]] = {}
 
     @torch.no_grad()
     def add(self, pressing: Pressing) -> None:
-        """Add to the gradients. A maker without a gradient (frozen, or unused in this step) is left alone."""
+        """Add to the gradients. A weight without a gradient (frozen, or unused in this step) is left alone."""
         for name in {**pressing.chosen, **pressing.kept}:
             on_chosen, on_kept = pressing.chosen.get(name, 0.0), pressing.kept.get(name, 0.0)
-            for target in self._of(name) if on_chosen or on_kept else ():
+            for target in self._of(pressing.of, name) if on_chosen or on_kept else ():
                 if target.weight.grad is not None:
                     target.add(pressing.penalty.gradient(target.weight), on_chosen, on_kept)
 
-    def _of(self, name: str) -> list[Target]:
-        if name not in self._targets:
-            group, units = self._groups[name], self._chosen.get(name, ())
-            self._targets[name] = [_target(group, member, units, self._tensors) for member in group.makers]
-        return self._targets[name]
+    def _of(self, of: Of, name: str) -> list[Target]:
+        if (of, name) not in self._targets:
+            chosen = self._chosen.get(name, ())
+            if of == "weights":
+                found = [_single(self._tensors[name], chosen)]
+            else:
+                assert not isinstance(chosen, Tensor)
+                group = self._groups[name]
+                found = [_slices(group, member, chosen, self._tensors) for member in group.makers]
+            self._targets[of, name] = found
+        return self._targets[of, name]
 
 
-def _target(group: Group, member: Member, units: tuple[int, ...], tensors: Mapping[str, Tensor]) -> Target:
+def _single(weight: Tensor, chosen: tuple[int, ...] | Tensor) -> Target:
+    one = torch.ones(1, dtype=weight.dtype, device=weight.device)
+    mask = chosen.to(weight.device, weight.dtype) if isinstance(chosen, Tensor) else torch.zeros_like(one)
+    return Target(weight, mask, one)
+
+
+def _slices(group: Group, member: Member, units: tuple[int, ...], tensors: Mapping[str, Tensor]) -> Target:
     weight, entries = tensors[member.name], group.entries[member.axis]
     shape = [-1 if d == member.dim else 1 for d in range(weight.dim())]
 
@@ -67,5 +75,4 @@ def _target(group: Group, member: Member, units: tuple[int, ...], tensors: Mappi
         found[torch.as_tensor(positions, device=weight.device)] = 1
         return found.reshape(shape)
 
-    others = np.setdiff1d(np.arange(len(group)), np.array(units, dtype=np.int64))
-    return Target(weight, ones(entries.of(np.array(units, dtype=np.int64))), ones(entries.of(others)))
+    return Target(weight, ones(entries.of(np.array(units, dtype=np.int64))), ones(np.unique(entries.positions)))
