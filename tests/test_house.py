@@ -27,6 +27,7 @@ FLOORS = (
     ("pruning",),
     ("report", "testing"),
     ("recipes",),
+    ("bench",),
     ("demo",),
     ("cli",),
 )

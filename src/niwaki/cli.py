@@ -161,6 +161,51 @@ def report(folders: tuple[Path, ...]) -> None:
         click.echo(f"report: {found.save(place)}")
 
 
+@main.group()
+def bench() -> None:
+    """Run comparisons of the literature again."""
+
+
+@bench.command()
+@click.option("--row", "rows", multiple=True, required=True, metavar="PATTERN", help="resnet56-0.9, vgg19-*, …")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of CIFAR-10 or CIFAR-100.")
+@click.option("--base", type=click.Path(path_type=Path), required=True, help="Checkpoint of the dense network.")
+@click.option(
+    "--contestant", "contestants", multiple=True, metavar="NAME", help="greg1, l1, scratch, …; the usual ones."
+)
+@click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
+@click.option("--fast", is_flag=True, help="Shorter, with larger steps of growth; what it changes is told.")
+@click.option("--epochs", type=click.IntRange(1), help="Of retraining, in place of the preset's.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/greg"), show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
+@click.option("--minutes", type=float, help="Stop after so long; the same command goes on.")
+@click.option("--images", type=click.IntRange(1), help="Use only so many images, to try it.")
+@_traceback
+@click.pass_context
+def greg(
+    ctx: click.Context, rows: tuple[str, ...], data: Path, base: Path, contestants: tuple[str, ...], seeds: int,
+    fast: bool, epochs: int | None, out: Path, device: str, minutes: float | None, images: int | None,
+) -> None:  # fmt: skip
+    """GReg-1 and GReg-2 beside one-shot L1 and training from scratch, on the paper's networks.
+
+    Every job goes on where it was stopped. The table is written to the folder as table.json and table.md.
+    """
+    from dataclasses import replace
+
+    from niwaki.bench.contestants import USUAL
+    from niwaki.bench.rows import rows_like
+    from niwaki.bench.run import Order, compare
+    from niwaki.bench.settings import PRESETS
+    from niwaki.bench.table import drawn
+
+    ctx.meta[_KEPT] = out
+    settings = PRESETS["fast" if fast else "paper"]
+    if epochs is not None:
+        settings = replace(settings, epochs=epochs)
+    order = Order(rows_like(rows), contestants or USUAL, seeds, settings, data, base, out, device, minutes, images)
+    _stdout().print(drawn(compare(order)))
+
+
 def _load(path: Path, changes: tuple[str, ...], out: str | None) -> Recipe:
     from niwaki.recipes import Recipe
     from niwaki.recipes.reading import quoted

@@ -1,0 +1,67 @@
+"""Who is compared: a way to prune, and a way to train afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from niwaki import methods
+from niwaki.bench.settings import Settings, cosine_rate, step_rate
+from niwaki.methods import Method
+from niwaki.targets import Target
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A name, what it stands for, and what it does.
+
+    Attributes:
+        method: makes the method of a target and settings.
+        rate: share of the first learning rate, at a progress from 0 to 1. lr: the first rate.
+        fresh: new weights after the cut: the small network is trained from scratch.
+    """
+
+    name: str
+    label: str
+    method: Callable[[Target, Settings], Method]
+    rate: Callable[[float], float] = step_rate
+    lr: Callable[[Settings], float] = lambda s: s.lr
+    fresh: bool = False
+
+
+def _one_shot(target: Target, settings: Settings) -> Method:
+    return methods.magnitude(target)
+
+
+def _greg1(target: Target, s: Settings) -> Method:
+    return methods.greg1(target, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
+
+
+def _greg2(target: Target, s: Settings) -> Method:
+    return methods.greg2(target, pick_grow=s.pick_grow, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
+
+
+def _fixreg(target: Target, s: Settings) -> Method:
+    steps = int(s.every * s.ceiling / s.grow)
+    return methods.fixreg(target, factor=s.ceiling, steps=steps, every=s.every, hold=s.hold)
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    each.name: each
+    for each in (
+        Contestant("l1", "one-shot L1, step 0.01", _one_shot),
+        Contestant("l1-cosine", "one-shot L1, cosine 0.01", _one_shot, cosine_rate),
+        Contestant("l1-low", "one-shot L1, step 0.001", _one_shot, lr=lambda s: s.low_lr),
+        Contestant("greg1", "GReg-1, step 0.01", _greg1),
+        Contestant("greg2", "GReg-2, step 0.01", _greg2),
+        Contestant("greg1-cosine", "GReg-1, cosine 0.01", _greg1, cosine_rate),
+        Contestant("greg2-cosine", "GReg-2, cosine 0.01", _greg2, cosine_rate),
+        Contestant("fixreg", "FixReg, step 0.01", _fixreg),
+        Contestant("random", "random units, step 0.01", lambda target, s: methods.random(target)),
+        Contestant("scratch", "from scratch, step 0.1", _one_shot, lr=lambda s: s.scratch_lr, fresh=True),
+    )
+}
+"""By name. The masks of ``l1…``, ``greg1…``, ``fixreg`` and ``scratch`` are the same, from the same checkpoint."""
+USUAL = ("l1", "l1-cosine", "l1-low", "greg1", "greg2", "scratch")
+
+__all__ = ["CONTESTANTS", "USUAL", "Contestant"]

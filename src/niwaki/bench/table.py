@@ -1,0 +1,102 @@
+"""All results of a folder in one table; what was not run says so."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from niwaki.bench.contestants import CONTESTANTS
+from niwaki.bench.rows import Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = (
+    "row", "contestant", "accuracy, %", "best epoch, %", "paper, %", "MACs", "parameters removed",
+    "epochs", "minutes", "latency, ms",
+)  # fmt: skip
+Line = dict[str, Any]
+
+
+def lines(folder: Path, rows: Iterable[Row], contestants: Sequence[str]) -> list[Line]:
+    """One line for every row and contestant: means over the seeds that are there."""
+    return [_line(row, name, _results(folder, row, name)) for row in rows for name in contestants]
+
+
+def _results(folder: Path, row: Row, contestant: str) -> list[dict[str, Any]]:
+    files = sorted((folder / "results").glob(f"{row.name}.{contestant}.*.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def _line(row: Row, contestant: str, found: list[dict[str, Any]]) -> Line:
+    line: Line = {
+        "row": row.name,
+        "contestant": contestant,
+        "printed": row.printed.get(contestant),
+        "seeds": len(found),
+    }
+    if not found:
+        return line
+    for key in ("accuracy", "best"):
+        values = [100 * each[key] for each in found]
+        line[key] = {"mean": statistics.fmean(values), "std": _std(values), "values": values}
+    first = found[0]
+    line |= {key: first[key] for key in ("speedup", "macs", "params", "params_removed", "base", "settings", "epochs")}
+    line["seconds"] = {
+        phase: statistics.median([each["seconds"].get(phase, 0.0) for each in found]) for phase in ("prune", "retrain")
+    }
+    line["latency_ms"] = {
+        which: statistics.median([each["latency_ms"][which] for each in found]) for which in ("dense", "small")
+    }
+    return line
+
+
+def _std(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def cells(line: Mapping[str, Any]) -> list[str]:
+    """What a table shows of a line, in the order of ``COLUMNS``."""
+    label = CONTESTANTS[line["contestant"]].label
+    paper = "" if line["printed"] is None else f"{line['printed']:.2f}"
+    if not line["seeds"]:
+        return [line["row"], label, "not run", "", paper, "", "", "", "", ""]
+    seconds, epochs = line["seconds"], line["epochs"]
+    return [
+        line["row"],
+        f"{label} ({line['seeds']})",
+        _with_spread(line["accuracy"]),
+        _with_spread(line["best"]),
+        paper,
+        f"{line['speedup']:.2f}x less",
+        f"{line['params_removed']:.1%}",
+        f"{epochs['prune']:.1f} + {epochs['retrain']}",
+        f"{seconds['prune'] / 60:.1f} + {seconds['retrain'] / 60:.1f}",
+        f"{line['latency_ms']['dense']:.2f} → {line['latency_ms']['small']:.2f}",
+    ]
+
+
+def _with_spread(value: Mapping[str, Any]) -> str:
+    return f"{value['mean']:.2f}" + (f" ± {value['std']:.2f}" if value["std"] is not None else "")
+
+
+def drawn(found: Sequence[Line]) -> Table:
+    """For a terminal."""
+    from rich.table import Table
+
+    table = Table(*COLUMNS, title="accuracy after the last epoch; in brackets the number of seeds")
+    for line in found:
+        table.add_row(*cells(line))
+    return table
+
+
+def markdown(found: Sequence[Line]) -> str:
+    """For a document."""
+    rows = [list(COLUMNS), ["---"] * len(COLUMNS), *(cells(line) for line in found)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+__all__ = ["COLUMNS", "Line", "cells", "drawn", "lines", "markdown"]
