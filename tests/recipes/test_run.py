@@ -105,6 +105,17 @@ def test_the_growing_penalty_is_traced(finished: Finished) -> None:
         assert len(told.norms[0]) == 8
 
 
+def test_the_parting_of_all_groups_is_told(finished: Finished) -> None:
+    (made,) = finished.report.partings
+    assert made.entry == "greg1"
+    assert made.parted == 1000.0
+    assert made.stages == [("press", 0.0), ("hold", 5.0)]
+    assert made.end == 7
+    assert [one.group for one in made.groups] == ["0", "3"]
+    assert all(one.penalty == (0.25, 0.5, 0.75, 1.0, 1.25) and None not in one.ratio for one in made.groups)
+    assert "How the groups parted" in finished.page.read_text()
+
+
 def test_the_curve_counts_images_over_both_phases(finished: Finished) -> None:
     points = [(p.phase, p.images) for p in finished.report.curve if p.entry == "greg1" and p.loss is not None]
     # Five updates and two steps of holding, three batches of four images an epoch; then two epochs of three batches.
@@ -216,4 +227,4 @@ def test_the_example_recipe_is_sound() -> None:
     batch = next(iter(stuff.batches(0)))
     assert stuff.loss is not None
     assert stuff.loss(stuff.dense, batch).requires_grad
-    assert [m.name for m in stuff.methods] == ["magnitude", "greg1"]
+    assert [m.name for m in stuff.methods] == ["magnitude", "greg1", "greg2"]

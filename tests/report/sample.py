@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from niwaki.report import Entry, Latency, Point, Report, Trace
+from niwaki.report import Entry, GroupParting, Latency, Parting, Phase, Point, Report, Trace
 
 DENSE_WIDTHS = {"stem": 64} | {
     f"layer{stage}.{block}.conv1": 32 * 2**stage for stage in (1, 2, 3, 4) for block in (0, 1)
@@ -79,6 +79,25 @@ def trace(group: str = "layer2.0.conv1", units: int = 64) -> Trace:
     return Trace("greg1", group, steps, [min(1.0, step * 2.5e-4) for step in steps], rows, chosen)
 
 
+def parting(entry: str = "greg1", groups: int = 10, *, alike: bool = True, **more: Any) -> Parting:
+    """As GReg-2 leaves it: all units pressed to 0.01 in 1,000 steps, then the picked ones to 1 in 4,000, and a hold.
+
+    The spread of a group's norms doubles before the pick; later groups end wider, and their kept units heavier.
+    """
+    names = [*DENSE_WIDTHS, RESIDUAL, *(f"more.{i}" for i in range(groups))][:groups]
+    first = 1000 if alike else 0
+    before, after = list(range(0, first, 100)), list(range(first, 5000, 100))
+    made = []
+    for i, name in enumerate(names):
+        early = [0.1 + 0.1 * step / 900 for step in before]
+        late = [0.2 + (0.3 + 0.02 * i) * (step - first) / 3900 for step in after]
+        ratio = [math.exp((step - first) / 3900 * (5 + 0.5 * i)) for step in after]
+        penalty = [1e-5 * (step + 100) / 1.1 for step in before] + [0.01 + (s - first) * 2.475e-4 for s in after]
+        made.append(GroupParting(name, before + after, penalty, early + late, [None] * len(before) + ratio))
+    phases = [Phase("spread", 0)] * alike + [Phase("press", first), Phase("hold", 5000), Phase("cut", 5600)]
+    return Parting(**({"entry": entry, "phases": phases, "groups": made, "parted": 1000.0} | more))
+
+
 def curve(entry: str, top: float) -> list[Point]:
     points = []
     for i in range(25):
@@ -108,3 +127,8 @@ def sample(**more: Any) -> Report:
         "traces": [trace(), trace(RESIDUAL, 128)], "curve": curve("greg1", 0.908) + curve("ispasp", 0.897),
     }  # fmt: skip
     return Report(**(values | more))
+
+
+def full() -> Report:
+    """The sample with everything that a report can hold."""
+    return sample(partings=[parting(), parting("ispasp", 3, alike=False)])

@@ -13,14 +13,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from niwaki.report import Entry, Latency, Point, Report, Trace, canvas, inside, page, plots
+from niwaki.report import Entry, Latency, Phase, Point, Report, Trace, canvas, inside, page, plots
 from tests.report.sample import (
     DENSE_WIDTHS,
     RESIDUAL,
     certificate,
     curve,
     dense,
+    full,
     greg,
+    parting,
     sample,
     timings,
     trace,
@@ -65,15 +67,15 @@ def figures(html: str) -> int:
 
 
 def test_the_page_holds_every_section_and_figure() -> None:
-    html = page.render(sample())
+    html = page.render(full())
     outline = Outline(html)
-    # 4 outcomes, widths in two columns, 2 traces; and the mark beside the title.
-    assert outline.tags.count("figure") == 8
-    assert outline.tags.count("svg") == 9
+    # 4 outcomes, widths in two columns, 2 figures of each of 2 partings, 2 traces; and the mark beside the title.
+    assert outline.tags.count("figure") == 12
+    assert outline.tags.count("svg") == 13
     titles = re.findall(r"<h2>(.*?)</h2>", html)
     assert titles == [
-        "Before and after", "What it cost, what it gained", "Where it was cut", "How the filters parted",
-        "Certificates", "How it was made", "Do it again",
+        "Before and after", "What it cost, what it gained", "Where it was cut", "How the groups parted",
+        "How the filters parted", "Certificates", "How it was made", "Do it again",
     ]  # fmt: skip
     for text in (
         "keeps 90.8% (−0.3 points)",
@@ -89,7 +91,7 @@ def test_the_page_holds_every_section_and_figure() -> None:
 
 
 def test_the_page_needs_nothing_from_outside() -> None:
-    html = page.render(sample())
+    html = page.render(full())
     outline = Outline(html)
     assert not {"script", "link", "img", "iframe", "object", "image", "foreignobject"} & set(outline.tags)
     assert not {"src", "srcset", "onload", "onclick"} & outline.attributes
@@ -109,11 +111,13 @@ def test_hostile_strings_are_text_everywhere() -> None:
         ),
     ]  # fmt: skip
     points = [Point("greg1", EVIL, i, 1.0, 0.5) for i in range(3)]
-    report = Report(EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: [EVIL]}, entries, [trace(EVIL, 8)], points)
+    parted = replace(parting(groups=1), phases=[Phase(EVIL, 0), Phase(EVIL, 900)])
+    parted = replace(parted, groups=[replace(parted.groups[0], group=EVIL)])
+    report = Report(EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: [EVIL]}, entries, [trace(EVIL, 8)], points, [parted])
     outline = Outline(page.render(report))
     assert not {"script", "b"} & set(outline.tags)
     assert "onload" not in outline.attributes
-    assert outline.tags.count("figure") == 6
+    assert outline.tags.count("figure") == 8
     assert outline.said.count("<script>alert(1)</script>") > 15
 
 
@@ -181,8 +185,11 @@ def test_many_groups_and_traces() -> None:
 
 def all_figures() -> dict[str, str]:
     report = sample()
-    drawn = {name: getattr(plots, name)(report) for name in plots.__all__ if name != "norms"}
-    return drawn | {"norms": plots.norms(trace())}
+    parts = {"norms", "ratios", "spreads"}
+    drawn = {name: getattr(plots, name)(report) for name in plots.__all__ if name not in parts}
+    drawn |= {"norms": plots.norms(trace()), "norms in phases": plots.norms(trace(), parting())}
+    drawn |= {"spreads": plots.spreads(parting()), "ratios": plots.ratios(parting())}
+    return drawn | {"spreads of the picked": plots.spreads(parting(alike=False))}
 
 
 @pytest.fixture(scope="module")
@@ -307,12 +314,12 @@ QUIET = [
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_a_browser_shows_the_figures_without_complaint(tmp_path: Path) -> None:
-    html = sample(title=EVIL).save(tmp_path / "report")
+    html = replace(full(), title=EVIL).save(tmp_path / "report")
     command = [str(CHROMIUM), *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", html.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     outline = Outline(done.stdout)
-    assert outline.tags.count("figure") == 8
-    assert outline.tags.count("svg") == 9
+    assert outline.tags.count("figure") == 12
+    assert outline.tags.count("svg") == 13
     assert outline.tags.count("path") > 200
     assert "script" not in outline.tags
     assert "CONSOLE" not in done.stderr, done.stderr

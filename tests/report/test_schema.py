@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from niwaki.errors import MissingExtra, NiwakiError
-from niwaki.report import Entry, Latency, Point, Report, ReportError, Trace
-from tests.report.sample import certificate, check, dense, greg, sample, trace
+from niwaki.report import Entry, GroupParting, Latency, Parting, Phase, Point, Report, ReportError, Trace
+from tests.report.sample import certificate, check, dense, full, greg, parting, sample, trace
 
 
 def test_round_trip_through_json_and_disk(tmp_path: Path) -> None:
-    report = sample()
+    report = full()
     assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
     report.save(tmp_path)
     assert Report.load(tmp_path) == report
@@ -26,7 +26,7 @@ def test_round_trip_through_json_and_disk(tmp_path: Path) -> None:
 
 
 def test_saving_again_writes_the_same_bytes(tmp_path: Path) -> None:
-    first = sample().save(tmp_path / "a")
+    first = full().save(tmp_path / "a")
     second = Report.load(tmp_path / "a").save(tmp_path / "b")
     assert first.name == "report.html"
     assert first.read_bytes() == second.read_bytes()
@@ -70,6 +70,9 @@ def edited(path: str, value: Any) -> dict[str, Any]:
         ("settings", {"lr": float("nan")}, r"settings\.lr is nan"),
         ("traces.0.entry", "greg9", r"trace: no entry is named 'greg9'; entries: dense, greg1"),
         ("curve.0.entry", "greg9", r"curve: no entry is named 'greg9'"),
+        ("partings", [{"entry": "greg9", "phases": [], "groups": [], "parted": None}], "parting: no entry is named 'g"),
+        ("partings", [{"entry": "greg1", "phases": [], "groups": []}], r"partings\[0\]: missing key 'parted'"),
+        ("partings", [parting().to_json()] * 2, "partings: 'greg1' appears twice"),
     ],
 )
 def test_from_json_names_what_is_wrong(path: str, value: Any, message: str | None) -> None:
@@ -92,6 +95,28 @@ def test_missing_keys_are_named() -> None:
     assert issubclass(ReportError, ValueError)
     with pytest.raises(ReportError, match="Latency must be a dict, not list"):
         Latency.from_json([])
+
+
+def test_a_file_from_before_the_partings_is_read() -> None:
+    data = full().to_json()
+    del data["partings"]
+    old = Report.from_json(data)
+    assert old.partings == ()
+    assert old == sample()
+    del data["traces"]
+    with pytest.raises(ReportError, match=r"Report: missing key 'traces'$"):
+        Report.from_json(data)
+
+
+def test_a_parting_tells_its_stages_its_end_and_where_units_were_picked() -> None:
+    made = parting()
+    assert made.stages == [("spread", 0.0), ("press", 1000.0), ("hold", 5000.0)]
+    assert made.end == 5600
+    assert made.picked == pytest.approx(1e-5 * 1000 / 1.1)
+    assert parting(alike=False).picked is None
+    alone = replace(made, groups=[GroupParting("g", [0, 7], [0.1, 0.2], [0.0, 0.1], [None, None])], phases=[])
+    assert alone.picked is None
+    assert alone.end == 7
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -145,6 +170,10 @@ def without(key: str) -> dict[str, Any]:
         (lambda: Trace("e", "g", [0], [0.0, 1.0], [[1.0]], []), "equally long, not 1, 2 and 1"),
         (lambda: Trace("e", "g", [0, 1], [0, 1], [[1.0], [1.0, 2.0]], []), r"per unit, found \[1, 2\]"),
         (lambda: Trace("e", "g", [0], [0.0], [[1.0]], [1]), "chosen unit 1 does not exist among 1 units"),
+        (lambda: GroupParting("g", [0], [0.1], [0.2], []), r"parting of 'g': .* equally long, not \[1, 1, 1, 0\]"),
+        (lambda: Parting("e", [], [GroupParting("g", [], [], [], [])] * 2), "groups: 'g' appears twice"),
+        (lambda: Parting("e", [], [], 0.0), "parted must be positive"),
+        (lambda: Phase("press", -1), "step must not be negative"),
         (lambda: sample(entries=[dense(), dense()], traces=[], curve=[]), "entries: 'dense' appears twice"),
     ],
 )  # fmt: skip

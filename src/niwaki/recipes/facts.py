@@ -15,13 +15,16 @@ from torch import nn
 from niwaki import __version__, measure
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
+from niwaki.methods import Method, Press
 from niwaki.recipes.ingredients import batch_size
 from niwaki.recipes.record import Row
 from niwaki.recipes.schema import MethodChoice, Recipe
-from niwaki.report import Entry, Point, Report, Trace
+from niwaki.report import Entry, GroupParting, Parting, Phase, Point, Report, Trace
+from niwaki.report.thin import evenly
 from niwaki.surgery.certify import Certificate
 from niwaki.units import Group, Plan
 
+_MOST_POINTS, _MOST_IN_ALL = 90, 6_000  # of the lines of all groups: per group, and together
 _TRACES = 4  # groups per method whose norms are shown: those that lose most
 
 
@@ -61,6 +64,20 @@ def traces(entry: str, rows: Sequence[Row]) -> list[Trace]:
     return [_trace(entry, name, pressed[name], chosen.get(name, [])) for name in biggest]
 
 
+def partings(entry: str, rows: Sequence[Row], method: Method) -> list[Parting]:
+    """How all groups parted, if the method pressed any; not as many points as there are rows."""
+    pressed: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.get("event") == "press" and "spread" in row:
+            pressed.setdefault(row["group"], []).append(row)
+    if not pressed:
+        return []
+    most = max(2, min(_MOST_POINTS, _MOST_IN_ALL // len(pressed)))
+    bars = {part.parted for part in method.body.walk() if isinstance(part, Press)}
+    groups = [_group_parting(name, _thinned(found, most)) for name, found in pressed.items()]
+    return [Parting(entry, _phases(rows), groups, bars.pop() if len(bars) == 1 else None)]
+
+
 def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
     """Loss per epoch and phase, and the accuracy where it was taken."""
     shown = [row for row in rows if row.get("event") in ("epoch", "accuracy")]
@@ -68,12 +85,14 @@ def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
 
 
 def report(
-    recipe: Recipe, title: str, command: str, entries: Sequence[Entry], told: Sequence[Trace], points: Sequence[Point]
-) -> Report:
+    recipe: Recipe, title: str, command: str, entries: Sequence[Entry], told: Sequence[Trace], points: Sequence[Point],
+    parted: Sequence[Parting] = (),
+) -> Report:  # fmt: skip
     """The report of a run so far."""
     created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     settings = _plain(recipe.to_json())
-    return Report(title, created, command, _environment(recipe), settings, list(entries), list(told), list(points))
+    environment = _environment(recipe)
+    return Report(title, created, command, environment, settings, list(entries), list(told), list(points), list(parted))
 
 
 def _trace(entry: str, name: str, rows: Sequence[Row], chosen: Sequence[int]) -> Trace:
@@ -84,6 +103,32 @@ def _trace(entry: str, name: str, rows: Sequence[Row], chosen: Sequence[int]) ->
         entry, name, [r["step"] for r in rows], [float(r["penalty"]) for r in rows], [r["norms"] for r in rows],
         [u for u in chosen if u < units],
     )  # fmt: skip
+
+
+def _phases(rows: Sequence[Row]) -> list[Phase]:
+    """Where the phases of the method began, and the cut at the end."""
+    begun = [Phase(r["phase"], r["step"]) for r in rows if r.get("event") == "phase"]
+    return begun + [Phase("cut", r["step"]) for r in rows if r.get("event") == "cut"]
+
+
+def _thinned(rows: Sequence[Row], most: int) -> list[Row]:
+    """An even choice, and of either side of the pick: the short time before it is what tells the units apart."""
+    before, after = ([r for r in rows if ("ratio" in r) is picked] for picked in (False, True))
+    if not before or not after:
+        return evenly(rows, most)
+    return evenly(before, most - most // 2) + evenly(after, most // 2)
+
+
+def _group_parting(name: str, rows: Sequence[Row]) -> GroupParting:
+    return GroupParting(
+        name, [r["step"] for r in rows], [float(r["penalty"]) for r in rows], [_five(r["spread"]) for r in rows],
+        [_five(r["ratio"]) if "ratio" in r else None for r in rows],
+    )  # fmt: skip
+
+
+def _five(value: float) -> float:
+    """Five digits are more than a line can show."""
+    return float(f"{value:.5g}")
 
 
 def _macs_each(model: nn.Module, inputs: Inputs) -> int:

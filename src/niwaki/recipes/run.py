@@ -25,7 +25,7 @@ from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, recording
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.timing import latencies
-from niwaki.report import Entry, Point, Report, Trace
+from niwaki.report import Entry, Parting, Point, Report, Trace
 from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import plan_of
 from niwaki.surgery.store import load, save
@@ -49,6 +49,7 @@ class Yield:
 
     entries: list[Entry] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
+    partings: list[Parting] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
     models: dict[str, nn.Module] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
@@ -117,6 +118,7 @@ class Run:
         self.so_far.entries.append(entry)
         self.so_far.models[name] = small
         self.so_far.traces += facts.traces(name, record.rows)
+        self.so_far.partings += facts.partings(name, record.rows, method)
         self.so_far.curve += facts.curve(name, record.rows)
         self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
 
@@ -175,9 +177,9 @@ class Run:
         return Finished(report, report.save(self.out), tuple(failing))
 
     def _report(self) -> Report:
-        so_far = self.so_far
+        told = self.so_far
         title = f"{type(self.stuff.dense).__name__}, pruned"
-        return facts.report(self.recipe, title, self.command, so_far.entries, so_far.traces, so_far.curve)
+        return facts.report(self.recipe, title, self.command, told.entries, told.traces, told.curve, told.partings)
 
 
 def _ends_in_a_cut(method: Method) -> None:

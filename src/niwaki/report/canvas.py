@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS",
+    "DEPTHS",
     "METHODS",
     "WIDTH",
     "bar",
@@ -37,6 +38,7 @@ __all__ = [
 
 WIDTH = 330.0  # points: the text column of a small phone, so that 9.5 pt stays 9.5 px there
 METHODS = ("pine", "clay", "moss", "slate", "ochre", "plum")
+DEPTHS = ("depth1", "depth2", "depth3", "depth4", "depth5")  # from the first layer to the last
 # name: (light, dark). Each light value is used once, because it is what becomes the CSS variable.
 COLOURS = {
     "paper": ("#fbfaf4", "#141a17"),
@@ -52,6 +54,11 @@ COLOURS = {
     "ochre": ("#c79a30", "#e2c069"),
     "plum": ("#7b4b6c", "#c697b7"),
     "bad": ("#a3302a", "#f28b7d"),
+    "depth1": ("#b3cbb2", "#33503f"),
+    "depth2": ("#90b095", "#48705a"),
+    "depth3": ("#6c9379", "#629176"),
+    "depth4": ("#4b765f", "#80b194"),
+    "depth5": ("#2a5844", "#a5d3b5"),
 }
 _FONT = "var(--sans, sans-serif)"
 _BY_HEX = {light: name for name, (light, _) in COLOURS.items()}

@@ -18,7 +18,10 @@ from niwaki.errors import BadInput, nearest
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Record", "ReportError"]
+__all__ = ["LATER", "Record", "ReportError"]
+
+LATER = types.MappingProxyType({"later": True})
+"""Metadata of a field that came after the first files of this version: where it is missing, it has its default."""
 
 
 class ReportError(BadInput):
@@ -90,8 +93,12 @@ def _decode_record(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise _wrong(where or hint.__name__, "a dict", value)
     hints = typing.get_type_hints(hint)
-    names = [field.name for field in dataclasses.fields(hint)]
-    _refuse_keys(where or hint.__name__, [_key(key, where) for key in value], names)
+    fields = dataclasses.fields(hint)
+    given = [_key(key, where) for key in value]
+    _refuse_keys(
+        where or hint.__name__, given, [f.name for f in fields], [f.name for f in fields if "later" in f.metadata]
+    )
+    names = [f.name for f in fields if f.name in given]
     made = {name: _DECODE.convert(hints[name], value[name], _join(where, name)) for name in names}
     try:
         return hint(**made)
@@ -99,12 +106,12 @@ def _decode_record(hint: Any, value: Any, where: str) -> Any:
         raise ReportError(f"{where}: {error}" if where else str(error)) from None
 
 
-def _refuse_keys(where: str, given: list[str], known: list[str]) -> None:
+def _refuse_keys(where: str, given: list[str], known: list[str], later: list[str]) -> None:
     for key in given:
         if key not in known:
             hint = nearest(key, known) or f"; known keys: {', '.join(known)}"
             raise ReportError(f"{where}: unknown key {key!r}{hint}")
-    missing = [key for key in known if key not in given]
+    missing = [key for key in known if key not in given and key not in later]
     if missing:
         raise ReportError(f"{where}: missing key {', '.join(map(repr, missing))}")
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from . import compare, phrase
 from .canvas import WIDTH, bar, calm, colour, drawing, ink, sheet, short_ticks, svg
-from .schema import Report, Trace
+from .schema import Parting, Report, Trace
+from .stages import key_above, name_stages
+from .thin import evenly
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,32 +79,44 @@ class _WidthRow:
                 bar(axes, base + 6.5 * i, 5.5, WIDTH * min(width / self.before, 1), colour(position))
 
 
-def norms(trace: Trace) -> str:
+def norms(trace: Trace, parting: Parting | None = None) -> str:
     """The norm of each unit over the steps on a logarithmic scale, and the penalty that grows below.
 
     Norms under a ten-thousandth of the largest are drawn on that floor. Of more than 64 units and 90 steps an
-    even choice is drawn.
+    even choice is drawn. `parting`, of the same entry, marks the phases of its method.
     """
     top = max((norm for row in trace.norms for norm in row), default=0.0)
     if not trace.steps or top <= 0:
         return ""
+    stages = parting.stages if parting is not None else []
     with drawing():
-        figure, (upper, lower) = calm(270, 2, sharex=True, height_ratios=[3.4, 1])
+        figure, (upper, lower) = calm(284 if stages else 270, 2, sharex=True, height_ratios=[3.4, 1])
         _norm_lines(upper, trace, top * _FLOOR)
         _log_axis(upper, top)
         upper.set_ylabel("norm of a unit")
-        _parting_key(upper, trace)
-        lower.plot(trace.steps, trace.penalty, color=ink("ochre"), linewidth=1.4, clip_on=False)
+        _parting_key(upper, trace, bool(stages))
+        lower.plot(*_penalty_line(trace, parting), color=ink("ochre"), linewidth=1.4, clip_on=False)
         lower.set(ylabel="penalty", xlabel="step")
         lower.set_ylim(bottom=0)
         lower.locator_params(axis="y", nbins=2)
         figure.align_ylabels()
         short_ticks(lower)
+        if parting is not None and stages:
+            upper.set_xlim(right=max(parting.end, trace.steps[-1]))
+            name_stages([upper, lower], stages)
         return svg(figure, f"Norms of {trace.group} in {trace.entry} while the penalty grows")
 
 
+def _penalty_line(trace: Trace, parting: Parting | None) -> tuple[list[int], list[float]]:
+    """Steps and penalty; through a phase that holds it, of which no rows are recorded, to the end."""
+    steps, penalty = list(trace.steps), list(trace.penalty)
+    if parting is not None and parting.stages and parting.stages[-1][0] == "hold" and parting.end > steps[-1]:
+        return [*steps, parting.end], [*penalty, penalty[-1]]
+    return steps, penalty
+
+
 def _norm_lines(axes: Axes, trace: Trace, floor: float) -> None:
-    steps = _evenly(range(len(trace.steps)), _MOST_STEPS)
+    steps = evenly(range(len(trace.steps)), _MOST_STEPS)
     for unit, chosen in _shown_units(trace):
         line = [max(trace.norms[i][unit], floor) for i in steps]
         name, order = ("clay", 3) if chosen else ("pine", 2)
@@ -113,20 +127,14 @@ def _shown_units(trace: Trace) -> list[tuple[int, bool]]:
     """(unit, is it chosen): both sorts thinned alike, evenly over the order of their last norms."""
     last, chosen = trace.norms[-1], set(trace.chosen)
     order = sorted(range(len(last)), key=lambda unit: (unit in chosen, last[unit]))
-    return [(unit, unit in chosen) for unit in _evenly(order, _MOST_LINES)]
-
-
-def _evenly(items: Sequence[int], most: int) -> list[int]:
-    if len(items) <= most:
-        return list(items)
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+    return [(unit, unit in chosen) for unit in evenly(order, _MOST_LINES)]
 
 
 def _log_axis(axes: Axes, top: float) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
     floor = top * _FLOOR
-    powers = [10.0**p for p in range(math.ceil(math.log10(floor) + 0.2), math.floor(math.log10(top)) + 1)]
+    powers = [10.0**p for p in range(math.ceil(math.log10(floor) + 0.35), math.floor(math.log10(top)) + 1)]
     axes.set_yscale("log")
     axes.set_ylim(floor * 0.8, top * 1.4)
     axes.yaxis.set_major_locator(FixedLocator([floor, *powers]))
@@ -134,10 +142,6 @@ def _log_axis(axes: Axes, top: float) -> None:
     axes.yaxis.set_minor_locator(FixedLocator([]))
 
 
-def _parting_key(axes: Axes, trace: Trace) -> None:
-    from matplotlib.lines import Line2D
-
+def _parting_key(axes: Axes, trace: Trace, stages: bool) -> None:
     out = len(set(trace.chosen))
-    parts = [("pine", f"{len(trace.norms[0]) - out} kept"), ("clay", f"{out} pushed out")]
-    handles = [Line2D([], [], color=ink(name), label=label, linewidth=1.6) for name, label in parts]
-    axes.legend(handles=handles, loc="lower left", ncols=2, bbox_to_anchor=(-0.02, 0.99), borderaxespad=0)
+    key_above(axes, [(["pine"], f"{len(trace.norms[0]) - out} kept"), (["clay"], f"{out} pushed out")], 2, stages)

@@ -45,6 +45,8 @@ def render(report: Report) -> str:
         swatches={entry.name: _swatch(report, entry) for entry in report.entries},
         outcomes=_outcomes(report),
         widths=_widths(report),
+        partings=_partings(report),
+        picked=any(parting.picked is not None for parting in report.partings),
         traces=_traces(report),
         more_traces=max(len(report.traces) - _MOST_TRACES, 0),
         palette=Markup(_palette()),
@@ -118,10 +120,23 @@ def _widths(report: Report) -> list[_Picture]:
     return _drawn(*((plots.widths(report, part), "") for part in parts))
 
 
+def _partings(report: Report) -> list[_Picture]:
+    labels = {entry.name: entry.label for entry in report.entries}
+    pairs = [
+        [(plots.spreads(parting), phrase.spreading(parting)), (plots.ratios(parting), phrase.outweighing(parting))]
+        for parting in report.partings
+    ]
+    names = [labels[parting.entry] for parting in report.partings]
+    return _drawn(*((svg, f"{name}. {said}") for name, pair in zip(names, pairs, strict=True) for svg, said in pair))
+
+
 def _traces(report: Report) -> list[_Picture]:
     labels = {entry.name: entry.label for entry in report.entries}
+    partings = {parting.entry: parting for parting in report.partings}
     shown = report.traces[:_MOST_TRACES]
-    return _drawn(*((plots.norms(trace), f"{trace.group}, {labels[trace.entry]}") for trace in shown))
+    return _drawn(
+        *((plots.norms(trace, partings.get(trace.entry)), f"{trace.group}, {labels[trace.entry]}") for trace in shown)
+    )
 
 
 def _drawn(*pictures: tuple[str, str]) -> list[_Picture]:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from . import compare
-from .schema import Entry, Report
+from collections.abc import Sequence
+from statistics import median
 
-__all__ = ["bytes_", "change", "clip", "count", "headline", "milliseconds", "percent", "short", "times"]
+from . import compare
+from .schema import Entry, Parting, Report
+
+__all__ = [
+    "bytes_",
+    "change",
+    "clip",
+    "count",
+    "headline",
+    "milliseconds",
+    "outweighing",
+    "percent",
+    "short",
+    "spreading",
+    "times",
+]
 
 _NB = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
 
@@ -71,6 +86,40 @@ def headline(report: Report) -> str:
         return _alone(report)
     body = _size(report, entry) + _speed(report, entry)
     return f"{entry.label} {body}{_certificates(report, entry)}."
+
+
+def spreading(parting: Parting) -> str:
+    """What the norms of a typical group did while units were pressed: all alike if there was such a phase."""
+    alike = parting.picked is not None
+    pairs = [_ends(one.spread, one.ratio, alike) for one in parting.groups]
+    grown = [last / first for first, last in pairs if first > 0]
+    where = " left of the dotted line, where the scale changes," if alike else ","
+    pressed = f"Pressed all alike{where}" if alike else "Under the penalty,"
+    if not grown:
+        return "The norms of a group spread as the penalty tells its units apart."
+    return f"{pressed} the norms of a typical group came to spread {_three(median(grown))} times as much."
+
+
+def _ends(spread: Sequence[float], ratio: Sequence[float | None], alike: bool) -> tuple[float, float]:
+    """First and last spread; if all were pressed alike first, those of that phase."""
+    known = [value for value, now in zip(spread, ratio, strict=True) if now is None or not alike]
+    return (known[0], known[-1]) if known else (0.0, 0.0)
+
+
+def outweighing(parting: Parting) -> str:
+    """How far the kept units of a typical group outweigh the chosen ones at the end, and whether that is far enough."""
+    ends = [one.ratio[-1] for one in parting.groups if one.ratio]
+    known = [ratio for ratio in ends if ratio is not None]
+    if not known:
+        return ""
+    typical = median(known)
+    often = "more than a million" if typical > 1e6 else f"{typical:,.0f}" if typical >= 1000 else _three(typical)
+    said = f"At the end a kept unit of a typical group outweighs a chosen one {often} times"
+    if parting.parted is None:
+        return f"{said}."
+    past = sum(ratio >= parting.parted for ratio in known)
+    passed = f"{past or 'none'} of {len(known)} groups {'is' if past in (0, 1) else 'are'} past the dashed line"
+    return f"{said}; {passed}, where a group needs no more pressing."
 
 
 def _alone(report: Report) -> str:

@@ -12,12 +12,22 @@ from . import compare, phrase
 from .canvas import WIDTH, bar, calm, colour, drawing, ink, sheet, short_ticks, svg
 from .inside import norms, widths
 from .labels import place_labels
+from .parting import ratios, spreads
 from .schema import Entry, Point, Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["accuracy_against_latency", "accuracy_against_macs", "curve", "norms", "speedups", "widths"]
+__all__ = [
+    "accuracy_against_latency",
+    "accuracy_against_macs",
+    "curve",
+    "norms",
+    "ratios",
+    "speedups",
+    "spreads",
+    "widths",
+]
 
 
 def accuracy_against_macs(report: Report) -> str:

@@ -13,12 +13,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .codec import Record, ReportError
+from .codec import LATER, Record, ReportError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["DENSE", "VERSION", "Entry", "Latency", "Point", "Report", "ReportError", "Trace"]
+__all__ = [
+    "DENSE",
+    "VERSION",
+    "Entry",
+    "GroupParting",
+    "Latency",
+    "Parting",
+    "Phase",
+    "Point",
+    "Report",
+    "ReportError",
+    "Trace",
+]
 
 DENSE = "dense"
 VERSION = 1
@@ -121,6 +133,74 @@ class Trace(Record):
 
 
 @dataclass(frozen=True)
+class Phase(Record):
+    """A part of a method and the optimizer step at which it began."""
+
+    name: str
+    step: int
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "step")
+
+
+@dataclass(frozen=True)
+class GroupParting(Record):
+    """How the units of one group part while a penalty grows, one value per recorded step.
+
+    `spread` is the standard deviation of the units' norms over their mean; `ratio` how many times the mean of the
+    kept units is that of the chosen ones (a moving average), None while all are pressed alike.
+    """
+
+    group: str
+    steps: Sequence[int]
+    penalty: Sequence[float]
+    spread: Sequence[float]
+    ratio: Sequence[float | None]
+
+    def __post_init__(self) -> None:
+        _freeze(self, "steps", "penalty", "spread", "ratio")
+        lengths = [len(self.steps), len(self.penalty), len(self.spread), len(self.ratio)]
+        if len(set(lengths)) > 1:
+            raise ReportError(f"parting of {self.group!r}: all series must be equally long, not {lengths}")
+
+
+@dataclass(frozen=True)
+class Parting(Record):
+    """How all groups of one entry part, in the network's order, and the phases of the method that makes them.
+
+    `parted` is the ratio at which the method needs to press no further. A phase named "cut" is the end.
+    """
+
+    entry: str
+    phases: Sequence[Phase]
+    groups: Sequence[GroupParting]
+    parted: float | None = None
+
+    def __post_init__(self) -> None:
+        _freeze(self, "phases", "groups")
+        _unique(f"parting of entry {self.entry!r}: groups", [one.group for one in self.groups])
+        if self.parted is not None:
+            _positive(self, "parted")
+
+    @property
+    def stages(self) -> list[tuple[str, float]]:
+        """(name, first step) of the phases that last."""
+        return [(phase.name, float(phase.step)) for phase in self.phases if phase.name != "cut"]
+
+    @property
+    def end(self) -> int:
+        """The last step of which anything is known."""
+        return max([phase.step for phase in self.phases] + [step for one in self.groups for step in one.steps[-1:]])
+
+    @property
+    def picked(self) -> float | None:
+        """The penalty at which units were picked, if all were pressed before and the picked ones after."""
+        points = [pair for one in self.groups for pair in zip(one.penalty, one.ratio, strict=True)]
+        before = [penalty for penalty, ratio in points if ratio is None]
+        return max(before) if before and len(before) < len(points) else None
+
+
+@dataclass(frozen=True)
 class Point(Record):
     """One point of a training curve: after `images` images, in `phase`; `accuracy` is a share in [0, 1]."""
 
@@ -147,15 +227,17 @@ class Report(Record):
     entries: Sequence[Entry]
     traces: Sequence[Trace] = ()
     curve: Sequence[Point] = ()
+    partings: Sequence[Parting] = field(default=(), metadata=LATER)
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        _freeze(self, "entries", "traces", "curve")
+        _freeze(self, "entries", "traces", "curve", "partings")
         if self.version != VERSION:
             raise ReportError(f"this is a report of version {self.version}; this Niwaki reads version {VERSION}")
         names = [entry.name for entry in self.entries]
         _unique("entries", names)
-        for kind, strays in (("trace", self.traces), ("curve", self.curve)):
+        _unique("partings", [parting.entry for parting in self.partings])
+        for kind, strays in (("trace", self.traces), ("curve", self.curve), ("parting", self.partings)):
             for stray in strays:
                 if stray.entry not in names:
                     raise ReportError(f"{kind}: no entry is named {stray.entry!r}; entries: {', '.join(names)}")
