@@ -27,8 +27,8 @@ FLOORS = (
     ("pruning",),
     ("report", "testing"),
     ("recipes",),
+    ("demo", "vision"),
     ("bench",),
-    ("demo",),
     ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -38,6 +38,8 @@ NEVER = {
     "graph": {"methods"},
     "scores": {"graph"},
     "report": {"torch"},
+    # Networks and data such as anyone has: what prunes them must not be tailored to them, nor they to it.
+    "vision": {room for rooms in FLOORS for room in rooms} - {"errors", "units", "vision"},
 }
 
 

@@ -233,13 +233,13 @@ def test_checkpoints_of_every_form_are_read(tmp_path: Path) -> None:
 
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     model = resnet(8, 10)
-    with pytest.raises(BadInput, match="no checkpoint at"):
+    with pytest.raises(BadInput, match="none.th is missing"):
         load_weights(model, tmp_path / "none.th")
     (tmp_path / "text.th").write_text("not a checkpoint")
-    with pytest.raises(BrokenFile, match="is not a readable checkpoint"):
+    with pytest.raises(BadInput, match="is no checkpoint of plain tensors"):
         load_weights(model, tmp_path / "text.th")
     torch.save([1, 2], tmp_path / "list.th")
-    with pytest.raises(BrokenFile, match="holds no state dict of tensors"):
+    with pytest.raises(BadInput, match="holds no state dict"):
         load_weights(model, tmp_path / "list.th")
     with pytest.raises(BrokenFile, match=r"it has 'more' besides"):
         load_weights(model, kept(tmp_path, more=torch.zeros(1)))

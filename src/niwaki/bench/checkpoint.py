@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from niwaki.errors import BadInput, BrokenFile
+from niwaki.errors import BrokenFile
+from niwaki.vision.checkpoint import weights
 
 
 def load_weights(model: nn.Module, path: Path) -> str:
     """Load a checkpoint into ``model``; give the SHA-256 of the file.
 
-    Read are safetensors, and PyTorch's files of tensors: plain, or under ``"state_dict"``; a ``"module."`` before every
-    name, which data parallelism leaves, is dropped.
-
     Raises:
-        BadInput: there is no such file. BrokenFile: it cannot be read, or does not fit the network.
+        BadInput: there is no such file, or it holds no weights. BrokenFile: they are of another network.
     """
-    if not path.is_file():
-        raise BadInput(f"no checkpoint at {path}; train the dense network first and name the file it was kept in")
-    tensors = _tensors(path)
+    tensors = weights(path)
     wanted = model.state_dict()
     # Counters of batches came later than many checkpoints.
     missing = [n for n in wanted if n not in tensors and not n.endswith("num_batches_tracked")]
@@ -38,21 +31,6 @@ def load_weights(model: nn.Module, path: Path) -> str:
         raise BrokenFile(f"{path}: {n!r} is {tuple(tensors[n].shape)}, and the network's {tuple(wanted[n].shape)}")
     model.load_state_dict(tensors, strict=False)
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(str(path))
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as trouble:  # whatever a damaged file makes its reader say
-        raise BrokenFile(f"{path} is not a readable checkpoint: {trouble}") from trouble
-    found = found.get("state_dict", found) if isinstance(found, Mapping) else found
-    if not isinstance(found, Mapping) or not all(isinstance(t, Tensor) for t in found.values()):
-        raise BrokenFile(f"{path} holds no state dict of tensors")
-    return {str(name).removeprefix("module."): t for name, t in found.items()}
 
 
 __all__ = ["load_weights"]

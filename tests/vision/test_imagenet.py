@@ -1,0 +1,212 @@
+"""Folders of pictures: how they are listed, and what batches are made of them."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from niwaki.errors import BadInput
+from niwaki.vision import imagenet
+from niwaki.vision.imagenet import MEAN, STD, FolderBatches, Listing
+from niwaki.vision.images import Normaliser
+from tests.vision.real import real
+
+Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+
+
+def fill(folder: Path, classes: dict[str, int]) -> Path:
+    """Pictures of noise, each of another size."""
+    for number, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True)
+        for k in range(count):
+            pixels = np.random.default_rng([number, k]).integers(0, 256, (40 + k, 50 + number, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{k:02}.png")
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Listing:
+    return imagenet.listing(fill(tmp_path / "train", {"cat": 3, "ant": 2, "bee": 4}))
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(x, v) and torch.equal(y, w) for (x, y), (v, w) in zip(one, other, strict=True))
+
+
+# Listing.
+
+
+def test_classes_are_the_sorted_names_of_the_folders(pictures: Listing) -> None:
+    assert pictures.classes == ("ant", "bee", "cat")
+    assert pictures.labels == (0, 0, 1, 1, 1, 1, 2, 2, 2)
+    assert [(f.parent.name, f.name) for f in pictures.files[:3]] == [
+        ("ant", "00.png"),
+        ("ant", "01.png"),
+        ("bee", "00.png"),
+    ]
+    assert len(pictures) == 9
+
+
+def test_files_that_are_no_pictures_are_passed_over(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"ant": 1})
+    (tmp_path / "train" / "ant" / "notes.txt").write_text("none")
+    (tmp_path / "train" / "list.csv").write_text("none")
+    (tmp_path / "train" / "ant" / "more.JPEG").touch()
+    assert [f.name for f in imagenet.listing(tmp_path / "train").files] == ["00.png", "more.JPEG"]
+
+
+@pytest.mark.parametrize("parts", [("train",), ("val",), ("train", "val")])
+def test_both_parts_or_one_of_them(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        fill(tmp_path / part, {"ant": 1, "bee": 1})
+    found = imagenet.read(str(tmp_path))
+    assert (found.train is not None, found.val is not None) == ("train" in parts, "val" in parts)
+
+
+def test_a_folder_with_neither(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="neither a folder train nor a folder val"):
+        imagenet.read(tmp_path)
+
+
+def test_parts_with_different_classes(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"ant": 1, "bee": 1})
+    fill(tmp_path / "val", {"ant": 1, "cat": 1})
+    with pytest.raises(BadInput, match="different classes: bee, cat in one of them only"):
+        imagenet.read(tmp_path)
+
+
+def test_no_class_folders_and_empty_ones(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no class folders"):
+        imagenet.listing(tmp_path)
+    with pytest.raises(BadInput, match="no class folders"):
+        imagenet.listing(tmp_path / "nowhere")
+    (tmp_path / "ant").mkdir()
+    with pytest.raises(BadInput, match=r"ant has no picture \(\.bmp, \.jpeg"):
+        imagenet.listing(tmp_path)
+
+
+# Batches.
+
+
+def test_a_training_epoch_has_every_picture_at_most_once(pictures: Listing) -> None:
+    batches = FolderBatches(pictures, 2, side=16)
+    keys = [number for batch in batches._order for number, _ in batch]
+    assert len(batches) == 4
+    assert len(set(keys)) == len(keys) == 8
+    assert keys != sorted(keys)
+    labels = [int(y) for _, ys in batches for y in ys]
+    assert labels == [pictures.labels[number] for number in keys]
+
+
+def test_shapes_types_and_layout(pictures: Listing) -> None:
+    x, y = next(iter(FolderBatches(pictures, 3, side=16)))
+    assert (x.shape, x.dtype, y.dtype) == ((3, 3, 16, 16), torch.float32, torch.int64)
+    assert x.is_contiguous()
+    low, _ = next(iter(FolderBatches(pictures, 3, side=16, dtype=torch.bfloat16, channels_last=True)))
+    assert low.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(low, x.bfloat16())
+
+
+def test_an_epoch_depends_on_seed_and_epoch_alone(pictures: Listing) -> None:
+    torch.manual_seed(0)
+    one = FolderBatches(pictures, 3, seed=5, side=16)
+    first, second = list(one), list(one)
+    torch.manual_seed(1)
+    resumed = FolderBatches(pictures, 3, seed=5, side=16)
+    assert same(first, resumed)
+    assert not same(first, second)
+    resumed.epoch = 1
+    assert same(second, resumed)
+    assert not same(first, FolderBatches(pictures, 3, seed=8, side=16))
+
+
+def test_a_picture_is_seen_through_another_window_in_each_epoch(tmp_path: Path) -> None:
+    batches = FolderBatches(imagenet.listing(fill(tmp_path, {"ant": 1})), 1, side=16)
+    views = [next(iter(batches))[0] for _ in range(5)]
+    assert all(not torch.equal(views[0], view) for view in views[1:])
+
+
+def test_the_global_generator_is_left_alone(pictures: Listing) -> None:
+    torch.manual_seed(0)
+    list(FolderBatches(pictures, 3, side=16))
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(after, torch.rand(1))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_workers_make_the_same_batches_in_every_epoch(pictures: Listing) -> None:
+    alone, helped = FolderBatches(pictures, 3, side=16), FolderBatches(pictures, 3, side=16, workers=1)
+    for _ in range(2):
+        assert same(alone, helped)
+
+
+def test_a_test_epoch_is_every_picture_in_order_and_alike_each_time(pictures: Listing) -> None:
+    batches = FolderBatches(pictures, 4, training=False, side=16)
+    first = list(batches)
+    assert [y.tolist() for _, y in first] == [[0, 0, 1, 1], [1, 1, 2, 2], [2]]
+    assert len(batches) == 3
+    assert same(first, batches)
+
+
+def test_the_test_view_is_the_middle_of_the_scaled_picture(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    (tmp_path / "ant").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "ant" / "a.png")  # its shorter side is 8/7 of 14 already
+    ((x, _),) = FolderBatches(imagenet.listing(tmp_path), 1, training=False, side=14)
+    middle = torch.from_numpy(pixels[1:15, 3:17].copy()).permute(2, 0, 1)[None]
+    assert torch.equal(x, Normaliser(MEAN, STD)(middle))
+
+
+def test_grey_and_transparent_pictures_become_coloured_ones(tmp_path: Path) -> None:
+    (tmp_path / "ant").mkdir()
+    for mode in ("L", "P", "RGBA", "CMYK", "1"):
+        Image.new(mode, (20, 20)).save(tmp_path / "ant" / f"{mode}.{'jpg' if mode == 'CMYK' else 'png'}")
+    ((x, _),) = FolderBatches(imagenet.listing(tmp_path), 5, training=False, side=14)
+    assert x.shape == (5, 3, 14, 14)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_damaged_picture_is_named(pictures: Listing, content: bytes) -> None:
+    pictures.files[4].write_bytes(content)
+    with pytest.raises(BadInput, match=r"bee.02\.png cannot be read"):
+        list(FolderBatches(pictures, 1, training=False, side=16))
+
+
+def test_a_truncated_picture_is_named(pictures: Listing) -> None:
+    whole = pictures.files[4].read_bytes()
+    pictures.files[4].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match=r"bee.02\.png cannot be read"):
+        list(FolderBatches(pictures, 1, training=False, side=16))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_damaged_picture_is_named_by_workers_too(pictures: Listing) -> None:
+    pictures.files[4].write_bytes(b"")
+    with pytest.raises(BadInput, match=r"bee.02\.png cannot be read"):
+        list(FolderBatches(pictures, 1, training=False, side=16, workers=1))
+
+
+def test_a_batch_larger_than_the_folder_is_refused(pictures: Listing) -> None:
+    with pytest.raises(BadInput, match="batch of 10 cannot be drawn from 9 pictures"):
+        FolderBatches(pictures, 10)
+    assert len(FolderBatches(pictures, 10, training=False)) == 1
+
+
+def test_real_pictures_at_the_usual_size(tmp_path: Path) -> None:
+    archive = real("imagenet_sample/imagenet_sample_1000_256px.tar")
+    with tarfile.open(archive) as stream:
+        for member in [stream.next() for _ in range(4)]:
+            place = tmp_path / "val" / Path(member.name).stem
+            place.mkdir(parents=True)
+            (place / "picture.webp").write_bytes(stream.extractfile(member).read())
+    val = imagenet.read(tmp_path).val
+    for training in (False, True):
+        ((x, y),) = FolderBatches(val, 4, training=training)
+        assert x.shape == (4, 3, 224, 224)
+        assert sorted(y.tolist()) == [0, 1, 2, 3]
+        assert 0.3 < float(x.std()) < 3
