@@ -233,7 +233,7 @@ def test_checkpoints_of_every_form_are_read(tmp_path: Path) -> None:
 
 def test_checkpoints_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     model = resnet(8, 10)
-    with pytest.raises(BadInput, match="none.th is missing"):
+    with pytest.raises(BadInput, match=r"none\.th is missing"):
         load_weights(model, tmp_path / "none.th")
     (tmp_path / "text.th").write_text("not a checkpoint")
     with pytest.raises(BadInput, match="is no checkpoint of plain tensors"):
