@@ -19,10 +19,11 @@ from niwaki.bench import run as runs
 from niwaki.bench.checkpoint import load_weights
 from niwaki.bench.contestants import CONTESTANTS, USUAL
 from niwaki.bench.job import Base, Home, Job, TimeIsUp
+from niwaki.bench.record import Record
 from niwaki.bench.rows import CLASSES, NETWORKS, ROWS, Row, rows_like
 from niwaki.bench.run import Order, compare
 from niwaki.bench.settings import FAST, PAPER, Settings, cosine_rate, differences, step_rate
-from niwaki.bench.table import cells, lines, markdown
+from niwaki.bench.table import cells, lines, markdown, read
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.recipes.progress import Teller
 from niwaki.vision.images import Images
@@ -78,6 +79,10 @@ def test_a_job_in_pieces_is_the_job_in_one(name: str, tmp_path: Path) -> None:
     assert left.keys() == right.keys()
     assert all(torch.equal(left[k], right[k]) for k in left)
     assert not list((pieces / "checkpoints").iterdir())
+    records = [folder / "records" / f"tiny-0.5.{name}.0.jsonl" for folder in (tmp_path / "whole", pieces)]
+    assert [path.is_file() for path in records] == [name.startswith("greg")] * 2
+    if name.startswith("greg"):
+        assert records[0].read_text() == records[1].read_text()
 
 
 def test_a_result_tells_all_that_a_reader_must_know(tmp_path: Path) -> None:
@@ -94,6 +99,17 @@ def test_a_result_tells_all_that_a_reader_must_know(tmp_path: Path) -> None:
     assert found["seconds"].keys() == found["images_per_second"].keys() == {"prune", "retrain"}
     assert len(told) == 4 + 2 * 2
     assert told[0] == "penalty 0.5"
+
+
+def test_the_record_of_a_piece_that_was_not_kept_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "records" / "a.jsonl"
+    record = Record(path, 0)
+    for step in range(3):
+        record({"step": step, "event": "press", "norms": [1.0], "spread": 0.5})
+    path.write_text(path.read_text() + '{"step": 3, "ev')
+    assert path.read_text().count("norms") == 0
+    Record(path, 2)({"step": 2, "event": "cut"})
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["press", "press", "cut"]
 
 
 def test_a_finished_job_is_not_run_again(tmp_path: Path) -> None:
@@ -145,7 +161,7 @@ def test_the_table_has_means_and_says_what_was_not_run(tmp_path: Path) -> None:
     path = tmp_path / "results" / "tiny-0.5.l1.0.json"
     path.write_text(json.dumps({**found, "accuracy": 0.5}))
     (tmp_path / "results" / "tiny-0.5.l1.1.json").write_text(json.dumps({**found, "accuracy": 0.6}))
-    table = lines(tmp_path, [ROW], ["l1", "l1-low"])
+    table = lines(read(tmp_path), [ROW], ["l1", "l1-low"])
     assert table[0]["accuracy"]["mean"] == pytest.approx(55.0)
     assert table[0]["accuracy"]["std"] == pytest.approx(50**0.5)
     assert cells(table[0])[:5] == [

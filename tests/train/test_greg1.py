@@ -289,6 +289,23 @@ def test_it_resumes_in_the_middle_of_any_phase(stop: int) -> None:
         assert torch.equal(left, right)
 
 
+def test_the_record_goes_on_with_the_same_rows() -> None:
+    whole: list[dict[str, Any]] = []
+    pieces: list[dict[str, Any]] = []
+    run, _ = pressed(net(), greg1(parted=None, every=1, ceiling=6.5), record=whole.append, record_every=2)
+    while not run.finished:
+        step(run)
+    first, _ = pressed(net(), greg1(parted=None, every=1, ceiling=6.5), record=pieces.append, record_every=2)
+    for _ in range(3):
+        step(first)
+    second, _ = pressed(net(), greg1(parted=None, every=1, ceiling=6.5), record=pieces.append, record_every=2)
+    second.load_state_dict(first.state_dict())
+    second.model.load_state_dict(first.model.state_dict())
+    while not second.finished:
+        step(second)
+    assert pieces == whole
+
+
 def test_a_state_of_another_method_or_release_is_refused() -> None:
     run, _ = pressed(net(), greg1())
     other, _ = pressed(net(), greg1(hold=4))

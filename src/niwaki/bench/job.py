@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from niwaki import measure
 from niwaki.bench.contestants import Contestant
+from niwaki.bench.record import Record
 from niwaki.bench.rows import Row
 from niwaki.bench.settings import Settings
 from niwaki.errors import BrokenFile
@@ -144,7 +145,10 @@ class Job:
     def _press(self, model: nn.Module, state: dict[str, Any] | None, tick: Tick) -> nn.Module:
         s = self.settings
         optimizer = self._sgd(model, s.prune_lr)
-        run = Pruning(model, optimizer, self.method, self._example())
+        record = Record(
+            self.home.folder / "records" / f"{self.name}.jsonl", 0 if state is None else state["run"]["steps"]
+        )
+        run = Pruning(model, optimizer, self.method, self._example(), record=record, record_every=self._thinning())
         if state is not None:
             run.load_state_dict(state["run"])
             run.model.load_state_dict(state["model"])
@@ -163,6 +167,10 @@ class Job:
         self._spend("prune", start)
         self._at.pressed = run.steps
         return run.model
+
+    def _thinning(self) -> int:
+        """Of how many updates one is recorded: about 200 in all."""
+        return max(1, round(self.settings.ceiling / self.settings.grow / 200))
 
     def _anew(self, small: nn.Module) -> nn.Module:
         """The small network with the weights of a new one."""

@@ -75,7 +75,7 @@ def compare(order: Order, teller: Teller | None = None) -> list[table.Line]:
 
 
 def _written(order: Order) -> list[table.Line]:
-    found = table.lines(order.out, order.rows, order.contestants)
+    found = table.lines(table.read(order.out), order.rows, order.contestants)
     order.out.mkdir(parents=True, exist_ok=True)
     (order.out / "table.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (order.out / "table.md").write_text(table.markdown(found), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,17 +22,21 @@ COLUMNS = (
 Line = dict[str, Any]
 
 
-def lines(folder: Path, rows: Iterable[Row], contestants: Sequence[str]) -> list[Line]:
-    """One line for every row and contestant: means over the seeds that are there."""
-    return [_line(row, name, _results(folder, row, name)) for row in rows for name in contestants]
-
-
-def _results(folder: Path, row: Row, contestant: str) -> list[dict[str, Any]]:
-    files = sorted((folder / "results").glob(f"{row.name}.{contestant}.*.json"))
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The results of all jobs in a folder."""
+    files = sorted((folder / "results").glob("*.json"))
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
-def _line(row: Row, contestant: str, found: list[dict[str, Any]]) -> Line:
+def lines(results: Iterable[Mapping[str, Any]], rows: Iterable[Row], contestants: Sequence[str]) -> list[Line]:
+    """One line for every row and contestant: means over the seeds that are there."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for result in results:
+        found[result["row"], result["contestant"]].append(result)
+    return [_line(row, name, found[row.name, name]) for row in rows for name in contestants]
+
+
+def _line(row: Row, contestant: str, found: Sequence[Mapping[str, Any]]) -> Line:
     line: Line = {
         "row": row.name,
         "contestant": contestant,
@@ -99,4 +104,4 @@ def markdown(found: Sequence[Line]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-__all__ = ["COLUMNS", "Line", "cells", "drawn", "lines", "markdown"]
+__all__ = ["COLUMNS", "Line", "cells", "drawn", "lines", "markdown", "read"]

@@ -140,6 +140,7 @@ class Pruning:
             "chosen": {n: c.clone() if isinstance(c, Tensor) else list(c) for n, c in self._view.chosen.items()},
             "pressure": dict(self._view.pressure),
             "kept_pressure": dict(self._view.kept_pressure),
+            "asked": self._view.asked,
             "masked": None if self._masked is None else self._masked.to_json(),
             "zeroed": {name: mask.clone() for name, mask in self._zeroed.items()},
             "plans": [p.to_json() for p in self._plans],
@@ -164,6 +165,7 @@ class Pruning:
         self._view.chosen = {n: c if isinstance(c, Tensor) else tuple(c) for n, c in state["chosen"].items()}
         self._view.pressure = dict(state["pressure"])
         self._view.kept_pressure = dict(state["kept_pressure"])
+        self._view.asked = state["asked"]
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
         self._zeroed = dict(state["zeroed"])
         self._pressure = None
@@ -235,12 +237,13 @@ class EngineView:
         self.chosen: Chosen = {}
         self.pressure: dict[str, float] = {}
         self.kept_pressure: dict[str, float] = {}
-        self._record, self._every, self._asked = record, record_every, 0
+        self._record, self._every = record, record_every
+        self.asked = 0  # how often a part asked whether to record
 
     @property
     def recording(self) -> bool:
-        self._asked += 1
-        return self._record is not None and (self._asked - 1) % self._every == 0
+        self.asked += 1
+        return self._record is not None and (self.asked - 1) % self._every == 0
 
     def worth(self, score: Score, of: Of = "units") -> dict[str, Tensor]:
         if of == "weights":
