@@ -300,6 +300,8 @@ def main() -> None:
             rows.append(measure(each, tuple(range(args.seeds)), args.peer))
             print(json.dumps(rows[-1]), file=journal, flush=True)
             bar.advance(task)
+    order = [each.name for each in FAMILIES]
+    rows.sort(key=lambda row: order.index(row["family"]))
     Console(width=160).print(table(rows))
     if args.only:
         print(json.dumps(rows, indent=1))
