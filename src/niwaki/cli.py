@@ -83,15 +83,16 @@ def demo(ctx: click.Context, out: Path, seed: int, fast: bool) -> None:
 @main.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--set", "changes", multiple=True, metavar="KEY.KEY=VALUE", help="Change the recipe; may be repeated.")
+@click.option("--fast", is_flag=True, help="Make the changes of the recipe's section 'fast' first; they are told.")
 @click.option("--out", help="Folder for the results, in place of the recipe's.")
 @_traceback
 @click.pass_context
-def prune(ctx: click.Context, recipe: Path, changes: tuple[str, ...], out: str | None) -> None:
+def prune(ctx: click.Context, recipe: Path, changes: tuple[str, ...], fast: bool, out: str | None) -> None:
     """Carry out a RECIPE: prune, fine-tune, certify, save, measure, report.
 
     Ends with status 1 if a certificate does not hold.
     """
-    asked = _load(recipe, changes, out)
+    asked = _load(recipe, changes, out, fast)
     ctx.meta[_KEPT] = asked.out
     from niwaki.recipes.run import run
 
@@ -99,6 +100,7 @@ def prune(ctx: click.Context, recipe: Path, changes: tuple[str, ...], out: str |
         "niwaki",
         "prune",
         str(recipe),
+        *(["--fast"] if fast else []),
         *(w for c in changes for w in ("--set", c)),
         *(["--out", out] if out else []),
     ]
@@ -206,11 +208,11 @@ def greg(
     _stdout().print(drawn(compare(order)))
 
 
-def _load(path: Path, changes: tuple[str, ...], out: str | None) -> Recipe:
+def _load(path: Path, changes: tuple[str, ...], out: str | None, fast: bool = False) -> Recipe:
     from niwaki.recipes import Recipe
     from niwaki.recipes.reading import quoted
 
-    return Recipe.load(path, [*changes, *([f"out={quoted(out)}"] if out is not None else [])])
+    return Recipe.load(path, [*changes, *([f"out={quoted(out)}"] if out is not None else [])], fast)
 
 
 def _asked(what: str, inputs: str | None, changes: tuple[str, ...]) -> Recipe:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from niwaki import measure
 from niwaki.bench.contestants import Contestant
@@ -26,6 +25,7 @@ from niwaki.pruning import Pruning, prune
 from niwaki.surgery.cut import cut_, plan_of
 from niwaki.surgery.store import save
 from niwaki.units import Plan
+from niwaki.vision.jobs.training import loss
 
 if TYPE_CHECKING:
     from niwaki.vision.images import Batches, Images
@@ -317,22 +317,10 @@ class Job:
 
     def _loss(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         model.train()
-        device = self.home.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu" or bf16_pays()):
-            logits = model(images)
-        return F.cross_entropy(logits.float(), labels)
+        return loss(model, (images, labels))
 
     def _accuracy(self, model: nn.Module) -> float:
         return self.home.images.accuracy(model)
-
-
-def bf16_pays() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware."""
-    probes = (
-        getattr(torch.cpu, "_is_amx_tile_supported", None),
-        getattr(torch.cpu, "_is_avx512_bf16_supported", None),
-    )
-    return any(probe() for probe in probes if probe is not None)
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

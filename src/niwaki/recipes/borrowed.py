@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from niwaki.errors import BadInput, NiwakiError, nearest
+from niwaki.errors import BadInput, NiwakiError, nearest, unknown_key
 
 _HERE = str(Path(__file__).resolve().parents[1])
 
@@ -71,6 +71,23 @@ def call(where: str, function: Callable[..., Any], *args: Any, **kwargs: Any) ->
     except Exception as trouble:
         name = getattr(function, "__qualname__", type(function).__name__)
         raise BadInput(f"{where}: {name} failed: {_blame(trouble)}") from trouble
+
+
+def require_fit(where: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """Tell which of the settings is no argument of the function.
+
+    Raises:
+        BadInput: one is not; the nearest is named.
+    """
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return
+    for key in settings:
+        if key not in known:
+            raise unknown_key(f"{where}: {getattr(function, '__qualname__', function)}", key, known)
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:

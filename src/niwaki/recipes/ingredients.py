@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, BrokenFile, nearest, require_extra, unknown_key
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.methods import Method, build
-from niwaki.recipes.borrowed import call, find, takes
+from niwaki.recipes.borrowed import call, find, require_fit, takes
 from niwaki.recipes.schema import OptimizerChoice, Recipe, Shapes
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
@@ -35,11 +35,13 @@ class Ingredients:
     loss: Callable[..., Any] | None
     evaluate: Callable[..., Any] | None
 
-    def batches(self, seed: int) -> Iterable[Any]:
-        """The user's batches; the same order for every method that asks with the same seed."""
+    def batches(self, seed: int, tuning: bool = False) -> Iterable[Any]:
+        """The user's batches, for pruning or for fine-tuning; the same order for every method that asks with the same
+        seed."""
         assert self.data is not None
         reseed(seed)
-        found = call("data", self.data, **({"seed": seed} if takes(self.data, "seed") else {}))
+        settings = _data_args(self.recipe, tuning)
+        found = call("data", self.data, **settings, **({"seed": seed} if takes(self.data, "seed") else {}))
         if not isinstance(found, Iterable):
             raise BadInput(f"data: {self.recipe.data} must give an iterable of batches, not {type(found).__name__}")
         return found
@@ -49,7 +51,7 @@ class Ingredients:
         if self.evaluate is None:
             return None
         with evaluating(model), torch.no_grad():
-            found = call("evaluate", self.evaluate, model)
+            found = call("evaluate", self.evaluate, model, **self.recipe.evaluate_args)
         try:
             value = float(found)
         except (TypeError, ValueError):
@@ -71,6 +73,7 @@ def gather(recipe: Recipe) -> Ingredients:
         None if reference is None else find(key, reference)
         for key, reference in (("data", recipe.data), ("loss", recipe.loss), ("evaluate", recipe.evaluate))
     )
+    _check_arguments(recipe, data, evaluate)
     dense, inputs = model_and_inputs(recipe)
     return Ingredients(recipe, dense, inputs, methods, data, loss, evaluate)
 
@@ -164,6 +167,27 @@ def _require_training(recipe: Recipe, methods: tuple[Method, ...]) -> None:
         raise BadInput(f"{who or 'finetune'} needs {', '.join(map(repr, missing))} in the recipe")
 
 
+def _data_args(recipe: Recipe, tuning: bool) -> dict[str, Any]:
+    """What ``data`` is called with, beside the seed."""
+    own = recipe.finetune.data_args if tuning and recipe.finetune is not None else {}
+    return {**recipe.data_args, **own}
+
+
+def _check_arguments(recipe: Recipe, data: Callable[..., Any] | None, evaluate: Callable[..., Any] | None) -> None:
+    """Arguments that do not fit are told now, not when the function is called."""
+    for key, function, settings in (
+        ("data_args", data, _data_args(recipe, tuning=False)),
+        ("finetune.data_args", data, _data_args(recipe, tuning=True)),
+        ("evaluate_args", evaluate, recipe.evaluate_args),
+    ):
+        if settings and function is None:
+            raise BadInput(f"{key} are given, but no function that takes them; name it, or leave them out")
+        if "seed" in settings and function is data:
+            raise BadInput(f"{key}: the seed of the batches comes from the recipe's key seed; leave it out here")
+        if function is not None:
+            require_fit(key, function, settings)
+
+
 def _require_packages(recipe: Recipe) -> None:
     """Missing extras are told before hours of training, not after."""
     from importlib.util import find_spec
@@ -182,7 +206,10 @@ def _beside(recipe: Recipe, name: str) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise BadInput(f"weights: there is no file {' nor '.join(str(p) for p in places)}")
+    raise BadInput(
+        f"weights: there is no file {' nor '.join(str(p) for p in places)}; put it there, or name yours with "
+        "--set weights=FILE"
+    )
 
 
 def _rehearse(choice: OptimizerChoice) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
@@ -15,6 +14,7 @@ from niwaki.pruning import Pruning, prune
 from niwaki.recipes.borrowed import call
 from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
 from niwaki.recipes.progress import Teller
+from niwaki.recipes.rates import rate
 from niwaki.recipes.record import RunRecord
 from niwaki.schedules import Ramp
 
@@ -50,7 +50,7 @@ def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Te
         return
     choice = plan.optimizer or stuff.recipe.optimizer
     assert choice is not None
-    batches = stuff.batches(stuff.recipe.seed + 1)
+    batches = stuff.batches(stuff.recipe.seed + 1, tuning=True)
     optimizer = optimizer_for(choice, model)
     peaks = [group["lr"] for group in optimizer.param_groups]
     each = _length(batches)
@@ -60,7 +60,7 @@ def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Te
         for epoch in range(plan.epochs):
             for k, batch in enumerate(_once(batches, epoch)):
                 # Batches that cannot be counted: the rate changes from epoch to epoch only.
-                share = _share(plan.schedule, (epoch + (k / each if each else 0)) / plan.epochs)
+                share = rate(plan.schedule, (epoch + (k / each if each else 0)) / plan.epochs)
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak * share
                 loss = _backward(stuff, model, optimizer, batch, k)
@@ -163,11 +163,6 @@ def _length(batches: Iterable[Any]) -> int | None:
         return len(batches) if isinstance(batches, Sized) else None
     except TypeError:
         return None
-
-
-def _share(schedule: str, progress: float) -> float:
-    """Share of the peak learning rate at a progress from 0 to 1."""
-    return 1.0 if schedule == "constant" else 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
 __all__ = ["finetune", "longest", "prune_with"]

@@ -61,7 +61,8 @@ def parse(text: str, where: str) -> Any:
 
 
 def override(data: Any, changes: Sequence[str]) -> Any:
-    """``data`` with changes such as ``method.target.macs=0.5`` made (values are YAML; list items go by number).
+    """``data`` with changes such as ``method.target.macs=0.5`` made (values are YAML; list items go by number or
+    label).
 
     Raises:
         BadInput: a change has no ``=``, or its path leads through something that has no keys.
@@ -70,23 +71,59 @@ def override(data: Any, changes: Sequence[str]) -> Any:
         path, equals, text = change.partition("=")
         if not equals or not path.strip():
             raise BadInput(f"--set {change!r}: write it as key.key=value, for instance --set method.target.macs=0.5")
-        data = _put(data, path.strip().split("."), parse(text, f"--set {change}"), change)
+        data = put(data, path.strip().split("."), parse(text, f"--set {change}"), f"--set {change}")
     return data
 
 
-def _put(data: Any, path: list[str], value: Any, change: str) -> Any:
-    """A copy of ``data`` with ``value`` at ``path``; mappings on the way are made where there are none."""
+def put(data: Any, path: Sequence[str], value: Any, where: str) -> Any:
+    """A copy of ``data`` with ``value`` at ``path``; mappings on the way are made where there are none.
+
+    Items of a list go by number, or by their ``label`` or ``name``. ``where`` names the change in errors.
+
+    Raises:
+        BadInput: the path leads through something that has no keys, or no such item.
+    """
     if not path:
         return value
     head, rest = path[0], path[1:]
     if isinstance(data, list):
-        if not head.isdigit() or int(head) >= len(data):
-            raise BadInput(f"--set {change}: {head!r} is not an item of a list of {len(data)}; count from 0")
-        return [_put(item, rest, value, change) if i == int(head) else item for i, item in enumerate(data)]
+        number = _number(data, head, where)
+        return [put(item, rest, value, where) if i == number else item for i, item in enumerate(data)]
     if data is not None and not isinstance(data, dict):
-        raise BadInput(f"--set {change}: {head!r} cannot be set inside {data!r}, which has no keys")
+        raise BadInput(f"{where}: {head!r} cannot be set inside {data!r}, which has no keys")
     data = data or {}
-    return {**data, head: _put(data.get(head), rest, value, change)}
+    return {**data, head: put(data.get(head), rest, value, where)}
+
+
+def at(data: Any, path: Sequence[str], where: str) -> Any:
+    """What is at ``path``; None if there is nothing."""
+    for head in path:
+        if isinstance(data, list):
+            data = data[_number(data, head, where)]
+        else:
+            data = data.get(head) if isinstance(data, dict) else None
+    return data
+
+
+def _number(items: list[Any], head: str, where: str) -> int:
+    """The place in a list that ``head`` means."""
+    if head.isdigit() and int(head) < len(items):
+        return int(head)
+    called = [_called(item) for item in items]
+    if called.count(head) == 1:
+        return called.index(head)
+    if head in called:
+        raise BadInput(f"{where}: {called.count(head)} items of the list are called {head!r}; count from 0")
+    names = [name for name in called if name]
+    by_name = f", or say {' or '.join(names)}" if names else ""
+    raise BadInput(f"{where}: {head!r} is not an item of a list of {len(items)}; count from 0{by_name}")
+
+
+def _called(item: Any) -> str | None:
+    """The name that an item of a list goes by, if it has one."""
+    if isinstance(item, dict):
+        item = item.get("label", item.get("name"))
+    return item if isinstance(item, str) else None
 
 
 def _neighbours(path: Path) -> str:

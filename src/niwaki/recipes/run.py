@@ -63,8 +63,11 @@ def run(recipe: Recipe, *, command: str = "niwaki.recipes.run", teller: Teller |
     Raises:
         NiwakiError: the recipe, or what it names, cannot be used; told before the work starts wherever it can be.
     """
+    teller = teller or Teller()
+    if recipe.shortened:
+        teller.say(f"fast: {'; '.join(map(str, recipe.shortened))}")
     with importing_from(recipe.folder):
-        return Run(gather(recipe), command, teller or Teller()).go()
+        return Run(gather(recipe), command, teller).go()
 
 
 class Run:

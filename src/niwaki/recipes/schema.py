@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from niwaki.errors import BadInput
 from niwaki.recipes import checks
+from niwaki.recipes.fast import Change, quickened
+from niwaki.recipes.rates import Step, read_schedule
 from niwaki.recipes.reading import override, read_yaml
 
-SCHEDULES = ("cosine", "constant")
 RUNTIMES = ("pytorch", "onnxruntime")
 FORMATS = ("onnx", "torch_export")
 KEYS = (
-    "model", "model_args", "weights", "inputs", "data", "loss", "evaluate", "method", "optimizer", "finetune", "seed",
-    "out", "export", "measure",
+    "model", "model_args", "weights", "inputs", "data", "data_args", "loss", "evaluate", "evaluate_args", "method",
+    "optimizer", "finetune", "seed", "out", "export", "measure", "fast",
 )  # fmt: skip
 REQUIRED = ("model", "inputs", "method", "out")
 Shapes = tuple[tuple[int, ...], ...]
@@ -66,25 +67,30 @@ class MethodChoice:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Training after the cut, alike for all methods. Without an optimizer of its own it takes the recipe's."""
+    """Training after the cut, alike for all methods. Without an optimizer of its own it takes the recipe's; its
+    ``data_args`` go before the recipe's."""
 
     epochs: int
     optimizer: OptimizerChoice | None = None
-    schedule: str = "cosine"
+    schedule: str | Step = "cosine"
+    data_args: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def read(data: Any) -> Finetune:
-        found = checks.mapping("finetune", data, ("epochs", "optimizer", "schedule"), ("epochs",))
+        found = checks.mapping("finetune", data, ("epochs", "optimizer", "schedule", "data_args"), ("epochs",))
         optimizer = found.get("optimizer")
         return Finetune(
             checks.whole("finetune.epochs", found["epochs"], 0),
             None if optimizer is None else OptimizerChoice.read("finetune.optimizer", optimizer),
-            checks.one_of("finetune.schedule", found.get("schedule", "cosine"), SCHEDULES),
+            read_schedule("finetune.schedule", found.get("schedule", "cosine")),
+            checks.table("finetune.data_args", found.get("data_args") or {}),
         )
 
     def to_json(self) -> dict[str, Any]:
         optimizer = {} if self.optimizer is None else {"optimizer": self.optimizer.to_json()}
-        return {"epochs": self.epochs, **optimizer, "schedule": self.schedule}
+        schedule = self.schedule.to_json() if isinstance(self.schedule, Step) else self.schedule
+        arguments = {"data_args": dict(self.data_args)} if self.data_args else {}
+        return {"epochs": self.epochs, **optimizer, "schedule": schedule, **arguments}
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe. Relative files in it are looked for beside the recipe (``folder``), then in the current directory."""
+    """One recipe. Relative files in it are looked for beside the recipe (``folder``), then in the current directory.
+    ``shortened``: what its section ``fast`` has changed in it."""
 
     model: str
     inputs: str | Shapes
@@ -120,18 +127,22 @@ class Recipe:
     model_args: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
     data: str | None = None
+    data_args: Mapping[str, Any] = field(default_factory=dict)
     loss: str | None = None
     evaluate: str | None = None
+    evaluate_args: Mapping[str, Any] = field(default_factory=dict)
     optimizer: OptimizerChoice | None = None
     finetune: Finetune | None = None
     seed: int = 0
     export: tuple[str, ...] = ()
     measure: Measure = field(default_factory=Measure)
     folder: Path = field(default=Path("."), compare=False)
+    shortened: tuple[Change, ...] = field(default=(), compare=False)
 
     @staticmethod
-    def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
-        """Read a recipe file, with overrides such as ``"method.target.macs=0.5"``.
+    def load(path: str | os.PathLike[str], overrides: Sequence[str] = (), fast: bool = False) -> Recipe:
+        """Read a recipe file, with overrides such as ``"method.target.macs=0.5"``; ``fast``: after the changes that
+        its section of that name makes.
 
         Raises:
             BadInput: the file or a key is missing, unknown or says what cannot be; the message names the place.
@@ -140,12 +151,14 @@ class Recipe:
         data = read_yaml(path)
         if not isinstance(data, dict):
             raise BadInput(f"the recipe {path} must be a mapping with the keys {', '.join(KEYS)}; found {data!r:.60}")
-        return Recipe.read(override(data, overrides), path.parent.resolve())
+        data, shortened = quickened(data, str(path)) if fast else (data, ())
+        return replace(Recipe.read(override(data, overrides), path.parent.resolve()), shortened=shortened)
 
     @staticmethod
     def read(data: Any, folder: Path = Path(".")) -> Recipe:
-        """The recipe in plain data."""
+        """The recipe in plain data. A section ``fast`` is checked, and left out."""
         found = checks.mapping("the recipe", data, KEYS, REQUIRED)
+        checks.table("fast", found.pop("fast", None) or {})
         found = {key: value for key, value in found.items() if value is not None}
         optional = {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
         return Recipe(
@@ -158,7 +171,8 @@ class Recipe:
         given: dict[str, Any] = {
             "model": self.model, "model_args": dict(self.model_args), "weights": self.weights,
             "inputs": self.inputs if isinstance(self.inputs, str) else [list(shape) for shape in self.inputs],
-            "data": self.data, "loss": self.loss, "evaluate": self.evaluate,
+            "data": self.data, "data_args": dict(self.data_args), "loss": self.loss,
+            "evaluate": self.evaluate, "evaluate_args": dict(self.evaluate_args),
             "method": [m.to_json() for m in self.methods],
             "optimizer": self.optimizer and self.optimizer.to_json(),
             "finetune": self.finetune and self.finetune.to_json(),
@@ -186,7 +200,10 @@ _OPTIONAL: dict[str, Callable[[Any], Any]] = {
     "data": lambda value: checks.reference("data", value),
     "loss": lambda value: checks.reference("loss", value),
     "evaluate": lambda value: checks.reference("evaluate", value),
-    "model_args": lambda value: checks.table("model_args", value),
+    **{
+        key: lambda value, key=key: checks.table(key, value)  # type: ignore[misc]
+        for key in ("model_args", "data_args", "evaluate_args")
+    },
     "weights": lambda value: checks.text("weights", value),
     "optimizer": lambda value: OptimizerChoice.read("optimizer", value),
     "finetune": Finetune.read,

@@ -1,0 +1,63 @@
+"""How the learning rate goes down while a network is fine-tuned."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from niwaki.errors import BadInput, unknown_key
+from niwaki.recipes import checks
+
+NAMED = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A tenth of the rate from each of these places on: shares of all epochs, above 0 and below 1, rising."""
+
+    at: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"step": list(self.at)}
+
+
+def read_schedule(where: str, value: Any) -> str | Step:
+    """``cosine``, ``constant``, or ``{step: [1/2, 0.75]}``.
+
+    Raises:
+        BadInput: anything else.
+    """
+    if not isinstance(value, Mapping):
+        if value not in NAMED:
+            raise unknown_key(where, str(value), (*NAMED, "{step: [1/2, 3/4]}"))
+        return str(value)
+    found = checks.mapping(where, value, ("step",), ("step",))
+    places = tuple(_place(where, share) for share in checks.listed(found["step"]))
+    if not places or any(b <= a for a, b in itertools.pairwise(places)):
+        raise BadInput(f"{where}.step must be rising shares of the epochs, such as [1/2, 3/4], not {found['step']!r}")
+    return Step(places)
+
+
+def _place(where: str, share: Any) -> float:
+    """A share as a number, or as text: 1/3 of 90 epochs is their 30, and 0.333 is not."""
+    try:
+        found = float(Fraction(share)) if isinstance(share, (str, int, float)) else math.nan
+    except (ValueError, ZeroDivisionError, OverflowError):
+        found = math.nan
+    if not 0 < found < 1:
+        raise BadInput(f"{where}.step must be shares of the epochs above 0 and below 1, such as 1/2, not {share!r}")
+    return found
+
+
+def rate(schedule: str | Step, progress: float) -> float:
+    """Share of the peak learning rate at a progress from 0 to 1."""
+    if isinstance(schedule, Step):
+        return float(10.0 ** -sum(progress >= place for place in schedule.at))
+    return 1.0 if schedule == "constant" else 0.5 + 0.5 * math.cos(math.pi * progress)
+
+
+__all__ = ["NAMED", "Step", "rate", "read_schedule"]

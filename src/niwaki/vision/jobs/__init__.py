@@ -1,0 +1,1 @@
+"""Functions that recipes name: the literature's networks on the device, their batches, loss and accuracy."""
