@@ -1,4 +1,4 @@
-"""Write the figures of README.md from bench/results.   python bench/figures.py [--check]"""
+"""Write the figures of README.md and docs/greg.md from bench/results.   python bench/figures.py [--check]"""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README, RESULTS = ROOT / "README.md", ROOT / "bench" / "results"
-OPEN, CLOSE = "<!-- figures: made by bench/figures.py -->", "<!-- end of figures -->"
-FAMILIES_OPEN, FAMILIES_CLOSE = "<!-- families: made by bench/figures.py -->", "<!-- end of families -->"
-BIG_OPEN, BIG_CLOSE = "<!-- big models: made by bench/figures.py -->", "<!-- end of big models -->"
-FUZZ_OPEN, FUZZ_CLOSE = "<!-- fuzz: made by bench/figures.py -->", "<!-- end of fuzz -->"
+RESULTS = ROOT / "bench" / "results"
 NAMES = {"dense": "dense", "magnitude": "one-shot L1", "greg1": "GReg-1"}
 
 
@@ -54,6 +50,29 @@ def fuzz() -> str:
             f"Of those that hold, the middle one has {f['coverage_median']:.0%} of its parameters within reach."
         )
     return "\n".join(lines)
+
+
+def greg() -> str:
+    """The tables between the marks of docs/greg.md: what was run, and of every row what the paper printed."""
+    found = _read("greg")
+    from niwaki.bench import table
+    from niwaki.bench.contestants import CONTESTANTS, USUAL
+    from niwaki.bench.rows import ROWS
+
+    lines = table.lines(found["raw"] if found else [], ROWS, list(CONTESTANTS))
+    run = [line for line in lines if line["seeds"]]
+    done = {(line["row"], line["contestant"]) for line in run}
+    text = ""
+    if found:
+        bases = sorted({f"{100 * r['base']['accuracy']:.2f} % ({r['base']['sha256'][:12]}…)" for r in run})
+        text = f"{table.markdown(run)}\nFrom the dense network of {', '.join(bases)}. Run on {_machine(found)}.\n\n"
+    rows = ["| row | paper: one-shot L1 | GReg-1 | GReg-2 | ours |", "|---|--:|--:|--:|---|"]
+    for row in ROWS:
+        printed = " | ".join(f"{row.printed[n]:.2f}" if n in row.printed else "" for n in ("l1", "greg1", "greg2"))
+        missing = [name for name in USUAL if (row.name, name) not in done]
+        ours = "run" if not missing else "not run" if len(missing) == len(USUAL) else f"not run: {', '.join(missing)}"
+        rows.append(f"| {row.name} | {printed} | {ours} |")
+    return text + "\n".join(rows)
 
 
 def _read(name: str) -> dict | None:
@@ -153,15 +172,22 @@ def _put(text: str, opening: str, closing: str, body: str) -> str:
 
 
 def main() -> int:
-    text = README.read_text(encoding="utf-8")
-    fresh = _put(text, OPEN, CLOSE, section())
-    fresh = _put(fresh, FAMILIES_OPEN, FAMILIES_CLOSE, families())
-    fresh = _put(fresh, BIG_OPEN, BIG_CLOSE, big_models())
-    fresh = _put(fresh, FUZZ_OPEN, FUZZ_CLOSE, fuzz())
-    if "--check" in sys.argv:
-        return int(fresh != text)
-    README.write_text(fresh, encoding="utf-8")
-    return 0
+    stale = False
+    for page, parts in PAGES.items():
+        text = fresh = page.read_text(encoding="utf-8")
+        for name, body in parts.items():
+            fresh = _put(fresh, f"<!-- {name}: made by bench/figures.py -->", f"<!-- end of {name} -->", body())
+        stale = stale or fresh != text
+        if "--check" not in sys.argv:
+            page.write_text(fresh, encoding="utf-8")
+    return int(stale and "--check" in sys.argv)
+
+
+PAGES = {
+    ROOT / "README.md": {"figures": section, "families": families, "big models": big_models, "fuzz": fuzz},
+    ROOT / "docs" / "greg.md": {"greg": greg},
+}
+"""What is written between which marks of which page."""
 
 
 if __name__ == "__main__":
