@@ -275,3 +275,18 @@ def test_orders_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="one run compares one network on one data set"):
         order(tmp_path, rows=[ROWS[0], ROWS[-1]])
     assert set(USUAL) <= set(CONTESTANTS)
+
+
+def test_results_of_other_settings_or_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would stand in the table as if they were of these."""
+    job(tmp_path, "l1").run()
+    with pytest.raises(BrokenFile, match="other settings or another base network; remove it"):
+        job(tmp_path, "l1", settings=replace(QUICK, epochs=3)).run()
+    fewer = job(tmp_path, "l1")
+    fewer.home = replace(fewer.home, images=replace(images(), test=images().test[:4], test_labels=torch.arange(4)))
+    with pytest.raises(BrokenFile, match=r"with \[32, 8\] training and test images, not \[32, 4\]"):
+        fewer.run()
+    monkeypatch.setattr(runs, "_images", lambda order, teller: images())
+    compare(order(tmp_path), Teller(quiet=True))
+    with pytest.raises(BrokenFile, match="other settings"):
+        compare(order(tmp_path, settings=replace(QUICK, hold=2)), Teller(quiet=True))

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,15 +104,28 @@ class Job:
         pressing = longest(self.method.body) or 0
         return pressing + self._epochs() * (len(self.home.images.train) // self.settings.batch)
 
+    def done(self) -> dict[str, Any] | None:
+        """The results, if they are there.
+
+        Raises:
+            BrokenFile: they are of other settings, of another base network or of fewer images.
+        """
+        if not self.result.is_file():
+            return None
+        found: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+        self._check(self.result, found, found["base"]["sha256"])
+        return found
+
     def run(self, tick: Tick = lambda said: None) -> dict[str, Any]:
         """Do what is left to do, and give the results.
 
         Raises:
             TimeIsUp: before it was done; call again to go on.
-            BrokenFile: its checkpoint is of other settings.
+            BrokenFile: its checkpoint, or its results, are of other settings.
         """
-        if self.result.is_file():
-            return dict(json.loads(self.result.read_text(encoding="utf-8")))
+        done = self.done()
+        if done is not None:
+            return done
         torch.manual_seed(self.seed)
         state = self._read()
         small = self._prune(state, tick)
@@ -257,6 +270,7 @@ class Job:
             "images_per_second": self._speeds(images),
             "latency_ms": {name: round(t.median_ms, 4) for name, t in timings.items()},
             "settings": asdict(self.settings),
+            "images": self._images(),
         }
         save(small, self.home.folder / "models" / self.name)
         _write(self.result, json.dumps(found, indent=1) + "\n")
@@ -275,13 +289,22 @@ class Job:
         if not self._checkpoint.is_file():
             return None
         state: dict[str, Any] = torch.load(self._checkpoint, map_location=self.home.device, weights_only=True)
-        if state["settings"] != asdict(self.settings) or state["base"] != self.base.sha256:
-            raise BrokenFile(
-                f"{self._checkpoint} was written with other settings or another base network; remove it, or name "
-                "another folder"
-            )
+        self._check(self._checkpoint, state, state["base"])
         self._at = Progress(**state["progress"])
         return state
+
+    def _check(self, path: Path, found: Mapping[str, Any], base: str) -> None:
+        """Raise :class:`BrokenFile` unless this very job wrote the file."""
+        told = "other settings or another base network"
+        if found["settings"] == asdict(self.settings) and base == self.base.sha256:
+            # Older files do not say how many images there were.
+            if found.get("images", self._images()) == self._images():
+                return
+            told = f"{found['images']} training and test images, not {self._images()}"
+        raise BrokenFile(f"{path} was written with {told}; remove it, or name another folder")
+
+    def _images(self) -> list[int]:
+        return [len(self.home.images.train), len(self.home.images.test)]
 
     def _pause(self, phase: str, start: float, state: Callable[[], dict[str, Any]]) -> float:
         """Keep a checkpoint if one is due; stop if the time is up."""
@@ -294,7 +317,8 @@ class Job:
         at = {**asdict(self._at), "step": self._at.step + 1}
         self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
         part = self._checkpoint.with_suffix(".part")
-        torch.save({"progress": at, "settings": asdict(self.settings), "base": self.base.sha256, **state()}, part)
+        ours = {"settings": asdict(self.settings), "base": self.base.sha256, "images": self._images()}
+        torch.save({"progress": at, **ours, **state()}, part)
         os.replace(part, self._checkpoint)
         self._saved = now
         if up:

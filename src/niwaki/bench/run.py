@@ -64,11 +64,11 @@ def compare(order: Order, teller: Teller | None = None) -> list[table.Line]:
         for seed in range(order.seeds)
         for name in order.contestants
     ]
+    left = [job for job in jobs if job.done() is None]  # all are looked at before any is run
     try:
-        for job in jobs:
-            if not job.result.is_file():
-                with teller.stage(job.name, job.total()) as tick:
-                    job.run(tick)
+        for job in left:
+            with teller.stage(job.name, job.total()) as tick:
+                job.run(tick)
     except TimeIsUp as trouble:
         teller.say(f"the time is up in {trouble}; the same command goes on from there")
     return _written(order)
