@@ -51,7 +51,7 @@ def told(part: Part, steps: int, view: Memory | None = None) -> list[tuple[int, 
     state, rows = part.begin(view), []
     for _ in range(steps):
         outcome = part.step(state, view)
-        rows.append((len(outcome.orders.press), outcome.orders.mask, outcome.orders.cut, outcome.over))
+        rows.append((len(outcome.orders.press), bool(outcome.orders.mask), outcome.orders.cut, outcome.over))
         if outcome.over:
             break
     return rows
@@ -163,10 +163,10 @@ def test_together_goes_on_until_the_last_is_over() -> None:
 
 
 def test_orders_add_up() -> None:
-    first = Orders(press=(Pressing(Ridge(), {"a": 1.0}),), mask=True)
+    first = Orders(press=(Pressing(Ridge(), {"a": 1.0}),), mask=({"a": (0,)},))
     second = Orders(press=(Pressing(Ridge(), {"b": 2.0}),), cut=True)
     both = first + second
-    assert (len(both.press), both.mask, both.cut) == (2, True, True)
+    assert (len(both.press), both.mask, both.cut) == (2, ({"a": (0,)},), True)
 
 
 def test_who_takes_time() -> None:

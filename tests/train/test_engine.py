@@ -151,3 +151,64 @@ def test_trying_leaves_the_choice_open() -> None:
     run = pruning(net(), nk.methods.greg1(nk.Ratio(0.5)))
     assert run.chosen == {}
     assert (run.steps, run.finished, run.pressure) == (0, False, {})
+
+
+# -- wrappers, and after the end ----------------------------------------------------------------------------------
+
+
+def greg1() -> Method:
+    return nk.methods.greg1(nk.Ratio(0.5), grow=1.0, every=1, ceiling=1.5, hold=1)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_a_wrapped_model_is_pressed_and_cut(wrap: Any) -> None:
+    """Groups go by the names inside the wrapper, and so must the weights that are pressed."""
+    model = net()
+    wrapped = wrap(model)
+    run = nk.Pruning(wrapped, torch.optim.SGD(model.parameters(), lr=0.01), greg1(), torch.ones(2, 4))
+    while not run.finished:
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        run.step()
+    assert model[0].out_features == 3
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True])
+def test_figures_are_recorded_every_whole_number_of_updates(every: Any) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(BadInput, match="record_every must be a whole number of at least 1"):
+        nk.Pruning(model, optimizer, greg1(), torch.ones(2, 4), record_every=every)
+
+
+def test_masks_of_units_add_up() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    first, second = (Choose(nk.scores.L1(), nk.Ratio(0.5, only=name)) for name in ("0", "2"))
+    masked = nk.prune(model, torch.ones(2, 4), Method("both", sequence(first, Mask(), second, Mask())))
+    assert [int((masked[k].bias == 0).sum()) for k in (0, 2)] == [3, 2]
+
+
+def test_a_finished_run_is_read_again_though_nothing_is_left_to_prune() -> None:
+    """The run itself does not trace what its last cut left, and no more does the one that is read."""
+
+    def started() -> nk.Pruning:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 3))
+        return nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), masking(1), torch.ones(2, 4))
+
+    run = started()
+    while not run.finished:
+        train(run)
+    again = started()
+    again.load_state_dict(run.state_dict())
+    assert again.finished
+    assert again.model[0].out_features == 1
+
+
+def test_the_graph_is_of_the_model_after_the_last_cut() -> None:
+    model = net()
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), masking(1), torch.ones(2, 4))
+    while not run.finished:
+        train(run)
+    assert [len(group) for group in run.graph.groups] == [3]

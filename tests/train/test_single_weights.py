@@ -176,3 +176,103 @@ def test_what_makes_no_sense_is_refused() -> None:
     blind = Method("blind", sequence(Choose(lambda group, tensors: None, target, "weights"), Mask()))
     with pytest.raises(BadInput, match=r"function scores whole units and not single weights"):
         pruning(net(), blind)
+
+
+def test_parts_for_units_do_not_mix_with_parts_for_single_weights() -> None:
+    target = nk.Ratio(0.5)
+    for parts in (
+        (Choose(nk.scores.L1(), target, "weights"), Press(), Mask()),
+        (Choose(nk.scores.L1(), target, "weights"), Press(of="weights", parted=None), Hold(1), Mask()),
+        (Choose(nk.scores.L1(), target), Press(of="weights"), Mask()),
+    ):
+        with pytest.raises(BadInput, match="mixed has parts for units and parts for single weights"):
+            pruning(net(), Method("mixed", sequence(*parts)))
+
+
+def test_every_mask_keeps_what_it_was_given() -> None:
+    """Two choices, each masked at its place: the second does not let the first go."""
+    first, second = (Choose(nk.scores.L1(), nk.Ratio(0.5, only=name), "weights") for name in ("0.*", "2.*"))
+    at_once = Method("both", sequence(first, Mask(), second, Mask()))
+    sparse = nk.prune(net(), torch.ones(1, 2), at_once)
+    assert [int((sparse[k].weight == 0).sum()) for k in (0, 2)] == [2, 2]
+    run = pruning(net(), Method("both", sequence(first, Mask(), Wait(2), second, Mask(), Wait(2))))
+    while not run.finished:
+        step(run, 0.1)
+    assert [int((run.model[k].weight == 0).sum()) for k in (0, 2)] == [2, 2]
+
+
+def test_a_ratio_by_pattern_must_match_a_tensor() -> None:
+    with pytest.raises(BadInput, match=r"the pattern 'fc\*' matches no .*0.weight, 2.weight"):
+        pruning(net(), greg1(nk.Ratio({"fc*": 0.5})))
+
+
+@pytest.mark.parametrize("target", [nk.Ratio(0.0, scope="global"), nk.Ratio(0.5, scope="global", skip="*")])
+def test_globally_nothing_may_go(target: nk.Ratio) -> None:
+    assert select_each({"a": torch.ones(2)}, target) == {}
+
+
+def test_a_model_without_single_weights_is_told() -> None:
+    tables = nn.Sequential(nn.Embedding(4, 4))
+    with pytest.raises(nk.errors.NothingToPrune, match="Sequential has no single weights that can go"):
+        nk.prune(tables, torch.zeros(1, dtype=torch.long), nk.methods.magnitude(nk.Ratio(0.5), of="weights"))
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_what_a_weight_is_computed_from_is_refused(norm: Any) -> None:
+    """A row of zeros would be divided by its length, and lengths are no weights."""
+    model = net()
+    norm(model[2])
+    with pytest.raises(BadInput, match=r"'2\..*(original0|weight_g)' is no weight but what one is computed from"):
+        pruning(model, greg1(nk.Ratio(0.9)))
+    skipping = pruning(model, greg1(nk.Ratio(0.5, skip="2.*")))
+    step(skipping)
+    assert list(skipping.chosen) == ["0.weight"]
+
+
+def test_a_width_to_round_to_is_refused() -> None:
+    with pytest.raises(BadInput, match="round_to=8 would do nothing"):
+        nk.methods.magnitude(nk.Ratio(0.5, round_to=8), of="weights")
+
+
+def test_wrapped_models_are_pruned_by_their_own_names() -> None:
+    model = net()
+    run = pruning(nn.DataParallel(model), greg1(nk.Ratio(0.5, only="0.*")))
+    while not run.finished:
+        step(run)
+    assert model[0].weight.flatten().tolist() == pytest.approx([0.0, -1.0, 2.0, 0.0])
+
+
+def test_nothing_is_pressed_any_more_when_it_is_finished() -> None:
+    settings = {"pick_grow": 1.0, "pick_at": 1.0, "grow": 1.0, "every": 1, "ceiling": 1.5, "hold": 0}
+    run = pruning(net(), nk.methods.greg2(nk.Ratio(0.5), of="weights", **settings))
+    while not run.finished:
+        step(run)
+    assert run.pressure == run.kept_pressure == {}
+
+
+def test_masks_come_back_to_where_the_weights_are() -> None:
+    """A state that was read onto the processor, and a model that is elsewhere."""
+    run = pruning(net(), nk.methods.magnitude(nk.Ratio(0.5), of="weights"))
+    step(run)
+    second = pruning(net(), nk.methods.magnitude(nk.Ratio(0.5), of="weights"))
+    second.model.to("meta")
+    second.load_state_dict(run.state_dict())
+    assert {mask.device.type for mask in second._zeroed.values()} == {"meta"}
+
+
+def test_weights_are_read_only_if_something_depends_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = pruning(net(), greg1(nk.Ratio(0.5)))
+    step(run)  # chooses
+    monkeypatch.setattr(nk.scores.L1, "each", None)
+    while not run.finished:
+        step(run)
+
+
+def test_masks_of_single_weights_take_a_byte_each() -> None:
+    run = pruning(net(), greg1(nk.Ratio(0.5)))
+    step(run)
+    assert run._pressure is not None
+    marks = [target.chosen for found in run._pressure._targets.values() for target in found]
+    assert [mark.dtype for mark in marks] == [torch.bool, torch.bool]
+    assert all(mark.data_ptr() == run.chosen[n].data_ptr() for mark, n in zip(marks, run.chosen, strict=True))

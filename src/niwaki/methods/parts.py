@@ -55,6 +55,11 @@ class Choose(Part):
             raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {self.target!r}")
         if not callable(self.score):
             raise BadInput(f"a score is a value such as nk.scores.L1(), not {self.score!r}")
+        if self.of == "weights" and self.target.round_to != 1:
+            raise BadInput(
+                f"single weights leave every width as it is: round_to={self.target.round_to} would do nothing; leave "
+                "it out"
+            )
 
     def step(self, state: State, view: View) -> Outcome:
         view.chosen = dict(view.select(view.worth(self.score, self.of), self.target, self.of))
@@ -74,7 +79,7 @@ class Mask(Part):
     """Zero what is chosen now, and keep it zero."""
 
     def step(self, state: State, view: View) -> Outcome:
-        return Outcome(Orders(mask=True), over=True)
+        return Outcome(Orders(mask=(view.chosen,)), over=True)
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,9 @@ class Press(Part):
 
     Every group has its own factor. A group is done, and its factor frozen, when the factor passes ``ceiling``; or when
     the mean weight of its kept units is ``parted`` times that of its chosen ones (a moving average over updates, 0.9
-    old and 0.1 new), in *all* groups or, with ``each``, in this one. The part is over when all groups are done, or
-    after so many ``steps``. Meanwhile the kept units of these groups are let grow with the factor ``-restore``.
+    old and 0.1 new; without ``parted``, over those that are recorded), in *all* groups or, with ``each``, in this one.
+    The part is over when all groups are done, or after so many ``steps``. Meanwhile the kept units of these groups are
+    let grow with the factor ``-restore``.
     """
 
     penalty: Penalty = field(default_factory=Ridge)
@@ -113,18 +114,19 @@ class Press(Part):
 
     def _update(self, state: State, view: View) -> None:
         """Raise the factors of the groups that are not done, then see which are."""
-        worth = view.worth(L1(), self.of)
         updates, ratio, done = state["updates"], state["ratio"], state["done"]
+        recording = view.recording
+        # All weights are read for this, so only where somebody looks at it.
+        worth = view.worth(L1(), self.of) if recording or self.parted is not None else {}
         for name in updates:
-            kept, gone = parting(worth[name], view.chosen[name])
-            now = kept / gone if gone > 0 else float("inf")
-            ratio[name] = min(now if name not in ratio else 0.9 * ratio[name] + 0.1 * now, 1e30)
             updates[name] += not done[name]
-        far = {name: self.parted is not None and r >= self.parted for name, r in ratio.items()}
+            if worth:
+                ratio[name] = _averaged(ratio.get(name), *parting(worth[name], view.chosen[name]))
+        far = {name: self.parted is not None and ratio[name] >= self.parted for name in updates}
         for name, n in updates.items():
             done[name] = done[name] or (far[name] if self.each else all(far.values()))
             done[name] = done[name] or self.schedule.at(n) > self.ceiling
-        if view.recording:
+        if recording:
             for name, n in updates.items():
                 more = {"ratio": ratio[name], "done": done[name]}
                 _record(view, name, worth[name], self.schedule.at(n), **more)
@@ -140,6 +142,12 @@ def parting(worth: Tensor, chosen: tuple[int, ...] | Tensor) -> tuple[float, flo
     gone = worth[chosen if isinstance(chosen, Tensor) else list(chosen)]
     kept = (worth.sum() - gone.sum()) / max(1, worth.numel() - gone.numel())
     return float(kept), float(gone.mean())
+
+
+def _averaged(before: float | None, kept: float, gone: float) -> float:
+    """The moving average of what is kept over what is chosen."""
+    now = kept / gone if gone > 0 else float("inf")
+    return min(now if before is None else 0.9 * before + 0.1 * now, 1e30)
 
 
 def _record(view: View, name: str, norms: Tensor, penalty: float, **more: object) -> None:

@@ -69,14 +69,14 @@ class Pressing:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a part wants done in this step."""
+    """What a part wants done in this step. ``mask``: what is to be zero, as it was chosen when the part said so."""
 
     press: tuple[Pressing, ...] = ()
-    mask: bool = False
+    mask: tuple[Chosen, ...] = ()
     cut: bool = False
 
     def __add__(self, other: Orders) -> Orders:
-        return Orders(self.press + other.press, self.mask or other.mask, self.cut or other.cut)
+        return Orders(self.press + other.press, self.mask + other.mask, self.cut or other.cut)
 
 
 State = dict[str, Any]

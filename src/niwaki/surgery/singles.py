@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, NothingToPrune
 from niwaki.scores import Score
+from niwaki.surgery.wrappers import bare
 from niwaki.targets import Ratio, Target
 
 
@@ -22,9 +27,45 @@ class _Named:
 
 
 def single_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters of which single weights may go, by name: of two dimensions or more, and no embedding."""
+    """Parameters of which single weights may go, by name: of two dimensions or more, and no embedding.
+
+    Raises:
+        NothingToPrune: there are none.
+    """
+    model = bare(model)
     tables = {id(m.weight) for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
-    return {name: p for name, p in model.named_parameters() if p.dim() > 1 and id(p) not in tables}
+    found: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.dim() > 1 and id(p) not in tables}
+    if not found:
+        raise NothingToPrune(
+            f"{type(model).__name__} has no single weights that can go: no parameter of two dimensions or more but "
+            "tables of embeddings"
+        )
+    return found
+
+
+def check_own(model: nn.Module, names: Iterable[str]) -> None:
+    """Raise :class:`BadInput` if a tensor is only what a weight is computed from (by weight norm, say): its single
+    entries are not the weight's, and a row of zeros is divided by its length."""
+    made = _parametrized(bare(model))
+    for name in names:
+        if name in made:
+            raise BadInput(
+                f"{name!r} is no weight but what one is computed from, and single weights go only from weights. Make "
+                "it one (nn.utils.parametrize.remove_parametrizations, or remove_weight_norm), or skip it by name."
+            )
+
+
+def _parametrized(model: nn.Module) -> set[str]:
+    """Names of the parameters from which weights are computed, by a parametrization or by a hook."""
+    found: list[str] = []
+    for path, module in model.named_modules():
+        head = f"{path}." if path else ""
+        if isinstance(module, ParametrizationList):
+            found += [head + name for name, _ in module.named_parameters(recurse=False)]
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, (WeightNorm, SpectralNorm)):
+                found += [f"{head}{hook.name}_{end}" for end in ("g", "v", "orig")]
+    return set(found)
 
 
 def worth_each(score: Score, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,8 +81,15 @@ def worth_each(score: Score, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def offered(weights: Iterable[str], target: Target) -> list[str]:
-    """Names of the tensors of which the target may take weights."""
-    return [named.name for named in target.offers([_Named(name) for name in weights])]  # type: ignore[misc]
+    """Names of the tensors of which the target may take weights.
+
+    Raises:
+        BadInput: a pattern matches none.
+    """
+    named: list[Any] = [_Named(name) for name in weights]
+    for pattern in target.removed if isinstance(target, Ratio) and isinstance(target.removed, Mapping) else ():
+        Ratio(0.5, only=(pattern,)).picks(named)
+    return [each.name for each in target.offers(named)]
 
 
 def select_each(worth: Mapping[str, Tensor], target: Target) -> dict[str, Tensor]:
@@ -52,7 +100,7 @@ def select_each(worth: Mapping[str, Tensor], target: Target) -> dict[str, Tensor
     """
     assert isinstance(target, Ratio)
     names = offered(worth, target)
-    if target.scope == "global":
+    if target.scope == "global" and names:
         return _globally({name: worth[name] for name in names}, target)
     return {name: _least(worth[name], _count(target.share_of(name), worth[name].numel())) for name in names}
 
@@ -86,4 +134,4 @@ def _count(share: float, n: int) -> int:
 def zero_(weights: Mapping[str, Tensor], gone: Mapping[str, Tensor]) -> None:
     """Put zeros where weights went."""
     for name, mask in gone.items():
-        weights[name].masked_fill_(mask, 0.0)
+        weights[name].masked_fill_(mask.to(weights[name].device), 0.0)

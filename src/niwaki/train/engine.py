@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,13 +13,15 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
-from niwaki.methods import Choose, Cut, Method, Sequence, to_json
+from niwaki.methods import Choose, Cut, Hold, Method, Press, Sequence, Spread, to_json
+from niwaki.methods.parts import at_least
 from niwaki.methods.view import NOTHING, Chosen, Of, Orders
 from niwaki.scores import Score
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan, select
 from niwaki.surgery.masks import mask_
-from niwaki.surgery.singles import offered, select_each, single_weights, worth_each, zero_
+from niwaki.surgery.singles import check_own, offered, select_each, single_weights, worth_each, zero_
+from niwaki.surgery.wrappers import bare
 from niwaki.targets import Target
 from niwaki.tracing import trace
 from niwaki.train.pressure import Pressure
@@ -38,7 +41,7 @@ class Pruning:
         model: trained in place, on any device. optimizer: the one that trains it. method: from ``nk.methods``.
         inputs: for tracing, as for :func:`niwaki.trace`.
         record: called with one dict per recorded figure (penalty, norms, …); for instance a list's ``append``.
-        record_every: figures are recorded on every so many-th update of the method.
+        record_every: figures are recorded on every so many-th update of the method; at least 1.
         graph: a graph of this very model, if you have traced it already. (A method that prunes single weights needs
             none.)
 
@@ -59,6 +62,7 @@ class Pruning:
     ) -> None:
         if not isinstance(method, Method):
             raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
+        at_least(record_every, 1, "record_every")
         self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
         self._of = _of(method)
         self._graph = trace(model, inputs) if graph is None and "units" in self._of else graph
@@ -80,7 +84,10 @@ class Pruning:
 
         Raises:
             BadInput: the method prunes single weights, so that no graph was made.
+            NothingToPrune: the last cut has left nothing that could go.
         """
+        if self._graph is None and "units" in self._of:
+            self._graph = trace(self.model, self.inputs)
         if self._graph is None:
             raise BadInput(f"{self.method.name} prunes single weights and made no graph; nk.trace makes one")
         return self._graph
@@ -92,13 +99,13 @@ class Pruning:
 
     @property
     def pressure(self) -> Mapping[str, float]:
-        """The penalty factor on what is chosen now, by group (tensor)."""
-        return dict(self._view.pressure)
+        """The penalty factor on what is chosen now, by group (tensor); none when the run is finished."""
+        return {} if self.finished else dict(self._view.pressure)
 
     @property
     def kept_pressure(self) -> Mapping[str, float]:
         """The penalty factor on all the rest now, by group (tensor); below 0, it is let grow."""
-        return dict(self._view.kept_pressure)
+        return {} if self.finished else dict(self._view.kept_pressure)
 
     def step(self, scaler: Any = None) -> None:
         """Press, let the optimizer step, keep masks, and cut when it is time.
@@ -157,17 +164,18 @@ class Pruning:
             raise BadInput(f"this run state has version {state.get('version')!r}, this release reads {VERSION}")
         if state["method"] != to_json(self.method):
             raise BadInput(f"this run state belongs to another method: {state['method']}, not {to_json(self.method)}")
+        self.finished = state["finished"]  # before the cuts: what the last one left need not have a graph
         for plan in map(Plan.from_json, state["plans"][len(self._plans) :]):
             self._carry_out(plan)
         self.steps = self._view.steps = state["steps"]
-        self.finished = state["finished"]
         self._state = copy.deepcopy(state["state"])
         self._view.chosen = {n: c if isinstance(c, Tensor) else tuple(c) for n, c in state["chosen"].items()}
         self._view.pressure = dict(state["pressure"])
         self._view.kept_pressure = dict(state["kept_pressure"])
         self._view.asked = state["asked"]
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
-        self._zeroed = dict(state["zeroed"])
+        tensors = self._parameters()
+        self._zeroed = {name: mask.to(tensors[name].device) for name, mask in state["zeroed"].items()}
         self._pressure = None
 
     # -- acting -----------------------------------------------------------------------------------------------
@@ -183,21 +191,36 @@ class Pruning:
 
     def _act(self, orders: Orders) -> None:
         """Mask and cut."""
-        if orders.mask and "weights" in self._of:
-            self._zeroed = {n: c for n, c in self._view.chosen.items() if isinstance(c, Tensor)}
-        elif orders.mask:
-            self._masked = self._plan()
+        for chosen in orders.mask:
+            self._mask(chosen)
         if orders.mask:
             self._keep_zero()
         if orders.cut:
             self._cut()
+
+    def _mask(self, chosen: Chosen) -> None:
+        """What is chosen joins what is kept zero already."""
+        if "weights" in self._of:
+            for name, gone in chosen.items():
+                old = self._zeroed.get(name)
+                self._zeroed[name] = torch.as_tensor(gone) if old is None else old | torch.as_tensor(gone)
+            return
+        plan = self._plan(chosen)
+        removed = {axis: set(gone) for axis, gone in plan.removed.items()}
+        for axis, gone in self._masked.removed.items() if self._masked is not None else ():
+            removed[axis] = removed.get(axis, set()) | set(gone)
+        self._masked = replace(plan, removed={axis: tuple(sorted(gone)) for axis, gone in removed.items()})
+
+    def _parameters(self) -> dict[str, Tensor]:
+        """By the names that they have outside wrappers (``torch.compile``, data parallelism)."""
+        return dict(bare(self.model).named_parameters())
 
     def _keep_zero(self) -> None:
         """What is masked is zero, whatever the optimizer made of it."""
         if self._masked is not None:
             mask_(self.model, self._masked)
         if self._zeroed:
-            zero_(dict(self.model.named_parameters()), self._zeroed)
+            zero_(self._parameters(), self._zeroed)
 
     def _rest_takes_no_time(self) -> bool:
         """Are the last parts of the method's outer sequence next? They run with the step before them."""
@@ -209,15 +232,15 @@ class Pruning:
     def _press(self) -> Pressure:
         if self._pressure is None:
             groups = {g.name: g for g in self._graph.groups} if self._graph is not None else {}
-            self._pressure = Pressure(groups, self._view.chosen, dict(self.model.named_parameters()))
+            self._pressure = Pressure(groups, self._view.chosen, self._parameters())
         return self._pressure
 
-    def _plan(self) -> Plan:
-        units = {name: c for name, c in self._view.chosen.items() if not isinstance(c, Tensor)}
+    def _plan(self, chosen: Chosen) -> Plan:
+        units = {name: c for name, c in chosen.items() if not isinstance(c, Tensor)}
         return make_plan(self.graph, units, {"method": to_json(self.method), "steps_trained": self.steps})
 
     def _cut(self) -> None:
-        self._carry_out(self._plan())
+        self._carry_out(self._plan(self._view.chosen))
         self._view.note(event="cut", plan=self._plans[-1].fingerprint)
         self._view.chosen, self._view.pressure, self._view.kept_pressure = {}, {}, {}
 
@@ -225,8 +248,7 @@ class Pruning:
         self.receipt = cut_(self.model, plan, self.optimizer)
         self._plans.append(plan)
         self._masked, self._pressure = None, None
-        if not self.finished:
-            self._graph = self._view.graph = trace(self.model, self.inputs)
+        self._graph = self._view.graph = None if self.finished else trace(self.model, self.inputs)
 
 
 class EngineView:
@@ -273,14 +295,20 @@ def _of(method: Method) -> frozenset[Of]:
     """What a method prunes: units, single weights.
 
     Raises:
-        BadInput: it would cut single weights.
+        BadInput: it would cut single weights, or it mixes both.
     """
     parts = list(method.body.walk())
-    found: frozenset[Of] = frozenset(part.of for part in parts if isinstance(part, Choose))
-    if "weights" in found and ("units" in found or any(isinstance(part, Cut) for part in parts)):
+    found: frozenset[Of] = frozenset(part.of for part in parts if isinstance(part, (Choose, Press, Spread, Hold)))
+    if "weights" in found and any(isinstance(part, Cut) for part in parts):
         raise BadInput(
-            f"{method.name} chooses single weights, and has a cut or chooses units too. Single weights can only be "
-            "zero: end with Mask(), and prune units in a run of its own."
+            f"{method.name} chooses single weights, and has a cut. Single weights can only be zero: end with Mask(), "
+            "and prune units in a run of its own."
+        )
+    if len(found) > 1:
+        told = ", ".join(f"{type(part).__name__} of {part.of}" for part in parts if hasattr(part, "of"))
+        raise BadInput(
+            f"{method.name} has parts for units and parts for single weights ({told}). Give all of them the same 'of', "
+            "and prune the others in a run of its own."
         )
     return found or frozenset(("units",))
 
@@ -298,7 +326,9 @@ def rehearse(method: Method, graph: Graph) -> None:
 def _rehearse(method: Method, view: EngineView) -> None:
     for part in method.body.walk():
         if isinstance(part, Choose):
-            view.select(view.worth(part.score, part.of), part.target, part.of)
+            chosen = view.select(view.worth(part.score, part.of), part.target, part.of)
+            if part.of == "weights":
+                check_own(view.model, chosen)
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -15,7 +15,7 @@ from niwaki.units import Group, Member
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A weight; 1 where a slice (an entry) is chosen; and 1 where it may be pressed at all. They broadcast."""
+    """A weight; true where a slice (an entry) is chosen; and where it may be pressed at all. They broadcast."""
 
     weight: Tensor
     chosen: Tensor
@@ -24,10 +24,11 @@ class Target:
     def add(self, gradient: Tensor, on_chosen: float, on_kept: float) -> None:
         """Add to the weight's gradient: the penalty's, times the factor of each slice (entry)."""
         assert self.weight.grad is not None
-        if on_kept == 0.0:
+        # Marks, not factors: of single weights, every number here is as large as the tensor.
+        if on_chosen:
             self.weight.grad.addcmul_(gradient, self.chosen, value=on_chosen)
-        else:
-            self.weight.grad.addcmul_(gradient, self.inside * on_kept + self.chosen * (on_chosen - on_kept))
+        if on_kept:
+            self.weight.grad.addcmul_(gradient, self.inside & ~self.chosen, value=on_kept)
 
 
 class Pressure:
@@ -61,18 +62,17 @@ class Pressure:
 
 
 def _single(weight: Tensor, chosen: tuple[int, ...] | Tensor) -> Target:
-    one = torch.ones(1, dtype=weight.dtype, device=weight.device)
-    mask = chosen.to(weight.device, weight.dtype) if isinstance(chosen, Tensor) else torch.zeros_like(one)
-    return Target(weight, mask, one)
+    every = torch.ones(1, dtype=torch.bool, device=weight.device)
+    return Target(weight, chosen.to(weight.device) if isinstance(chosen, Tensor) else ~every, every)
 
 
 def _slices(group: Group, member: Member, units: tuple[int, ...], tensors: Mapping[str, Tensor]) -> Target:
     weight, entries = tensors[member.name], group.entries[member.axis]
     shape = [-1 if d == member.dim else 1 for d in range(weight.dim())]
 
-    def ones(positions: np.ndarray) -> Tensor:
-        found = torch.zeros(weight.shape[member.dim], dtype=weight.dtype, device=weight.device)
-        found[torch.as_tensor(positions, device=weight.device)] = 1
+    def marks(positions: np.ndarray) -> Tensor:
+        found = torch.zeros(weight.shape[member.dim], dtype=torch.bool, device=weight.device)
+        found[torch.as_tensor(positions, device=weight.device)] = True
         return found.reshape(shape)
 
-    return Target(weight, ones(entries.of(np.array(units, dtype=np.int64))), ones(np.unique(entries.positions)))
+    return Target(weight, marks(entries.of(np.array(units, dtype=np.int64))), marks(np.unique(entries.positions)))
