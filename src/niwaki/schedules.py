@@ -20,6 +20,7 @@ class Ramp:
     def __post_init__(self) -> None:
         above_zero(self.grow, "grow")
         _whole(self.every)
+        _finite(self.start, "start")
 
     def updates(self, step: int) -> bool:
         """Does an update fall on this step (0, 1, …)?"""
@@ -39,6 +40,7 @@ class Constant:
 
     def __post_init__(self) -> None:
         _whole(self.every)
+        _finite(self.value, "value")
 
     def updates(self, step: int) -> bool:
         return step % self.every == 0
@@ -52,9 +54,18 @@ Schedule = Ramp | Constant
 
 def above_zero(value: object, what: str) -> None:
     """Raise :class:`BadInput` unless ``value`` is a finite number above 0."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
+    if not _is_finite(value) or value <= 0:  # type: ignore[operator]
         raise BadInput(f"{what} must be a number above 0, not {value!r}")
+
+
+def _finite(value: object, what: str) -> None:
+    """A factor that is no number is above no ceiling, so that pressing would never end."""
+    if not _is_finite(value):
+        raise BadInput(f"{what} must be a finite number, not {value!r}")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _whole(every: object) -> None:

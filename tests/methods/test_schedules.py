@@ -33,6 +33,15 @@ def test_a_ramp_must_grow(grow: float) -> None:
         Ramp(grow)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), "1", None, True])
+def test_a_factor_is_a_number(number: Any) -> None:
+    """Without one, pressing would never end."""
+    with pytest.raises(BadInput, match="start must be a finite number"):
+        Ramp(0.1, start=number)
+    with pytest.raises(BadInput, match="value must be a finite number"):
+        Constant(number)
+
+
 @pytest.mark.parametrize("every", [0, -2, 1.5, True, "3"])
 def test_every_is_a_whole_number(every: Any) -> None:
     with pytest.raises(BadInput, match="every must be a whole number of at least 1"):

@@ -21,6 +21,7 @@ from niwaki.errors import StalePlan
 from niwaki.graph.observe import tensors_of
 from niwaki.surgery.hugging import follow_config
 from niwaki.surgery.hugging.facts import read_from_config, read_from_modules
+from niwaki.surgery.hugging.fields import Field, changed, is_layered, overrides, value_of
 from niwaki.testing.families import family
 from niwaki.units import Axis, Plan
 
@@ -455,3 +456,15 @@ def test_a_model_without_a_config_has_nothing_to_follow() -> None:
 def test_what_methods_read_from_a_config() -> None:
     assert "deep" in read_from_config(Reading)
     assert not read_from_config(Own)
+
+
+def test_a_number_in_a_list_is_told_of_a_layer_in_its_list() -> None:
+    """The list is not replaced by the one number."""
+    config = transformers.LlamaConfig(num_hidden_layers=2)
+    if not is_layered(config):
+        pytest.skip("this transformers says nothing of single layers")
+    config.sizes = [4, 8]
+    first, second = (Field((), "sizes", k, layer=0) for k in (0, 1))
+    fresh = changed(config, {first: 2, second: 3})
+    assert overrides(fresh, ()) == {0: {"sizes": [2, 3]}}
+    assert (value_of(fresh, second), value_of(fresh, Field((), "sizes", 1, layer=1))) == (3, 8)

@@ -192,3 +192,9 @@ def test_the_control_presses_with_one_factor_from_the_first_step() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(nk.errors.BadInput, match="must be a"):
         nk.methods.greg2(nk.Ratio(0.5), **wrong)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan"), None])
+def test_the_control_presses_down(factor: Any) -> None:
+    with pytest.raises(nk.errors.BadInput, match="factor must be a number above 0"):
+        nk.methods.fixreg(nk.Ratio(0.5), factor=factor)

@@ -6,7 +6,7 @@ from niwaki.methods.method import Method
 from niwaki.methods.parts import Choose, Cut, Hold, sequence
 from niwaki.methods.press import Press
 from niwaki.penalties import Ridge
-from niwaki.schedules import Constant
+from niwaki.schedules import Constant, above_zero
 from niwaki.scores import L1, Random
 from niwaki.targets import Target
 
@@ -45,6 +45,7 @@ def fixreg(target: Target, *, factor: float = 1.0, steps: int = 50_000, every: i
         every: steps between two rows of the record.
         hold: further steps at the same factor before the cut.
     """
+    above_zero(factor, "factor")
     return Method(
         "fixreg",
         sequence(

@@ -115,7 +115,7 @@ def _thinning(method: Method) -> int:
 def _updates(part: Press | Spread) -> int:
     """How many updates of its penalty a part makes at most, or one more."""
     if isinstance(part.schedule, Ramp):
-        return int((part.ceiling - part.schedule.start) / part.schedule.grow + 1)
+        return max(1, int((part.ceiling - part.schedule.start) / part.schedule.grow + 1))
     return (getattr(part, "steps", None) or 0) // part.schedule.every
 
 

@@ -71,7 +71,8 @@ def changed(config: Any, values: Values, memo: dict[int, Any] | None = None) -> 
         told = overrides(fresh, path) if is_layered(inner) else {}
         for field, value in values.items():
             if field.path == path and field.layer >= 0:
-                told.setdefault(field.layer, {})[field.name] = value
+                here = told.setdefault(field.layer, {})
+                here[field.name] = _with(here.get(field.name, vars(inner).get(field.name)), field, value)
         if told:
             inner.per_layer_config = told  # what all layers say by now is left out
     return fresh
@@ -135,11 +136,12 @@ def _at(config: Any, path: tuple[str, ...]) -> Any:
 
 
 def _set(holder: Any, field: Field, value: int | None) -> None:
-    if field.index < 0:
-        setattr(holder, field.name, value)
-    else:
-        old = vars(holder)[field.name]
-        setattr(holder, field.name, type(old)([*old[: field.index], value, *old[field.index + 1 :]]))
+    setattr(holder, field.name, _with(vars(holder).get(field.name), field, value))
+
+
+def _with(old: Any, field: Field, value: int | None) -> Any:
+    """The new value, alone or in its place in the list."""
+    return value if field.index < 0 else type(old)([*old[: field.index], value, *old[field.index + 1 :]])
 
 
 def is_config(value: Any) -> bool:
