@@ -258,7 +258,7 @@ def test_masks_come_back_to_where_the_weights_are() -> None:
     second = pruning(net(), nk.methods.magnitude(nk.Ratio(0.5), of="weights"))
     second.model.to("meta")
     second.load_state_dict(run.state_dict())
-    assert {mask.device.type for mask in second._zeroed.values()} == {"meta"}
+    assert {mask.device.type for mask in (*second._zeroed.values(), *second.chosen.values())} == {"meta"}
 
 
 def test_weights_are_read_only_if_something_depends_on_them(monkeypatch: pytest.MonkeyPatch) -> None:

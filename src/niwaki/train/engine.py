@@ -169,14 +169,18 @@ class Pruning:
             self._carry_out(plan)
         self.steps = self._view.steps = state["steps"]
         self._state = copy.deepcopy(state["state"])
-        self._view.chosen = {n: c if isinstance(c, Tensor) else tuple(c) for n, c in state["chosen"].items()}
+        self._view.chosen = self._there(state["chosen"])
         self._view.pressure = dict(state["pressure"])
         self._view.kept_pressure = dict(state["kept_pressure"])
         self._view.asked = state["asked"]
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
-        tensors = self._parameters()
-        self._zeroed = {name: mask.to(tensors[name].device) for name, mask in state["zeroed"].items()}
+        self._zeroed = {n: torch.as_tensor(mask) for n, mask in self._there(state["zeroed"]).items()}
         self._pressure = None
+
+    def _there(self, chosen: Chosen) -> Chosen:
+        """What was read from a checkpoint, on the devices where the weights are now."""
+        tensors = self._parameters()
+        return {n: c.to(tensors[n].device) if isinstance(c, Tensor) else tuple(c) for n, c in chosen.items()}
 
     # -- acting -----------------------------------------------------------------------------------------------
 
