@@ -17,12 +17,11 @@ from itertools import chain, repeat
 import torch
 from ledger import keep
 from torch import nn
-from torch.nn import functional as F
 
 import niwaki as nk
-from niwaki.bench.job import bf16_pays
 from niwaki.methods import Method
 from niwaki.vision.images import Batches
+from niwaki.vision.jobs.training import loss
 from niwaki.vision.resnet_cifar import resnet
 
 HALF = nk.Ratio({"layer*.conv1": 0.5})
@@ -54,9 +53,7 @@ class Trainer:
         """Seconds of one whole step."""
         start = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu" or bf16_pays()):
-            logits = self.model(images)
-        F.cross_entropy(logits.float(), labels).backward()
+        loss(self.model, (images, labels)).backward()
         self.step()
         if self.device.type == "cuda":
             torch.cuda.synchronize()

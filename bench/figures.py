@@ -75,6 +75,19 @@ def greg() -> str:
     return text + "\n".join(rows)
 
 
+def pressing() -> str:
+    """What pressing adds to a training step, between the marks of docs/greg.md."""
+    found = _read("cifar_step")
+    if found is None:
+        return "What pressing adds to a training step: not run."
+    f = found["figures"]
+    added, speed = f["added_share_of_the_mean_step"], f["images_per_second"]
+    rows = ["| step of ResNet-56 | images per second | added to the mean step |", "|---|--:|--:|"]
+    rows += [f"| {name} | {speed[name]:,} | {'' if name == 'plain' else f'{added[name]:+.1%}'} |" for name in speed]
+    text = f"Batches of {f['batch']}, all in turns, {f['runs']} steps each, {f['threads']} threads, {_machine(found)}."
+    return "\n".join([*rows, "", text + f" Drawing a batch takes {f['drawing_a_batch_share']:.1%} of a plain step."])
+
+
 def _read(name: str) -> dict | None:
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text()) if path.is_file() else None
@@ -185,7 +198,7 @@ def main() -> int:
 
 PAGES = {
     ROOT / "README.md": {"figures": section, "families": families, "big models": big_models, "fuzz": fuzz},
-    ROOT / "docs" / "greg.md": {"greg": greg},
+    ROOT / "docs" / "greg.md": {"greg": greg, "pressing": pressing},
 }
 """What is written between which marks of which page."""
 
