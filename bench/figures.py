@@ -65,7 +65,8 @@ def greg() -> str:
     text = ""
     if found:
         bases = sorted({f"{100 * r['base']['accuracy']:.2f} % ({r['base']['sha256'][:12]}…)" for r in run})
-        text = f"{table.markdown(run)}\nFrom the dense network of {', '.join(bases)}. Run on {_machine(found)}.\n\n"
+        text = f"{table.markdown(run)}\nFrom the dense network of {', '.join(bases)}. Run on {_machine(found)}. "
+        text += f"Settings: {' or '.join(sorted({_settings(line['settings']) for line in run}))}.\n\n"
     rows = ["| row | paper: one-shot L1 | GReg-1 | GReg-2 | ours |", "|---|--:|--:|--:|---|"]
     for row in ROWS:
         printed = " | ".join(f"{row.printed[n]:.2f}" if n in row.printed else "" for n in ("l1", "greg1", "greg2"))
@@ -73,6 +74,14 @@ def greg() -> str:
         ours = "run" if not missing else "not run" if len(missing) == len(USUAL) else f"not run: {', '.join(missing)}"
         rows.append(f"| {row.name} | {printed} | {ours} |")
     return text + "\n".join(rows)
+
+
+def _settings(found: dict) -> str:
+    """In which settings a run is not the paper's."""
+    from niwaki.bench.settings import Settings, differences
+
+    changed = [f"{name} {ours:g}, not {paper:g}" for name, (paper, ours) in differences(Settings(**found)).items()]
+    return ", ".join(changed) or "the paper's"
 
 
 def pressing() -> str:
