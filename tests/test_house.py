@@ -27,7 +27,8 @@ FLOORS = (
     ("pruning",),
     ("report", "testing"),
     ("recipes",),
-    ("demo", "vision"),
+    ("vision",),
+    ("demo",),
     ("bench",),
     ("cli",),
 )

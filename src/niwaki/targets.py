@@ -62,6 +62,11 @@ class Target:
         return wanted and not any(fnmatchcase(name, p) for p in self.skip)
 
 
+def count(share: float, n: int) -> int:
+    """``min(ceil(share × n), n - 1)`` of ``n``, as GReg's code counts; 0.3 × 10 = 3.0000000000000004 is 3."""
+    return min(math.ceil(share * n - 1e-9), n - 1)
+
+
 @dataclass(frozen=True)
 class Ratio(Target):
     """Remove this share of the units: ``min(ceil(ratio × n), n - 1)`` of ``n``, as GReg's code does.

@@ -17,15 +17,16 @@ from torch import nn
 import niwaki as nk
 from niwaki.bench import run as runs
 from niwaki.bench.checkpoint import load_weights
-from niwaki.bench.contestants import CONTESTANTS, USUAL
+from niwaki.bench.contestants import CONTESTANTS, PAPER_STEPS, USUAL
 from niwaki.bench.job import Base, Home, Job, TimeIsUp
 from niwaki.bench.record import Record
 from niwaki.bench.rows import CLASSES, NETWORKS, ROWS, Row, rows_like
 from niwaki.bench.run import Order, compare
-from niwaki.bench.settings import FAST, PAPER, Settings, cosine_rate, differences, step_rate
+from niwaki.bench.settings import FAST, PAPER, Settings, differences
 from niwaki.bench.table import cells, lines, markdown, read
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.recipes.progress import Teller
+from niwaki.recipes.rates import rate
 from niwaki.vision.images import Images
 from niwaki.vision.resnet_cifar import resnet
 
@@ -199,8 +200,8 @@ def test_multiply_adds_go_as_the_paper_counts(name: str, most: float) -> None:
 
 
 def test_rates() -> None:
-    assert [step_rate(p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
-    assert [cosine_rate(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.5, 0.0])
+    assert [rate(PAPER_STEPS, p) for p in (0.0, 0.49, 0.5, 0.74, 0.75, 1.0)] == [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    assert [rate("cosine", p) for p in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.5, 0.0])
 
 
 def test_what_the_fast_preset_changes_is_told() -> None:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from niwaki import methods
-from niwaki.bench.settings import Settings, cosine_rate, step_rate
+from niwaki.bench.settings import Settings
 from niwaki.methods import Method
+from niwaki.recipes.rates import Step
 from niwaki.targets import Target
+
+PAPER_STEPS = Step((0.5, 0.75))
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,14 @@ class Contestant:
 
     Attributes:
         method: makes the method of a target and settings.
-        rate: share of the first learning rate, at a progress from 0 to 1. lr: the first rate.
+        schedule: of the learning rate, as in a recipe. lr: the first rate.
         fresh: new weights after the cut: the small network is trained from scratch.
     """
 
     name: str
     label: str
     method: Callable[[Target, Settings], Method]
-    rate: Callable[[float], float] = step_rate
+    schedule: str | Step = PAPER_STEPS
     lr: Callable[[Settings], float] = lambda s: s.lr
     fresh: bool = False
 
@@ -50,12 +53,12 @@ CONTESTANTS: dict[str, Contestant] = {
     each.name: each
     for each in (
         Contestant("l1", "one-shot L1, step 0.01", _one_shot),
-        Contestant("l1-cosine", "one-shot L1, cosine 0.01", _one_shot, cosine_rate),
+        Contestant("l1-cosine", "one-shot L1, cosine 0.01", _one_shot, "cosine"),
         Contestant("l1-low", "one-shot L1, step 0.001", _one_shot, lr=lambda s: s.low_lr),
         Contestant("greg1", "GReg-1, step 0.01", _greg1),
         Contestant("greg2", "GReg-2, step 0.01", _greg2),
-        Contestant("greg1-cosine", "GReg-1, cosine 0.01", _greg1, cosine_rate),
-        Contestant("greg2-cosine", "GReg-2, cosine 0.01", _greg2, cosine_rate),
+        Contestant("greg1-cosine", "GReg-1, cosine 0.01", _greg1, "cosine"),
+        Contestant("greg2-cosine", "GReg-2, cosine 0.01", _greg2, "cosine"),
         Contestant("fixreg", "FixReg, step 0.01", _fixreg),
         Contestant("random", "random units, step 0.01", lambda target, s: methods.random(target)),
         Contestant("scratch", "from scratch, step 0.1", _one_shot, lr=lambda s: s.scratch_lr, fresh=True),

@@ -22,6 +22,8 @@ from niwaki.bench.rows import Row
 from niwaki.bench.settings import Settings
 from niwaki.errors import BrokenFile
 from niwaki.pruning import Pruning, prune
+from niwaki.recipes.phases import longest, thinning
+from niwaki.recipes.rates import rate
 from niwaki.surgery.cut import cut_, plan_of
 from niwaki.surgery.store import save
 from niwaki.units import Plan
@@ -99,8 +101,6 @@ class Job:
 
     def total(self) -> int:
         """About how many steps it takes."""
-        from niwaki.recipes.phases import longest
-
         pressing = longest(self.method.body) or 0
         return pressing + self._epochs() * (len(self.home.images.train) // self.settings.batch)
 
@@ -161,7 +161,7 @@ class Job:
         record = Record(
             self.home.folder / "records" / f"{self.name}.jsonl", 0 if state is None else state["run"]["steps"]
         )
-        run = Pruning(model, optimizer, self.method, self._example(), record=record, record_every=self._thinning())
+        run = Pruning(model, optimizer, self.method, self._example(), record=record, record_every=thinning(self.method))
         if state is not None:
             run.load_state_dict(state["run"])
             run.model.load_state_dict(state["model"])
@@ -180,10 +180,6 @@ class Job:
         self._spend("prune", start)
         self._at.pressed = run.steps
         return run.model
-
-    def _thinning(self) -> int:
-        """Of how many updates one is recorded: about 200 in all."""
-        return max(1, round(self.settings.ceiling / self.settings.grow / 200))
 
     def _anew(self, small: nn.Module) -> nn.Module:
         """The small network with the weights of a new one."""
@@ -213,7 +209,7 @@ class Job:
         for images, labels in self._stream(batches, epochs):
             progress = (self._at.epoch + self._at.step / len(batches)) / epochs
             for group in optimizer.param_groups:
-                group["lr"] = first * self.contestant.rate(progress)
+                group["lr"] = first * rate(self.contestant.schedule, progress)
             optimizer.zero_grad(set_to_none=True)
             loss = self._loss(model, images, labels)
             loss.backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,8 +89,6 @@ def _images(order: Order, teller: Teller) -> Images:
     with teller.wait(f"read {order.data}"):
         found = read(order.data)
     if order.images is not None:
-        from dataclasses import replace
-
         n = order.images
         found = replace(
             found,

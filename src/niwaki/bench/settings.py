@@ -47,16 +47,4 @@ def differences(settings: Settings, other: Settings = PAPER) -> dict[str, tuple[
     return {f.name: (theirs[f.name], mine[f.name]) for f in fields(Settings) if mine[f.name] != theirs[f.name]}
 
 
-def step_rate(progress: float) -> float:
-    """Share of the first rate: a tenth after a half, a hundredth after three quarters."""
-    return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
-
-
-def cosine_rate(progress: float) -> float:
-    """Share of the first rate: half a cosine, from 1 to 0."""
-    from math import cos, pi
-
-    return 0.5 + 0.5 * cos(pi * progress)
-
-
-__all__ = ["FAST", "PAPER", "PRESETS", "Settings", "cosine_rate", "differences", "step_rate"]
+__all__ = ["FAST", "PAPER", "PRESETS", "Settings", "differences"]

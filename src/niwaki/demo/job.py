@@ -6,10 +6,10 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from niwaki.demo import dataset, training
 from niwaki.demo.network import ResidualNet
+from niwaki.vision.jobs.training import loss
 
 BATCH = 64
 
@@ -31,14 +31,6 @@ def batches(seed: int = 0) -> dataset.Batches:
     return dataset.Batches(images().train, images().train_labels, BATCH, seed)
 
 
-def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    """Cross-entropy of one batch, in bfloat16 where the processor has it."""
-    pictures, labels = batch
-    with torch.autocast("cpu", torch.bfloat16, enabled=training.bf16_pays()):
-        logits = model(pictures)
-    return F.cross_entropy(logits.float(), labels)
-
-
 def accuracy(model: nn.Module) -> float:
     """Share of the 4,000 test images that are named right."""
     return training.accuracy(model, images().test, images().test_labels)
@@ -48,3 +40,6 @@ def accuracy(model: nn.Module) -> float:
 def images() -> dataset.Images:
     """The data set, read once."""
     return dataset.load()
+
+
+__all__ = ["BATCH", "accuracy", "batches", "build", "images", "inputs", "loss"]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from niwaki.demo.dataset import Batches, normalise
 from niwaki.graph.observe import evaluating
+from niwaki.vision.jobs import training as jobs
 
 WARM_UP = 0.15  # share of all steps
 
@@ -121,11 +122,7 @@ def bf16_pays() -> bool:
 
     The answer is a fact about the processor and not a measurement, so that two runs compute alike.
     """
-    probes = (
-        getattr(torch.cpu, "_is_amx_tile_supported", None),
-        getattr(torch.cpu, "_is_avx512_bf16_supported", None),
-    )
-    return any(probe() for probe in probes if probe is not None)
+    return jobs.bf16_pays("cpu")
 
 
 def _draw(batches: Batches, epochs: int, clean: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -29,7 +29,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: Run
             return prune(model, stuff.inputs, method, data=stuff.data and stuff.batches(stuff.recipe.seed))
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
-    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=_thinning(method))
+    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=thinning(method))
     model.train()
     meter = Meter(record, "prune")
     with teller.stage(f"{method.name}: prune", longest(method.body)) as advance:
@@ -106,8 +106,8 @@ def longest(part: Part) -> int | None:
     return None if part.takes_time else 0
 
 
-def _thinning(method: Method) -> int:
-    """Of how many updates one is recorded."""
+def thinning(method: Method) -> int:
+    """Of how many updates one is recorded, for a picture that is smooth and a record that stays small."""
     counts = [_updates(part) for part in method.body.walk() if isinstance(part, (Press, Spread))]
     return max(1, sum(counts) // _ROWS)
 
@@ -165,4 +165,4 @@ def _length(batches: Iterable[Any]) -> int | None:
         return None
 
 
-__all__ = ["finetune", "longest", "prune_with"]
+__all__ = ["finetune", "longest", "prune_with", "thinning"]

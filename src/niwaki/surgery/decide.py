@@ -15,7 +15,7 @@ from niwaki.errors import BadInput, UnreachableTarget
 from niwaki.graph import Graph
 from niwaki.scores import L1, Score
 from niwaki.surgery.ladders import Ladder, ladder
-from niwaki.targets import Macs, Params, Ratio, Target
+from niwaki.targets import Macs, Params, Ratio, Target, count
 from niwaki.units import Choice, Group, Plan, Selection
 
 
@@ -116,13 +116,8 @@ def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]
     result = {}
     for rungs in ladders:
         name, n = rungs.group.name, len(rungs.group)
-        result[name] = rungs.chosen(rungs.steps_for(min(_ceil(target.share_of(name) * n), n - 1)))
+        result[name] = rungs.chosen(rungs.steps_for(count(target.share_of(name), n)))
     return result
-
-
-def _ceil(value: float) -> int:
-    """``ceil`` that does not stumble over 0.3 × 10 = 3.0000000000000004."""
-    return math.ceil(value - 1e-9)
 
 
 Costs = Callable[[Selection], int]
@@ -154,7 +149,7 @@ def _evenly(ladders: list[Ladder], fits: Callable[[list[int]], bool]) -> dict[st
     """Every group gives the same share, as little as fits; the last bit is given group by group, in their order."""
 
     def at(level: float) -> list[int]:
-        return [x.steps_for(min(_ceil(level * len(x.group)), len(x.group) - 1)) for x in ladders]
+        return [x.steps_for(count(level, len(x.group))) for x in ladders]
 
     low, high = 0.0, 1.0
     if fits(at(low)):

@@ -16,7 +16,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from niwaki.errors import BadInput, NothingToPrune
 from niwaki.scores import Score
 from niwaki.surgery.wrappers import bare
-from niwaki.targets import Ratio, Target
+from niwaki.targets import Ratio, Target, count
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def select_each(worth: Mapping[str, Tensor], target: Target) -> dict[str, Tensor
     names = offered(worth, target)
     if target.scope == "global" and names:
         return _globally({name: worth[name] for name in names}, target)
-    return {name: _least(worth[name], _count(target.share_of(name), worth[name].numel())) for name in names}
+    return {name: _least(worth[name], count(target.share_of(name), worth[name].numel())) for name in names}
 
 
 def _least(worth: Tensor, count: int) -> Tensor:
@@ -120,14 +120,9 @@ def _globally(worth: Mapping[str, Tensor], target: Ratio) -> dict[str, Tensor]:
         values[values.argmax()] = math.inf
         flat.append(values)
     total = sum(v.numel() for v in flat)
-    gone = _least(torch.cat(flat), min(_count(target.removed, total), total - len(flat)))
+    gone = _least(torch.cat(flat), min(count(target.removed, total), total - len(flat)))
     parts = gone.split([v.numel() for v in flat])
     return {name: part.reshape(worth[name].shape) for name, part in zip(worth, parts, strict=True)}
-
-
-def _count(share: float, n: int) -> int:
-    """``min(ceil(share × n), n - 1)``, as GReg's code counts."""
-    return min(math.ceil(share * n - 1e-9), n - 1)
 
 
 @torch.no_grad()

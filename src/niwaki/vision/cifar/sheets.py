@@ -9,6 +9,7 @@ import numpy as np
 
 from niwaki.errors import BadInput
 from niwaki.vision.cifar.edition import MOST, SIDE, Edition, Part
+from niwaki.vision.cifar.joining import joined
 from niwaki.vision.pictures import opened
 
 
@@ -27,17 +28,9 @@ def read(folder: Path, edition: Edition) -> tuple[Part, Part]:
 
 
 def _part(folder: Path, part: str) -> Part:
-    labels = _labels(_labels_path(folder, part))
-    images, left = [], len(labels)
-    for path in _in_order(folder, part):
-        images.append(_tiles(path, left))
-        left -= len(images[-1])
-    if left:
-        raise BadInput(
-            f"{_labels_path(folder, part)} labels {len(labels)} images, but the {len(images)} sheets beside it hold "
-            f"{len(labels) - left}; copy the missing sheets."
-        )
-    return Part(np.concatenate(images), labels)
+    source = _labels_path(folder, part)
+    labels, paths = _labels(source), _in_order(folder, part)
+    return joined(source, labels, paths, _tiles, f"the {len(paths)} sheets beside it", "copy the missing sheets")
 
 
 def _tiles(path: Path, most: int) -> np.ndarray:

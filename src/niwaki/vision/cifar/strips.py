@@ -9,6 +9,7 @@ import numpy as np
 
 from niwaki.errors import BadInput
 from niwaki.vision.cifar.edition import MOST, SIDE, Edition, Part
+from niwaki.vision.cifar.joining import joined
 from niwaki.vision.pictures import opened
 
 _TRAIN = tuple(f"data_batch_{number}.png" for number in range(1, 6))
@@ -33,17 +34,8 @@ def read(folder: Path, edition: Edition) -> tuple[Part, Part]:
 
 
 def _part(folder: Path, names: tuple[str, ...], labels_name: str) -> Part:
-    labels = _labels(folder / labels_name)
-    images, left = [], len(labels)
-    for name in names:
-        images.append(_rows(folder / name, left))
-        left -= len(images[-1])
-    if left:
-        raise BadInput(
-            f"{folder / labels_name} labels {len(labels)} images, but {', '.join(names)} hold {len(labels) - left}; "
-            f"unpack the package again."
-        )
-    return Part(np.concatenate(images), labels)
+    source, paths = folder / labels_name, [folder / name for name in names]
+    return joined(source, _labels(source), paths, _rows, ", ".join(names), "unpack the package again")
 
 
 def _rows(path: Path, most: int) -> np.ndarray:
