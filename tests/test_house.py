@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up. A room may import rooms of lower floors, and itself.
 FLOORS = (
     ("errors",),
-    ("schedules", "units"),
+    ("recovery", "schedules", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("surgery",),
     ("measure", "export", "methods"),
