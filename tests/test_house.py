@@ -21,7 +21,7 @@ FLOORS = (
     ("recovery", "schedules", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("surgery",),
-    ("measure", "export", "methods"),
+    ("calibration", "measure", "export", "methods"),
     ("tracing",),
     ("train",),
     ("pruning",),
@@ -35,7 +35,7 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Lower down, and still out of bounds.
 NEVER = {
-    "methods": {"graph", "surgery", "train", "tracing", "pruning"},
+    "methods": {"graph", "surgery", "calibration", "train", "tracing", "pruning"},
     "graph": {"methods"},
     "scores": {"graph"},
     "report": {"torch"},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from niwaki.errors import BadInput
 from niwaki.graph.copies import duplicate
@@ -18,17 +18,27 @@ from niwaki.train.engine import Pruning
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def prune(model: Model, inputs: Inputs, method: Method, *, data: Iterable[Any] | None = None) -> Model:
+def prune(
+    model: Model,
+    inputs: Inputs,
+    method: Method,
+    *,
+    data: Iterable[Any] | None = None,
+    loss: Callable[[nn.Module, Any], Tensor] | None = None,
+) -> Model:
     """A pruned copy of ``model`` in one call, for methods that need no training steps.
 
     Args:
         model: left as it is; out of ``torch.compile`` and data parallelism it is unwrapped. inputs: as for
             :func:`niwaki.trace`.
         method: one that takes no training steps, such as ``nk.methods.magnitude(nk.Macs(0.5))``.
-        data: batches, for methods that calibrate on data (none of those here needs any).
+        data: an iterable of batches, for methods that look at data, such as ``nk.methods.ispasp``. A batch is a tensor
+            (the model's one argument), a dict of keywords, or a tuple of as many positional arguments as ``inputs``
+            has; one entry more, or a second one beside a dict, is labels, which no such method reads.
+        loss: of (model, batch) to one number with a gradient, for methods that need one (``nk.methods.michel``).
 
     Raises:
-        BadInput: the method needs training steps.
+        BadInput: the method needs training steps; or data or a loss, and there is none; or a batch cannot be read.
     """
     if isinstance(method, Method) and method.takes_time:
         raise BadInput(
@@ -36,7 +46,7 @@ def prune(model: Model, inputs: Inputs, method: Method, *, data: Iterable[Any] |
             "method, inputs) and call its step() in place of optimizer.step()."
         )
     small = duplicate(unwrapped(model, "the pruned copy"))
-    run = Pruning(small, torch.optim.SGD(small.parameters(), lr=0.0), method, inputs)
+    run = Pruning(small, torch.optim.SGD(small.parameters(), lr=0.0), method, inputs, data=data, loss=loss)
     run.run_at_once()
     return small
 

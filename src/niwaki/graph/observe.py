@@ -161,7 +161,7 @@ def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observa
     observer = Observer(model)
     observer.name_inputs(args, kwargs)
     with ExitStack() as stack:
-        stack.enter_context(_slow_attention())
+        stack.enter_context(slow_attention())
         stack.enter_context(torch.inference_mode())
         stack.enter_context(observer.compass.watching())
         stack.enter_context(observer.turnstile)
@@ -202,7 +202,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _slow_attention() -> Iterator[None]:
+def slow_attention() -> Iterator[None]:
     """Without the fused encoder kernel, which would hide the axes inside one operation."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

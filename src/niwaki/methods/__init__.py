@@ -4,8 +4,10 @@ from niwaki.methods.catalogue import METHODS, build
 from niwaki.methods.codec import from_json, to_json
 from niwaki.methods.controls import fixreg, random
 from niwaki.methods.greg import greg1, greg2
+from niwaki.methods.ispasp import ispasp
 from niwaki.methods.magnitude import magnitude
 from niwaki.methods.method import Method
+from niwaki.methods.michel import Sensitive, michel
 from niwaki.methods.parts import (
     Choose,
     Cut,
@@ -19,6 +21,8 @@ from niwaki.methods.parts import (
     together,
 )
 from niwaki.methods.press import Press, Spread
+from niwaki.methods.recover import Recover
+from niwaki.methods.selections import gfs, topk
 
 __all__ = [
     "METHODS",
@@ -29,6 +33,8 @@ __all__ = [
     "Method",
     "Part",
     "Press",
+    "Recover",
+    "Sensitive",
     "Sequence",
     "Spread",
     "Together",
@@ -36,11 +42,15 @@ __all__ = [
     "build",
     "fixreg",
     "from_json",
+    "gfs",
     "greg1",
     "greg2",
+    "ispasp",
     "magnitude",
+    "michel",
     "random",
     "sequence",
     "to_json",
     "together",
+    "topk",
 ]

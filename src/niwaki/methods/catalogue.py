@@ -9,8 +9,11 @@ from typing import Any
 from niwaki.errors import BadInput, nearest, unknown_key
 from niwaki.methods.controls import fixreg, random
 from niwaki.methods.greg import greg1, greg2
+from niwaki.methods.ispasp import ispasp
 from niwaki.methods.magnitude import magnitude
 from niwaki.methods.method import Method
+from niwaki.methods.michel import michel
+from niwaki.methods.selections import gfs, topk
 from niwaki.scores import SCORES, Score
 from niwaki.targets import TARGETS, Target
 
@@ -20,6 +23,10 @@ METHODS: dict[str, Callable[..., Method]] = {
     "greg1": greg1,
     "greg2": greg2,
     "fixreg": fixreg,
+    "ispasp": ispasp,
+    "topk": topk,
+    "gfs": gfs,
+    "michel": michel,
 }
 
 

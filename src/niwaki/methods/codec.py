@@ -8,8 +8,11 @@ from typing import Any
 
 from niwaki import penalties, schedules
 from niwaki.errors import BadInput, nearest, unknown_key
-from niwaki.methods import parts, press
+from niwaki.methods import parts, press, selectors
 from niwaki.methods.method import Method
+from niwaki.methods.michel import Sensitive
+from niwaki.methods.recover import Recover
+from niwaki.methods.view import Sampling
 from niwaki.scores import SCORES
 from niwaki.targets import TARGETS
 
@@ -20,6 +23,8 @@ def _kinds() -> dict[str, type]:
     found: dict[str, type] = {"Method": Method, **SCORES, **TARGETS}
     found.update({name: getattr(parts, name) for name in _PARTS})
     found.update({"Press": press.Press, "Spread": press.Spread})
+    found.update({"Recover": Recover, "Sensitive": Sensitive, "Sampling": Sampling})
+    found.update({name: getattr(selectors, name) for name in ("Pursuit", "Heaviest", "Greedy")})
     found.update({"Ramp": schedules.Ramp, "Constant": schedules.Constant, "Ridge": penalties.Ridge})
     return found
 

@@ -22,3 +22,8 @@ class Method:
     def takes_time(self) -> bool:
         """Does it need training steps? If not, :func:`niwaki.prune` does it in one call."""
         return self.body.takes_time
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be at hand beside the model: ``"data"`` to look at, a ``"loss"``."""
+        return frozenset().union(*(part.needs for part in self.body.walk()))

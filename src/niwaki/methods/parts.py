@@ -22,9 +22,10 @@ from niwaki.targets import Ratio, Target
 
 @dataclass(frozen=True)
 class Part:
-    """Base of all parts."""
+    """Base of all parts. ``needs``: what must be at hand beside the model, of ``"data"`` and ``"loss"``."""
 
     takes_time: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     def begin(self, view: View) -> State:
         """The state at the start of the part."""
@@ -170,6 +171,8 @@ class Sequence(_Several):
                 state["inner"] = part.begin(view)
             outcome = part.step(state["inner"], view)
             orders += outcome.orders
+            if outcome.again:
+                return Outcome(orders, again=True)
             if outcome.over:
                 state["index"], state["inner"] = state["index"] + 1, None
             if not outcome.over or part.takes_time or orders.cut:
@@ -182,15 +185,20 @@ class Together(_Several):
     """Several parts side by side, until all are over."""
 
     def begin(self, view: View) -> State:
-        return {"inner": [p.begin(view) for p in self.parts], "over": [False] * len(self.parts)}
+        return {"inner": [p.begin(view) for p in self.parts], "over": [False] * len(self.parts), "at": 0}
 
     def step(self, state: State, view: View) -> Outcome:
+        """``at``: the part that wants to be asked again in this step; those before it have had theirs."""
         orders = NOTHING
         for k, part in enumerate(self.parts):
-            if not state["over"][k]:
+            if k >= state["at"] and not state["over"][k]:
                 outcome = part.step(state["inner"][k], view)
                 orders += outcome.orders
+                if outcome.again:
+                    state["at"] = k
+                    return Outcome(orders, again=True)
                 state["over"][k] = outcome.over
+        state["at"] = 0
         return Outcome(orders, over=all(state["over"]))
 
 

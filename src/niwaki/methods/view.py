@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
@@ -23,6 +23,78 @@ def check_of(of: object) -> None:
     """Raise :class:`BadInput` unless ``of`` says what is pruned."""
     if of not in get_args(Of):
         raise BadInput(f"of must be 'units' (filters, heads, neurons, …) or 'weights' (single ones), not {of!r}")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which data a method looks at.
+
+    Attributes:
+        samples: so many are used; all, if the data has fewer.
+        fresh: new samples for every look, in place of the same ones.
+        memory: bytes of the batches, and of what blocks give on them, that are kept in memory; what does not fit goes
+            to files in a temporary folder.
+    """
+
+    samples: int = 1280
+    fresh: bool = False
+    memory: int = 2**30
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 1), ("memory", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise BadInput(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if type(self.fresh) is not bool:
+            raise BadInput(f"fresh must be True or False, not {self.fresh!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A group whose units are chosen by what they do on data: how many of each part stay.
+
+    ``parts``: the part of each unit, int64 of shape (units,); ``keep``: a number for each part. Where there is no
+    balance, all units are of one part.
+    """
+
+    name: str
+    parts: Tensor
+    keep: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+
+class Activity(Protocol):
+    """What the units of a group do on data, and what the layers that take them make of it."""
+
+    def mass(self, *, absolute: bool = True) -> Tensor:
+        """The hidden activations of every unit, summed over samples and positions; of their absolute values, or with
+        their signs."""
+        ...
+
+    def importance(self, kept: Tensor, *, batch_statistics: bool = False) -> Tensor:
+        """Per unit: the gradient of half the squared difference between the whole output and that of the kept units,
+        summed over samples and positions. ``kept``: bool per unit; with none, the output of none is 0.
+        ``batch_statistics``: a batch norm forms the latter on the statistics of each batch."""
+        ...
+
+    def errors(self, weights: Iterable[Tensor]) -> list[float]:
+        """For each set of weights, one number per unit: the summed squared difference between the whole output and the
+        one in which every unit counts so much."""
+        ...
+
+    def products(self) -> Tensor:
+        """Inner products of what the units add to the output, (units, units)."""
+        ...
+
+    def compensation(self, kept: Tensor, ridge: float) -> Mapping[str, Tensor]:
+        """By tensor name: new values with which the kept units stand in for the others, by least squares."""
+        ...
+
+    def scaled(self, kept: Tensor, factor: float) -> Mapping[str, Tensor]:
+        """By tensor name: new values with which the kept units count so many times."""
+        ...
 
 
 class View(Protocol):
@@ -48,8 +120,27 @@ class View(Protocol):
         """Names of the groups (tensors) of which a target may take units (single weights)."""
         ...
 
-    def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units") -> Chosen:
-        """What must go to reach the target."""
+    def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units", *, as_is: bool = False) -> Chosen:
+        """What must go to reach the target. ``as_is``: where groups compete, their scores are compared as they are, not
+        divided by the mean of each group."""
+        ...
+
+    def places(self, target: Target, sampling: Sampling) -> list[Place]:
+        """The groups that can be looked at on data, in forward order, with how many units stay to reach the target.
+
+        Raises:
+            BadInput: there is no data, or no such group.
+        """
+        ...
+
+    def activity(self, name: str, sampling: Sampling, *, moments: bool = False) -> Activity:
+        """What the units of a group do, with the weights and masks of now. ``moments``: its inner products and its
+        compensation will be asked for."""
+        ...
+
+    def sensitivity(self, target: Target, sampling: Sampling, *, each: bool) -> Mapping[str, Tensor]:
+        """By group: the absolute gradient of the loss with respect to a mask of ones on every unit; ``each``: the sum
+        over batches of absolute values, in place of the absolute value of the sum."""
         ...
 
     def note(self, **figures: Any) -> None:
@@ -69,14 +160,26 @@ class Pressing:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a part wants done in this step. ``mask``: what is to be zero, as it was chosen when the part said so."""
+    """What a part wants done in this step: writing comes first, then masks, then measuring again, then a cut.
+
+    ``mask``: what is to be zero, as it was chosen when the part said so. ``write``: new values of tensors, by name.
+    ``reestimate``: measure the statistics of batch norms again on this data.
+    """
 
     press: tuple[Pressing, ...] = ()
     mask: tuple[Chosen, ...] = ()
     cut: bool = False
+    write: tuple[Mapping[str, Tensor], ...] = ()
+    reestimate: Sampling | None = None
 
     def __add__(self, other: Orders) -> Orders:
-        return Orders(self.press + other.press, self.mask + other.mask, self.cut or other.cut)
+        return Orders(
+            self.press + other.press,
+            self.mask + other.mask,
+            self.cut or other.cut,
+            self.write + other.write,
+            other.reestimate or self.reestimate,
+        )
 
 
 State = dict[str, Any]
@@ -85,7 +188,9 @@ NOTHING = Orders()
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a part's step: what is to be done, and whether the part is over."""
+    """The end of a part's step: what is to be done, and whether the part is over. ``again``: the part must be asked
+    once more before this step goes on, when that has been done."""
 
     orders: Orders = field(default=NOTHING)
     over: bool = False
+    again: bool = False

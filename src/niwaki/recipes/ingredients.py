@@ -163,6 +163,10 @@ def _require_training(recipe: Recipe, methods: tuple[Method, ...]) -> None:
         needed = ["optimizer"]
     needed = ["data", "loss", *needed] if who or tuning else []
     missing = [key for key in needed if getattr(recipe, key) is None]
+    if not missing:
+        seeing = next((m for m in methods if any(getattr(recipe, key) is None for key in m.needs)), None)
+        missing = [] if seeing is None else [key for key in sorted(seeing.needs) if getattr(recipe, key) is None]
+        who = who if seeing is None else f"method {seeing.name!r} looks at data: it"
     if missing:
         raise BadInput(f"{who or 'finetune'} needs {', '.join(map(repr, missing))} in the recipe")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,12 +25,16 @@ _ROWS = 200  # updates of a penalty that are recorded, about: enough for a smoot
 def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: RunRecord, teller: Teller) -> nn.Module:
     """Prune ``model`` (it may be changed in place) and give the small one."""
     reseed(stuff.recipe.seed)
+    seen: dict[str, Any] = {}
+    if method.needs:
+        seen["data"] = stuff.batches(stuff.recipe.seed)
+        seen["loss"] = stuff.loss and partial(call, "loss", stuff.loss)
     if not method.takes_time:
         with teller.wait(f"{method.name}: prune"):
-            return prune(model, stuff.inputs, method, data=stuff.data and stuff.batches(stuff.recipe.seed))
+            return prune(model, stuff.inputs, method, **seen)
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
-    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=thinning(method))
+    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=thinning(method), **seen)
     model.train()
     meter = Meter(record, "prune")
     with teller.stage(f"{method.name}: prune", longest(method.body)) as advance:

@@ -1,5 +1,5 @@
 """Which few units does a layer's output need? Sparse signal recovery, on plain tensors."""
 
-from niwaki.recovery.pursuit import Look, pursue
+from niwaki.recovery.pursuit import Look, largest, pursue
 
-__all__ = ["Look", "pursue"]
+__all__ = ["Look", "largest", "pursue"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput, UnreachableTarget
@@ -44,11 +45,16 @@ def plan(
     return make_plan(graph, chosen, {"score": _json(score), "target": _json(target)})
 
 
-def select(graph: Graph, worth: Mapping[str, Tensor], target: Target) -> dict[str, tuple[int, ...]]:
-    """The units that go, by group, given what each unit is worth (one number per unit, by group name)."""
+def select(
+    graph: Graph, worth: Mapping[str, Tensor], target: Target, *, as_is: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """The units that go, by group, given what each unit is worth (one number per unit, by group name). ``as_is``: where
+    groups compete, worths are compared as they are, not divided by the mean of each group."""
     graph.require_groups()
     picked = target.picks([g for g in graph.groups if g.name in worth])
     ladders = [ladder(g, worth[g.name].detach().double().cpu().numpy(), _round(g, target.round_to)) for g in picked]
+    if as_is:
+        ladders = [replace(rungs, mean=1.0) for rungs in ladders]
     if isinstance(target, Ratio):
         return not_empty(graph, ladders, _by_ratio(ladders, target))
     if isinstance(target, Macs):
@@ -89,6 +95,42 @@ def make_plan(graph: Graph, selection: Selection, made_by: Mapping[str, Any] | N
     }
     tensors = {n: s for n, s in graph.shapes.items() if n not in graph.aliases}
     return Plan(tensors, removed, choices, graph.aliases, dict(made_by or {}), graph.numbers(units_of))
+
+
+def quotas(graph: Graph, names: Iterable[str], target: Target) -> dict[str, tuple[np.ndarray, tuple[int, ...]]]:
+    """For groups whose units are chosen in another way than by a score: the part of each unit (int64), and how many of
+    each part must stay to reach the target. Any choice of so many is legal: only counts decide.
+
+    Raises:
+        BadInput: the target lets groups compete, which takes a score.
+        UnreachableTarget: as :func:`plan`.
+    """
+    if target.scope == "global":
+        raise BadInput(
+            "scope='global' compares the scores of units of different groups, and here units are chosen group by "
+            "group: use scope='group', or nk.Ratio by pattern for other shares"
+        )
+    groups = [graph[name] for name in names]
+    chosen = select(graph, {g.name: torch.zeros(len(g)) for g in groups}, within(target, names))
+    return {g.name: _quota(g, chosen.get(g.name, ())) for g in groups}
+
+
+def within(target: Target, names: Iterable[str]) -> Target:
+    """The same target, of these groups only."""
+    names = tuple(names)
+    if isinstance(target, Ratio) and isinstance(target.removed, Mapping):
+        target = replace(target, removed={name: target.share_of(name) for name in names})
+    return replace(target, only=names, skip=())
+
+
+def _quota(group: Group, gone: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Units that belong to the same part of every balance are of one part here."""
+    rows = [part.of for part in group.parts] or [np.zeros(len(group), np.int64)]
+    _, parts = np.unique(np.stack(rows), axis=1, return_inverse=True)
+    parts = parts.ravel().astype(np.int64)
+    stays = np.ones(len(group), bool)
+    stays[list(gone)] = False
+    return parts, tuple(np.bincount(parts[stays], minlength=int(parts.max()) + 1).tolist())
 
 
 def _wanted(graph: Graph, groups: Iterable[Group | str] | None) -> list[Group]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
-from niwaki.methods import Choose, Cut, Hold, Method, Press, Sequence, Spread, to_json
+from niwaki.methods import Choose, Cut, Hold, Method, Press, Recover, Sensitive, Sequence, Spread, to_json
 from niwaki.methods.parts import at_least
-from niwaki.methods.view import NOTHING, Chosen, Of, Orders
+from niwaki.methods.view import NOTHING, Activity, Chosen, Of, Orders, Place, Sampling
 from niwaki.scores import Score
 from niwaki.surgery.cut import Receipt, cut_
-from niwaki.surgery.decide import make_plan, select
+from niwaki.surgery.decide import make_plan, select, within
 from niwaki.surgery.masks import mask_
 from niwaki.surgery.singles import check_own, offered, select_each, single_weights, worth_each, zero_
 from niwaki.surgery.wrappers import bare
 from niwaki.targets import Target
 from niwaki.tracing import trace
+from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.pressure import Pressure
 from niwaki.units import Plan
 
@@ -44,6 +45,9 @@ class Pruning:
         record_every: figures are recorded on every so many-th update of the method; at least 1.
         graph: a graph of this very model, if you have traced it already. (A method that prunes single weights needs
             none.)
+        data: batches, for methods that look at data; as for :func:`niwaki.prune`. To go on bit for bit from a
+            checkpoint it must give the same batches again.
+        loss: of (model, batch) to one number with a gradient, for methods that need one.
 
     Raises:
         UnreachableTarget, NothingToPrune, BadInput: now, not after hours, if the method cannot be carried out.
@@ -59,9 +63,12 @@ class Pruning:
         record: Record | None = None,
         record_every: int = 1,
         graph: Graph | None = None,
+        data: Iterable[Any] | None = None,
+        loss: Loss | None = None,
     ) -> None:
         if not isinstance(method, Method):
             raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
+        require(method, data, loss)
         at_least(record_every, 1, "record_every")
         self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
         self._of = _of(method)
@@ -69,7 +76,8 @@ class Pruning:
         self.receipt: Receipt | None = None
         self.finished = False
         self.steps = 0
-        self._view = EngineView(model, self._graph, record, record_every)
+        looks = None if data is None or not method.needs else Looks(model, inputs, data, loss)
+        self._view = EngineView(model, self._graph, record, record_every, looks)
         self._state = method.body.begin(self._view)
         self._masked: Plan | None = None
         self._zeroed: dict[str, Tensor] = {}
@@ -151,6 +159,7 @@ class Pruning:
             "masked": None if self._masked is None else self._masked.to_json(),
             "zeroed": {name: mask.clone() for name, mask in self._zeroed.items()},
             "plans": [p.to_json() for p in self._plans],
+            "drawn": 0 if self._view.looks is None else self._view.looks.source.drawn,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -176,6 +185,8 @@ class Pruning:
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
         self._zeroed = {n: torch.as_tensor(mask) for n, mask in self._there(state["zeroed"]).items()}
         self._pressure = None
+        if self._view.looks is not None:
+            self._view.looks.source.forward_to(state.get("drawn", 0))
 
     def _there(self, chosen: Chosen) -> Chosen:
         """What was read from a checkpoint, on the devices where the weights are now."""
@@ -185,22 +196,38 @@ class Pruning:
     # -- acting -----------------------------------------------------------------------------------------------
 
     def _advance(self) -> Orders:
-        """Ask the method what is to be done."""
-        before = self._view.chosen
+        """Ask the method what is to be done in this step; carry out at once what it waits for."""
+        before, orders = self._view.chosen, NOTHING
         outcome = self.method.body.step(self._state, self._view)
+        while outcome.again:
+            self._act(replace(outcome.orders, press=()))
+            orders += Orders(press=outcome.orders.press)
+            outcome = self.method.body.step(self._state, self._view)
         if self._view.chosen is not before:
             self._pressure = None
         self.finished = outcome.over
-        return outcome.orders
+        return orders + outcome.orders
 
     def _act(self, orders: Orders) -> None:
-        """Mask and cut."""
+        """Write, mask, measure again and cut."""
+        for values in orders.write:
+            self._write(values)
         for chosen in orders.mask:
             self._mask(chosen)
         if orders.mask:
             self._keep_zero()
+        if orders.reestimate is not None and self._view.looks is not None:
+            self._view.looks.reestimate(self.graph, orders.reestimate)
+            self._keep_zero()
         if orders.cut:
             self._cut()
+
+    @torch.no_grad()
+    def _write(self, values: Mapping[str, Tensor]) -> None:
+        """New values in place of old ones."""
+        tensors = {**self._parameters(), **dict(bare(self.model).named_buffers())}
+        for name, value in values.items():
+            tensors[name].copy_(value)
 
     def _mask(self, chosen: Chosen) -> None:
         """What is chosen joins what is kept zero already."""
@@ -210,6 +237,8 @@ class Pruning:
                 self._zeroed[name] = torch.as_tensor(gone) if old is None else old | torch.as_tensor(gone)
             return
         plan = self._plan(chosen)
+        if self._view.looks is not None and any(self.graph[name].changes_statistics for name in chosen):
+            self._view.looks.changed()
         removed = {axis: set(gone) for axis, gone in plan.removed.items()}
         for axis, gone in self._masked.removed.items() if self._masked is not None else ():
             removed[axis] = removed.get(axis, set()) | set(gone)
@@ -252,14 +281,23 @@ class Pruning:
         self.receipt = cut_(self.model, plan, self.optimizer)
         self._plans.append(plan)
         self._masked, self._pressure = None, None
+        if self._view.looks is not None:
+            self._view.looks.forget()
         self._graph = self._view.graph = None if self.finished else trace(self.model, self.inputs)
 
 
 class EngineView:
     """What the engine lets a method see (:class:`niwaki.methods.view.View`)."""
 
-    def __init__(self, model: nn.Module, graph: Graph | None, record: Record | None, record_every: int) -> None:
-        self.model, self.graph, self.steps = model, graph, 0
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: Graph | None,
+        record: Record | None,
+        record_every: int,
+        looks: Looks | None = None,
+    ) -> None:
+        self.model, self.graph, self.steps, self.looks = model, graph, 0, looks
         self.chosen: Chosen = {}
         self.pressure: dict[str, float] = {}
         self.kept_pressure: dict[str, float] = {}
@@ -274,23 +312,41 @@ class EngineView:
     def worth(self, score: Score, of: Of = "units") -> dict[str, Tensor]:
         if of == "weights":
             return worth_each(score, single_weights(self.model))
-        tensors = dict(self._known.tensors())
-        return {g.name: score(g, tensors) for g in self._known.groups}
+        tensors = dict(self.known.tensors())
+        return {g.name: score(g, tensors) for g in self.known.groups}
 
     def offered(self, target: Target, of: Of = "units") -> list[str]:
         if of == "weights":
             return offered(single_weights(self.model), target)
-        return [g.name for g in target.offers(self._known.groups)]
+        return [g.name for g in target.offers(self.known.groups)]
 
-    def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units") -> Chosen:
-        return select_each(worth, target) if of == "weights" else select(self._known, worth, target)
+    def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units", *, as_is: bool = False) -> Chosen:
+        if of == "weights":
+            return select_each(worth, target)
+        if len(worth) < len(self.known.groups):  # the target's patterns may name groups that are not up for choice
+            target = within(target, [g.name for g in target.offers(self.known.groups) if g.name in worth])
+        return select(self.known, worth, target, as_is=as_is)
+
+    def places(self, target: Target, sampling: Sampling) -> list[Place]:
+        return self._looks.places(self.known, target, sampling)
+
+    def activity(self, name: str, sampling: Sampling, *, moments: bool = False) -> Activity:
+        return self._looks.activity(self.known, name, sampling, moments=moments, steps=self.steps)
+
+    def sensitivity(self, target: Target, sampling: Sampling, *, each: bool) -> Mapping[str, Tensor]:
+        return self._looks.sensitivity(self.known, target, sampling, each=each)
 
     def note(self, **figures: Any) -> None:
         if self._record is not None:
             self._record({"step": self.steps, **figures})
 
     @property
-    def _known(self) -> Graph:
+    def _looks(self) -> Looks:
+        assert self.looks is not None
+        return self.looks
+
+    @property
+    def known(self) -> Graph:
         assert self.graph is not None
         return self.graph
 
@@ -333,6 +389,20 @@ def _rehearse(method: Method, view: EngineView) -> None:
             chosen = view.select(view.worth(part.score, part.of), part.target, part.of)
             if part.of == "weights":
                 check_own(view.model, chosen)
+        elif isinstance(part, (Recover, Sensitive)) and view.looks is not None:
+            _rehearse_looking(part, view, view.looks)
+
+
+def _rehearse_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) -> None:
+    """See that there are groups to look at, and tell which are left alone."""
+    graph = view.known
+    if isinstance(part, Recover):
+        looks.places(graph, part.target, part.sampling)
+        if part.compensate or part.selector.moments:
+            what = "compensation" if part.compensate else "greedy selection from inner products"
+            looks.check_moments(graph, part.target, part.sampling, what)
+    for name, reason in looks.left_out(part.sampling).items():
+        view.note(event="left", group=name, reason=reason)
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

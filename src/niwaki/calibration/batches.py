@@ -1,0 +1,142 @@
+"""The user's batches, read as the model is called, and drawn up to a number of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from niwaki.errors import BadInput
+from niwaki.graph.observe import Inputs, call_arguments, tensors_of
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The arguments of one call, how many samples they hold (dimension 0 of the first tensor), and the batch as it was
+    given: a loss may want its labels."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    size: int
+    given: Any = None
+
+    def first(self, count: int) -> Batch:
+        """The first so many samples: of every tensor as long as the batch."""
+        args, kwargs, given = tree_map(lambda t: _first(t, self.size, count), (self.args, self.kwargs, self.given))
+        return Batch(args, kwargs, min(self.size, count), given)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        args, kwargs, given = tree_map(
+            lambda t: t.to(device) if isinstance(t, Tensor) else t, (self.args, self.kwargs, self.given)
+        )
+        return Batch(args, kwargs, self.size, given)
+
+
+def read(batch: Any, inputs: Inputs) -> Batch:
+    """A batch as arguments of the model.
+
+    A tensor is the one argument, a dict holds keywords. Of a tuple or list the first so many are the positional
+    arguments as ``inputs`` has, and one more is labels, which no layer sees; so a pair of images and labels is read
+    rightly where ``inputs`` is one tensor, and a pair of a dict and labels too.
+
+    Raises:
+        BadInput: neither, or not as many as ``inputs`` has.
+    """
+    called = batch
+    if isinstance(batch, (list, tuple)):
+        wanted = len(inputs) if isinstance(inputs, (list, tuple)) else 1
+        if not wanted <= len(batch) <= wanted + 1:
+            raise BadInput(
+                f"a batch of data has {len(batch)} entries, and inputs has {wanted}: give those, or those and labels"
+            )
+        called = batch[0] if wanted == 1 and isinstance(batch[0], Mapping) else tuple(batch[:wanted])
+    elif not isinstance(batch, (Tensor, Mapping)):
+        raise BadInput(
+            f"a batch of data must be a tensor, a tuple (inputs, labels) or a dict of keywords, not "
+            f"{type(batch).__name__}"
+        )
+    args, kwargs = call_arguments(called)
+    first = next((t for t in tensors_of((args, kwargs)) if t.dim() > 0), None)
+    if first is None:
+        raise BadInput("a batch of data holds no tensor with a dimension of samples")
+    return Batch(args, kwargs, int(first.shape[0]), batch)
+
+
+class Source:
+    """Where batches come from: an iterable that may be iterated again, or once.
+
+    Args:
+        data: as :func:`niwaki.prune` takes it. inputs: as the model is called with when it is traced.
+
+    Raises:
+        BadInput: it is no iterable of batches.
+    """
+
+    def __init__(self, data: Iterable[Any], inputs: Inputs) -> None:
+        if isinstance(data, (Tensor, Mapping, str)) or not isinstance(data, Iterable):
+            raise BadInput(
+                f"data must be an iterable of batches, not one {type(data).__name__}: put a single batch in a list, or "
+                "split it: data=images.split(64)"
+            )
+        self.data, self.inputs = data, inputs
+        self.drawn = 0  # batches taken by `next_samples` so far
+        self._iterator: Iterator[Any] | None = None
+
+    def samples(self, count: int) -> Iterator[Batch]:
+        """The first ``count`` samples, from the beginning; fewer if there are no more."""
+        yield from self._cut(self._begin(), count)
+
+    def next_samples(self, count: int) -> Iterator[Batch]:
+        """The next ``count`` samples, from the beginning again where the data ends."""
+        yield from self._cut(self._endless(), count)
+
+    def forward_to(self, drawn: int) -> None:
+        """Skip batches until so many have been drawn, as after a checkpoint."""
+        endless = self._endless()
+        while self.drawn < drawn:
+            next(endless)
+
+    def _cut(self, batches: Iterator[Any], count: int) -> Iterator[Batch]:
+        found = 0
+        while found < count and (given := next(batches, None)) is not None:
+            batch = read(given, self.inputs)
+            if batch.size:
+                yield batch if batch.size <= count - found else batch.first(count - found)
+            found += batch.size
+        if not found:
+            raise BadInput(
+                "data gave no samples. A generator is empty after its first use: give a list, a DataLoader, or an "
+                "object whose __iter__ starts anew"
+            )
+
+    def _begin(self) -> Iterator[Any]:
+        return iter(self.data)
+
+    def _endless(self) -> Iterator[Any]:
+        empty = False
+        while True:
+            if self._iterator is None:
+                self._iterator = self._begin()
+            given = next(self._iterator, None)
+            if given is None:
+                if empty or self._iterator is self.data:
+                    return
+                self._iterator, empty = None, True
+                continue
+            empty = False
+            self.drawn += 1
+            yield given
+
+
+def _first(value: Any, size: int, count: int) -> Any:
+    if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == size:
+        return value[:count]
+    return value
+
+
+__all__ = ["Batch", "Source", "read"]

@@ -1,0 +1,215 @@
+"""A model with its graph and its data: which groups can be looked at, in what order, and what their units do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.calibration.activity import Activity
+from niwaki.calibration.batches import Source
+from niwaki.calibration.blocks import Block
+from niwaki.calibration.calls import BATCH_NORMS, Call, record_calls
+from niwaki.calibration.chain import find_chain
+from niwaki.calibration.second import Second
+from niwaki.calibration.sensitivity import Loss, sensitivity
+from niwaki.calibration.shelf import Shelf
+from niwaki.calibration.statistics import reestimate
+from niwaki.calibration.takers import Taker, Unfit, owner, takers_of
+from niwaki.calibration.walk import Walk, holds
+from niwaki.errors import BadInput
+from niwaki.graph import Graph
+from niwaki.surgery.wrappers import bare, uncompiled
+from niwaki.units import Group
+
+PREFERRED = ("head", "neuron", "channel", "kv_group", "channel group", "head_dim")
+"""Of several groups whose units lie at the same inputs, the first kind in this list is pruned."""
+
+
+@dataclass(eq=False)
+class Calibration:
+    """Batches of data before a model.
+
+    Args:
+        source: gives the batches. samples: how many are used. memory: bytes of inputs and blocks' outputs that are
+            kept in memory; the rest goes to a temporary folder. fresh: draw new samples for every activity. walk:
+            keep what the blocks of a chain have given, so that they do not run again.
+    """
+
+    model: nn.Module
+    graph: Graph
+    source: Source
+    samples: int = 1280
+    memory: int = 2**30
+    fresh: bool = False
+    walk: bool = True
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Why groups are not among the blocks, by name; filled by :meth:`blocks`."""
+    _calls: list[Call] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.model = bare(self.model)
+        self._modules = dict(self.model.named_modules(remove_duplicate=False))
+        self._walk = self._draw()
+        first = next(self._walk.batches())
+        with uncompiled(self.model):
+            self._calls, output = record_calls(self.model, first)
+            self._chain = find_chain(self.model, self._calls)
+            walks = self.walk and not self.fresh and len(self._chain) > 0
+            if walks and holds(self.model, self._chain, first, output):
+                self._walk.chain = self._chain
+
+    def _draw(self) -> Walk:
+        """Samples, before the first block: the first of the data, or the next."""
+        drawn = self.source.next_samples(self.samples) if self.fresh else self.source.samples(self.samples)
+        return Walk(self.model, (batch.to(self._device) for batch in drawn), Shelf(self.memory))
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+
+    # -- which groups ----------------------------------------------------------------------------------------
+
+    def blocks(self, groups: Iterable[Group], asked: Iterable[str] = ()) -> list[Block]:
+        """The groups of which the inner activations can be looked at, in the order in which their units are taken.
+
+        Left alone are residual streams and other groups that reach over several blocks, groups over which a norm
+        averages, and, of groups at the same inputs (heads, and the dimensions within), all but one: unless they are in
+        ``asked``. Why is then in :attr:`left_out`.
+
+        Raises:
+            BadInput: a group that was asked for cannot be looked at, or none can.
+        """
+        groups, asked, found = list(groups), set(asked), []
+        self.left_out = {}
+        for group in groups:
+            try:
+                block = self._block(group)
+                if group.name not in asked:
+                    self._check_inside(block)
+                found.append(block)
+            except Unfit as trouble:
+                if group.name in asked:
+                    raise
+                self.left_out[group.name] = str(trouble)
+        found = self._one_each(found, asked)
+        if groups and not found:
+            reasons = "; ".join(dict.fromkeys(self.left_out.values()))
+            raise BadInput(f"there is no group that can be chosen by its activations: {reasons}")
+        return sorted(found, key=lambda block: block.first)
+
+    def _block(self, group: Group) -> Block:
+        takers = takers_of(group, self._modules, self.graph.aliases)
+        by_module = {id(t.module): t for t in takers}
+        places = [k for k, call in enumerate(self._calls) if id(call.module) in by_module]
+        silent = [t.path for t in takers if not any(call.module is t.module for call in self._calls)]
+        if silent:
+            raise Unfit(
+                f"group {group.name!r} is taken by {silent[0]!r}, which is not called as a module of its own: what it "
+                "takes cannot be seen"
+            )
+        seconds = tuple(self._second(by_module[id(self._calls[k].module)], k) for k in places)
+        return Block(group, tuple(takers), places[0], seconds)
+
+    def _second(self, taker: Taker, place: int) -> Second:
+        """The layer with the batch norm that reads its output, if nothing else does."""
+        given = self._calls[place]
+        readers = [k for k, call in enumerate(self._calls) if given.gives in call.takes and k > place]
+        for k in readers:
+            call = self._calls[k]
+            norm: Any = call.module
+            if isinstance(norm, BATCH_NORMS) and call.spent and norm.running_mean is not None:
+                alone = set(readers) <= {k, *self._above(k)}
+                fits = alone and given.rank == 2 + taker.space  # behind a Linear on sequences it would norm positions
+                return Second(taker, norm, call.path) if fits else Second(taker)
+        return Second(taker)
+
+    def _above(self, call: int) -> Iterator[int]:
+        """The calls around a call."""
+        while (call := self._calls[call].parent) >= 0:
+            yield call
+
+    def _check_inside(self, block: Block) -> None:
+        """Raise :class:`Unfit` for groups that are not the inside of one block."""
+        group = block.group
+        if group.changes_statistics:
+            raise Unfit(
+                f"a norm averages over the units of group {group.name!r}; name it in `only` to prune it all the same"
+            )
+        makers = {owner(member.name) for member in group.makers}
+        places = [k for k, call in enumerate(self._calls) if call.path in makers]
+        late = any(k > block.first for k in places)
+        around = {self._chain.around(k, self._calls) for k in (*places, block.first)}
+        # A gate inside one block is made after it was taken, or by two layers; a stream too, but not inside one block.
+        if (late or len(makers) > 1) and (len(around) > 1 or (late and -1 in around)):
+            raise Unfit(
+                f"group {group.name!r} joins what several blocks make (a residual stream); name it in `only` to "
+                "prune it all the same"
+            )
+
+    def _one_each(self, blocks: list[Block], asked: set[str]) -> list[Block]:
+        """Of blocks at the same inputs, one; those asked for by name all."""
+        taken: dict[str, Tensor] = {}
+        kept = []
+
+        def rank(block: Block) -> tuple[bool, int]:
+            kind = block.group.kind
+            return block.group.name not in asked, PREFERRED.index(kind) if kind in PREFERRED else 1
+
+        for block in sorted(blocks, key=rank):
+            inputs = {t.path: t.unit_of >= 0 for t in block.takers}
+            shared = any(path in taken and bool((taken[path] & here).any()) for path, here in inputs.items())
+            if shared and block.group.name not in asked:
+                self.left_out[block.group.name] = (
+                    f"group {block.group.name!r} ({block.group.kind}) shares its inputs with another that is pruned; "
+                    "name it in `only` to prune it"
+                )
+                continue
+            for path, here in inputs.items():
+                taken[path] = taken.get(path, torch.zeros_like(here)) | here
+            kept.append(block)
+        return kept
+
+    # -- what they do ----------------------------------------------------------------------------------------
+
+    def activity(self, block: Block, *, moments: bool = False) -> Activity:
+        """What the units of a block do, with the model as it is now."""
+        if self.fresh:
+            self._walk = self._draw()
+        walk = self._walk
+        with uncompiled(self.model):
+            walk.go_to(walk.chain.position(block.first, self._calls))
+        layers = [t.module for t in block.takers]
+
+        def again() -> Iterator[list[tuple[int, Tensor]]]:
+            with uncompiled(self.model):
+                yield from walk.look(layers, len(block.seconds))
+
+        return Activity(block.group.name, len(block.group), block.seconds, again, moments)
+
+    def changed(self) -> None:
+        """The weights have changed, not only of layers ahead: what was kept is stale."""
+        self._walk.start_again()
+
+    def reestimate(self) -> int:
+        """See :func:`niwaki.calibration.reestimate`; on the calibration data."""
+        with uncompiled(self.model):
+            return reestimate(self.model, self._walk.batches())
+
+    def sensitivity(self, blocks: Sequence[Block], loss: Loss, *, each: bool) -> dict[str, Tensor]:
+        """See :func:`niwaki.calibration.sensitivity.sensitivity`; the batches are drawn again, labels and all."""
+        with uncompiled(self.model):
+            drawn = (batch.to(self._device) for batch in self.source.samples(self.samples))
+            return sensitivity(self.model, blocks, drawn, loss, each=each)
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """For the record: blocks that are walked, forward passes of a batch so far, bytes that went to disk."""
+        walk = self._walk
+        return {"chain": len(walk.chain), "passes": walk.runs, "spilled": walk.shelf.spilled}
+
+
+__all__ = ["Block", "Calibration"]

@@ -1,0 +1,113 @@
+"""Which modules call which, in what order, and what they hand to each other: one forward pass, watched."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from niwaki.calibration.batches import Batch
+from niwaki.graph.observe import evaluating, slow_attention, tensors_of
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a module. Tensors go by tokens: the same number for the same object.
+
+    ``takes``: of its arguments; ``gives``: of the first tensor that it returned, -1 for none; ``rank``: its dimensions.
+    ``parent``: the place of the call around it in the list, -1 for none. ``spent``: nothing held its first argument
+    any more when the next module was called, so that nothing else can read that.
+    """
+
+    path: str
+    module: nn.Module
+    parent: int
+    takes: tuple[int, ...]
+    gives: int = -1
+    rank: int = 0
+    spent: bool = False
+
+
+@dataclass(eq=False)
+class Recorder:
+    """Hooks that write the list of calls."""
+
+    calls: list[Call] = field(default_factory=list)
+    _open: list[int] = field(default_factory=list)
+    _tokens: Any = field(default_factory=WeakIdKeyDictionary)
+    _count: int = 0
+    _waiting: list[tuple[int, weakref.ref[Tensor]]] = field(default_factory=list)
+
+    def watch(self, path: str, module: nn.Module, stack: ExitStack) -> None:
+        """Note the calls of one module until the stack unwinds."""
+
+        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self.look_back()
+            parent = self._open[-1] if self._open else -1
+            self._open.append(len(self.calls))
+            takes = tuple(self._token(t) for t in tensors_of((args, kwargs)))
+            self.calls.append(Call(path, module, parent, takes))
+
+        def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            self.look_back()
+            here = self._open.pop()
+            given = next(tensors_of(output), None)
+            if given is not None:
+                self.calls[here].gives, self.calls[here].rank = self._token(given), given.dim()
+            if isinstance(module, BATCH_NORMS) and args and isinstance(args[0], Tensor):
+                self._waiting.append((here, weakref.ref(args[0])))
+
+        stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+        stack.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
+
+    def look_back(self) -> None:
+        """See which first arguments of batch norms are gone by now."""
+        for place, tensor in self._waiting:
+            self.calls[place].spent = tensor() is None
+        self._waiting.clear()
+
+    def _token(self, tensor: Tensor) -> int:
+        if tensor not in self._tokens:
+            self._tokens[tensor] = self._count
+            self._count += 1
+        token: int = self._tokens[tensor]
+        return token
+
+
+def record_calls(model: nn.Module, batch: Batch) -> tuple[list[Call], Any]:
+    """All calls of modules in one forward pass in eval mode, in the order in which they begin; and what came out."""
+    recorder = Recorder()
+    with ExitStack() as stack:
+        stack.enter_context(calm(model))
+        for path, module in model.named_modules():
+            recorder.watch(path, module, stack)
+        output = model(*batch.args, **batch.kwargs)
+        recorder.look_back()
+    return recorder.calls, output
+
+
+@contextmanager
+def calm(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients, every module called by itself, and no cache of keys and values: it would hold as
+    much as there are layers."""
+    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    configs = {id(config): config for config in found if getattr(config, "use_cache", None) is True}
+    with evaluating(model), torch.no_grad(), slow_attention():
+        for config in configs.values():
+            config.use_cache = False
+        try:
+            yield
+        finally:
+            for config in configs.values():
+                config.use_cache = True
+
+
+__all__ = ["BATCH_NORMS", "Call", "calm", "record_calls"]

@@ -1,0 +1,108 @@
+"""Least squares for the layer that takes the units: what the removed ones gave, made of the kept ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from niwaki.calibration.second import Second
+from niwaki.errors import BadInput
+
+
+@dataclass(eq=False)
+class Moments:
+    """Of the rows that a layer's matrix is applied to: ``sum h h'``, ``sum h``, and how many; float64."""
+
+    products: Tensor = field(default_factory=lambda: torch.zeros(0))
+    total: Tensor = field(default_factory=lambda: torch.zeros(0))
+    count: int = 0
+
+    def add(self, rows: Iterable[Tensor]) -> None:
+        """Add some more rows. Shape: (many, columns)."""
+        for piece in rows:
+            products, total = piece.t() @ piece, piece.sum(0)
+            self.products = products if self.count == 0 else self.products + products
+            self.total = total if self.count == 0 else self.total + total
+            self.count += len(piece)
+
+    @staticmethod
+    def joined(several: Sequence[Moments]) -> Moments:
+        """The moments of all rows together."""
+        first, *others = several
+        products, total, count = first.products, first.total, first.count
+        for other in others:
+            products, total, count = products + other.products, total + other.total, count + other.count
+        return Moments(products, total, count)
+
+    def centred(self) -> Tensor:
+        """``sum (h - mean)(h - mean)'``."""
+        return self.products - torch.outer(self.total, self.total) / self.count
+
+
+def compensated(group: str, second: Second, moments: Moments, kept: Tensor, ridge: float) -> dict[str, Tensor]:
+    """``W1' = argmin ||W1 H - W1' H_S||² + λ ||W1' - W1_S||²``, and the constant that goes with it.
+
+    The ridge draws towards the weights as they are, so that the squared error never rises; ``λ`` is ``ridge`` times the
+    mean second moment of an input. The constant goes to the layer's bias, or to the running mean of the batch norm
+    behind it; where there is neither, the fit has none.
+
+    Args:
+        kept: bool per unit. ridge: above 0; as a share of the mean second moment.
+
+    Returns:
+        New values by tensor name (removed columns keep theirs: they are masked).
+
+    Raises:
+        BadInput: the layer's weight is computed from other tensors.
+    """
+    _check(group, second)
+    matrix, taker = second.matrix(), second.taker
+    norm: Any = second.norm
+    bias: Any = getattr(taker.module, "bias", None)
+    free = bias is not None or norm is not None
+    products = moments.centred() if free else moments.products
+    goes = taker.spread(~kept, 0.0).repeat_interleave(second.repeats()).bool().to(matrix.device)
+    stays = ~goes
+    change = _solved(products, matrix, stays, goes, ridge)
+    fitted = matrix.clone()
+    fitted[:, stays] += change
+    found = {taker.weight: second.as_weight(fitted)}
+    if free:
+        mean = moments.total / moments.count
+        shift = matrix[:, goes] @ mean[goes] - change @ mean[stays]
+        path, name, old, sign = (
+            (taker.path, "bias", bias, 1)
+            if bias is not None
+            else (second.norm_path, "running_mean", norm.running_mean, -1)
+        )
+        found[f"{path}.{name}".lstrip(".")] = old.detach().double() + sign * shift
+    return found
+
+
+def _solved(products: Tensor, matrix: Tensor, stays: Tensor, goes: Tensor, ridge: float) -> Tensor:
+    """``W_R C_RS (C_SS + λ I)^-1``: what is added to the kept columns."""
+    among, across = products[stays][:, stays], products[goes][:, stays]
+    level = float(among.diagonal().mean())
+    if level <= 0:
+        return torch.zeros_like(matrix[:, stays])
+    among = among + ridge * level * torch.eye(len(among), dtype=among.dtype, device=among.device)
+    factor, failed = torch.linalg.cholesky_ex(among)
+    right = (matrix[:, goes] @ across).t()
+    if int(failed):
+        return torch.linalg.lstsq(among, right).solution.t()
+    return torch.cholesky_solve(right, factor).t()
+
+
+def _check(group: str, second: Second) -> None:
+    if "weight" not in second.taker.module._parameters:
+        raise BadInput(
+            f"compensation of group {group!r} needs to write the weight of {second.taker.path!r}, which is computed "
+            "from other tensors: make it plain first (torch.nn.utils.parametrize.remove_parametrizations)"
+        )
+
+
+__all__ = ["Moments", "compensated"]

@@ -1,0 +1,165 @@
+"""Walking through a model with all calibration batches, block by block, and looking at layers' inputs on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from niwaki.calibration.batches import Batch
+from niwaki.calibration.calls import calm
+from niwaki.calibration.chain import Chain, Enough
+from niwaki.calibration.shelf import Kept, Shelf
+from niwaki.errors import BadInput
+from niwaki.graph.observe import tensors_of
+
+
+class Walk:
+    """All calibration batches, standing before one block of the model.
+
+    What the blocks of ``chain`` that are behind have given is kept, so that they do not run again (set it before the
+    first step); a forward pass ends where the last layer that is looked at is called. ``position``: how many blocks
+    are behind.
+    """
+
+    def __init__(self, model: nn.Module, batches: Iterable[Batch], shelf: Shelf) -> None:
+        self.model, self.shelf, self.chain = model, shelf, Chain(())
+        self._batches: list[tuple[Kept, int]] = [(shelf.put((b.args, b.kwargs)), b.size) for b in batches]
+        self._outputs: list[dict[int, Kept]] = [{} for _ in self._batches]
+        self.position = 0
+        self.runs = 0  # forward passes of a batch, whole or in part
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches as they came."""
+        for kept, size in self._batches:
+            args, kwargs = self.shelf.get(kept)
+            yield Batch(args, kwargs, size)
+
+    def start_again(self) -> None:
+        """Back to the first block: what was kept is of weights that have changed."""
+        for outputs in self._outputs:
+            for kept in outputs.values():
+                self.shelf.drop(kept)
+            outputs.clear()
+        self.position = 0
+
+    def go_to(self, position: int) -> None:
+        """Take all batches on to before that block. (Never back.)"""
+        if position > self.position:
+            for k in range(len(self._batches)):
+                self._advance(k, position)
+            self.position = position
+
+    def look(self, layers: Sequence[nn.Module], calls: int) -> Iterator[list[tuple[int, Tensor]]]:
+        """For every batch: the number and the input of each call of ``layers``, in the order of their calls.
+
+        Args:
+            calls: how many there are; the pass ends with the last.
+
+        Raises:
+            BadInput: there were fewer with some batch.
+        """
+        for k in range(len(self._batches)):
+            found: list[tuple[int, Tensor]] = []
+
+            def see(number: int, hidden: Tensor, found: list[tuple[int, Tensor]] = found) -> None:
+                done = len(found) + 1 == calls
+                found.append((number, hidden if done else hidden.clone()))
+                if done:
+                    raise Enough
+
+            with looking(layers, see):
+                self._run(k, None)
+            if len(found) < calls:
+                raise BadInput(
+                    f"on batch {k} the model called the layers that are looked at {len(found)} times, and {calls} "
+                    "times on the first: calibrate on batches that take the same way through the model"
+                )
+            yield found
+
+    def _advance(self, k: int, position: int) -> None:
+        """Take one batch on; what was kept and is no more needed is dropped."""
+        wanted = set(self.chain.needed(position))
+        old, new = self._outputs[k], {}
+
+        def seen(block: int, output: Any) -> None:
+            if block in wanted:
+                new[block] = self.shelf.put(tree_map(_own, output))
+            if block == position - 1:
+                raise Enough
+
+        self._run(k, seen)
+        for block, kept in old.items():
+            if block in wanted:
+                new[block] = kept
+            else:
+                self.shelf.drop(kept)
+        self._outputs[k] = new
+
+    def _run(self, k: int, seen: Callable[[int, Any], None] | None) -> None:
+        args, kwargs = self.shelf.get(self._batches[k][0])
+        outputs = {block: self.shelf.get(kept) for block, kept in self._outputs[k].items()}
+        self.runs += 1
+        with calm(self.model), self.chain.passing(self.position, outputs, seen), suppress(Enough):
+            self.model(*args, **kwargs)
+
+
+def holds(model: nn.Module, chain: Chain, batch: Batch, output: Any, checks: int = 4) -> bool:
+    """Does the model give ``output`` too when blocks are passed over? Tried before a few positions, the last among
+    them: what a model does with its blocks' outputs beside handing them on cannot be seen from outside."""
+    positions = sorted({round(len(chain) * n / checks) for n in range(1, checks + 1)} - {0})
+    kept: dict[int, Any] = {}
+    wanted = {block for position in positions for block in chain.needed(position)}
+
+    def seen(block: int, given: Any) -> None:
+        if block in wanted:
+            kept[block] = tree_map(_own, given)
+
+    expected = list(tensors_of(output, caches=False))
+    try:
+        with calm(model):
+            with chain.passing(0, {}, seen):
+                model(*_copied(batch.args), **_copied(batch.kwargs))
+            for position in positions:
+                stands = {block: tree_map(_own, kept[block]) for block in chain.needed(position)}
+                with chain.passing(position, stands):
+                    again = model(*_copied(batch.args), **_copied(batch.kwargs))
+                found = list(tensors_of(again, caches=False))
+                if len(found) != len(expected) or not all(map(_alike, found, expected)):
+                    return False
+    except Exception:
+        return False
+    return True
+
+
+@contextmanager
+def looking(layers: Sequence[nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Inside, ``see`` is told the number and the input of each call of ``layers``, counted over all of them."""
+    with ExitStack() as stack:
+        count = iter(range(10**9))
+
+        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+            see(next(count), next(tensors_of((args, kwargs))))
+
+        for layer in {id(layer): layer for layer in layers}.values():
+            stack.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)
+        yield
+
+
+def _own(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _copied(value: Any) -> Any:
+    return tree_map(_own, value)
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+__all__ = ["Walk", "holds", "looking"]

@@ -1,0 +1,99 @@
+"""Choosing units block by block by what they do on data, each block after those in front of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from niwaki.errors import BadInput
+from niwaki.methods.parts import Part, at_least
+from niwaki.methods.selectors import Pursuit, See, Selector
+from niwaki.methods.view import Activity, Orders, Outcome, Place, Sampling, State, View
+from niwaki.schedules import above_zero
+from niwaki.targets import Ratio, Target
+
+
+@dataclass(frozen=True)
+class Recover(Part):
+    """Go through the groups in forward order: choose what stays, mask the rest, go on.
+
+    What a group does is looked at when those in front of it are masked. ``compensate``: write the layers that take the
+    units by least squares, with a ``ridge`` that is a share of the mean second moment. ``reestimate``: measure the
+    batch norms again when all is masked. ``tune``: train so many steps after each group, with the masks held.
+    """
+
+    selector: Selector = field(default_factory=Pursuit)
+    target: Target = field(default_factory=Ratio)
+    sampling: Sampling = field(default_factory=Sampling)
+    compensate: bool = False
+    ridge: float = 1e-6
+    reestimate: bool = False
+    tune: int = 0
+    needs: ClassVar[frozenset[str]] = frozenset(("data",))
+
+    def __post_init__(self) -> None:
+        for name, kind in (("selector", Selector), ("target", Target), ("sampling", Sampling)):
+            if not isinstance(getattr(self, name), kind):
+                raise BadInput(f"{name} must be a {kind.__name__}, not {getattr(self, name)!r}")
+        above_zero(self.ridge, "ridge")
+        at_least(self.tune, 0, "tune")
+
+    @property
+    def takes_time(self) -> bool:  # type: ignore[override]
+        return self.tune > 0
+
+    def begin(self, view: View) -> State:
+        return {"index": 0, "left": 0, "gone": {}}
+
+    def step(self, state: State, view: View) -> Outcome:
+        places = view.places(self.target, self.sampling)
+        if not places:
+            return Outcome(over=True)
+        if state["left"]:  # of the steps of training after the last choice
+            state["left"] -= 1
+            return self._ended(Orders(), state, places)
+        place = places[state["index"]]
+        orders = self._choose(state, view, place)
+        state["index"] += 1
+        if self.tune:
+            state["left"] = self.tune
+            return Outcome(orders, again=True)
+        return self._ended(orders, state, places)
+
+    def _ended(self, orders: Orders, state: State, places: list[Place]) -> Outcome:
+        over = state["index"] == len(places) and not state["left"]
+        if over and self.reestimate:
+            orders += Orders(reestimate=self.sampling)
+        return Outcome(orders, over=over, again=not over and not self.tune)
+
+    def _choose(self, state: State, view: View, place: Place) -> Orders:
+        """What goes of one group, and what becomes of the layers that take it."""
+        known: list[Activity] = []
+
+        def see() -> Activity:
+            if self.sampling.fresh or not known:
+                known[:] = [view.activity(place.name, self.sampling, moments=self.compensate or self.selector.moments)]
+            return known[0]
+
+        whole = sum(place.keep) == len(place)
+        stays = torch.arange(len(place)) if whole else self.selector.choose(see, place, fresh=self.sampling.fresh)
+        kept = torch.zeros(len(place), dtype=torch.bool)
+        kept[stays] = True
+        gone = tuple((~kept).nonzero().flatten().tolist())
+        state["gone"][place.name] = list(gone)
+        view.chosen = {name: tuple(units) for name, units in state["gone"].items()}
+        view.note(event="choose", chosen={place.name: list(gone)})
+        write = () if whole else self._written(see, kept)
+        return Orders(mask=({place.name: gone},), write=write)
+
+    def _written(self, see: See, kept: Tensor) -> tuple[dict[str, Tensor], ...]:
+        factor = self.selector.factor(len(kept), int(kept.sum()))
+        if self.compensate:
+            return (dict(see().compensation(kept, self.ridge)),)
+        return (dict(see().scaled(kept, factor)),) if factor != 1.0 else ()
+
+
+__all__ = ["Recover"]

@@ -1,0 +1,113 @@
+"""What methods see of data: the engine's calibrations, made when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.calibration import Activity, Block, Calibration, Source
+from niwaki.errors import BadInput
+from niwaki.graph import Graph
+from niwaki.graph.observe import Inputs
+from niwaki.methods import Method
+from niwaki.methods.view import Place, Sampling
+from niwaki.surgery.decide import quotas
+from niwaki.targets import Ratio, Target
+
+Loss = Callable[[nn.Module, Any], Tensor]
+
+
+class Looks:
+    """A model before its data. ``data`` and ``loss`` as for :class:`niwaki.Pruning`."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs, data: Iterable[Any], loss: Loss | None) -> None:
+        self.model, self.loss, self.source = model, loss, Source(data, inputs)
+        self._made: dict[Sampling, Calibration] = {}
+        self._places: dict[str, tuple[list[Place], dict[str, Block]]] = {}
+        self._steps = 0
+
+    def places(self, graph: Graph, target: Target, sampling: Sampling) -> list[Place]:
+        """See :meth:`niwaki.methods.view.View.places`."""
+        return self._placed(graph, target, sampling)[0]
+
+    def left_out(self, sampling: Sampling) -> dict[str, str]:
+        """Why groups that the target offers are left alone, by name."""
+        return dict(self._made[sampling].left_out)
+
+    def activity(self, graph: Graph, name: str, sampling: Sampling, *, moments: bool, steps: int) -> Activity:
+        """See :meth:`niwaki.methods.view.View.activity`. ``steps``: of training so far, after which what was kept of
+        the front is stale."""
+        calibration = self._calibration(graph, sampling)
+        if steps != self._steps:
+            self.changed()
+            self._steps = steps
+        block = next(blocks[name] for _, blocks in self._places.values() if name in blocks)
+        return calibration.activity(block, moments=moments)
+
+    def sensitivity(self, graph: Graph, target: Target, sampling: Sampling, *, each: bool) -> Mapping[str, Tensor]:
+        """See :meth:`niwaki.methods.view.View.sensitivity`."""
+        assert self.loss is not None
+        calibration = self._calibration(graph, sampling)
+        return calibration.sensitivity(self._blocks(graph, target, sampling), self.loss, each=each)
+
+    def reestimate(self, graph: Graph, sampling: Sampling) -> int:
+        """Measure the batch norms again; give how many there are."""
+        return self._calibration(graph, sampling).reestimate()
+
+    def changed(self) -> None:
+        """The weights have changed all over."""
+        for calibration in self._made.values():
+            calibration.changed()
+
+    def forget(self) -> None:
+        """The model has another shape now."""
+        self._made.clear()
+        self._places.clear()
+
+    def check_moments(self, graph: Graph, target: Target, sampling: Sampling, what: str) -> None:
+        """Raise :class:`BadInput` where a layer's second moments cannot be had."""
+        for block in self._blocks(graph, target, sampling):
+            for second in block.seconds:
+                second.check_rows(block.group.name, what)
+
+    def _blocks(self, graph: Graph, target: Target, sampling: Sampling) -> list[Block]:
+        return self._calibration(graph, sampling).blocks(target.offers(graph.groups), _named(target))
+
+    def _placed(self, graph: Graph, target: Target, sampling: Sampling) -> tuple[list[Place], dict[str, Block]]:
+        key = f"{target!r} {sampling!r}"
+        if key not in self._places:
+            blocks = {block.group.name: block for block in self._blocks(graph, target, sampling)}
+            found = quotas(graph, blocks, target)
+            places = [Place(name, torch.from_numpy(found[name][0]), found[name][1]) for name in blocks]
+            self._places[key] = (places, blocks)
+        return self._places[key]
+
+    def _calibration(self, graph: Graph, sampling: Sampling) -> Calibration:
+        if sampling not in self._made:
+            self._made[sampling] = Calibration(
+                self.model, graph, self.source, sampling.samples, sampling.memory, sampling.fresh
+            )
+        return self._made[sampling]
+
+
+def require(method: Method, data: object, loss: object) -> None:
+    """Raise :class:`BadInput` unless there is all that a method needs."""
+    for name, value in (("data", data), ("loss", loss)):
+        if name in method.needs and value is None:
+            wanted = {
+                "data": "looks at data: give data=batches, an iterable of batches (no labels needed)",
+                "loss": "needs a loss: give loss=function, of (model, batch) to one number with a gradient",
+            }[name]
+            raise BadInput(f"{method.name} {wanted}")
+
+
+def _named(target: Target) -> set[str]:
+    """The groups that a target names in full, without wildcards (or as they are the names of groups)."""
+    by_pattern = target.removed if isinstance(target, Ratio) and isinstance(target.removed, Mapping) else {}
+    return {*target.only, *by_pattern}
+
+
+__all__ = ["Looks", "require"]
