@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from dataclasses import replace
@@ -163,6 +164,32 @@ def test_from_scratch_nothing_of_the_dense_network_is_left(tmp_path: Path) -> No
     assert not torch.equal(small.linear.weight, dense().linear.weight)
     # As many images as pressing (2 steps for each half of the ceiling, one of holding) and retraining see.
     assert made._epochs() == 2 + round(3 * 16 / 32)
+
+
+def test_by_macs_the_groups_compete_for_no_more_than_the_row_leaves(tmp_path: Path) -> None:
+    row = replace(ROW, removed={"layer1.*.conv1": 0.5, "layer2.*.conv1": 0.5})
+    home = Home(tmp_path, torch.device("cpu"), images())
+    network = copy.deepcopy(dense())
+    network.layer1[0].conv1.weight.data[:12] *= 0.01  # next to nothing, so that more than half should go
+    base = Base(network, 0.1, "abc")
+    even, apart = (
+        Job(row, CONTESTANTS[name], 0, QUICK, base, home)._prune(None, lambda s: None) for name in ("l1", "l1-global")
+    )
+    example = torch.zeros(1, 3, 32, 32)
+    assert 0.9 * nk.measure.macs(even, example) < nk.measure.macs(apart, example) <= nk.measure.macs(even, example)
+    assert [even.layer1[0].conv1.out_channels, even.layer2[0].conv1.out_channels] == [8, 16]
+    assert apart.layer1[0].conv1.out_channels == 4
+    assert apart.layer2[0].conv1.out_channels > 16
+    assert apart.layer3[0].conv1.out_channels == 64
+
+
+def test_a_teacher_and_more_epochs_change_the_retraining_alone(tmp_path: Path) -> None:
+    plain = job(tmp_path, "l1-cosine").run()
+    taught, longer = job(tmp_path, "l1-taught").run(), job(tmp_path, "l1-longer").run()
+    assert plain["pruned"] == taught["pruned"] == longer["pruned"]
+    assert [len(found["history"]) for found in (plain, taught, longer)] == [2, 2, 5]
+    left, right = (weights(tmp_path, name)["linear.weight"] for name in ("l1-cosine", "l1-taught"))
+    assert not torch.equal(left, right)
 
 
 def test_seeds_differ(tmp_path: Path) -> None:

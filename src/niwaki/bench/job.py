@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,15 @@ from niwaki.bench.keeping import Keeper, Stamp, State, TimeIsUp
 from niwaki.bench.record import Record
 from niwaki.bench.rows import CLASSES, NETWORKS, Row
 from niwaki.bench.settings import Settings
+from niwaki.methods import Method, magnitude
 from niwaki.pruning import Pruning, prune
 from niwaki.recipes.phases import longest, thinning
 from niwaki.recipes.rates import rate
 from niwaki.surgery.cut import cut_, plan_of
 from niwaki.surgery.store import save
+from niwaki.targets import Macs
 from niwaki.units import Plan
-from niwaki.vision.jobs.training import loss
+from niwaki.vision.jobs.training import loss, taught_loss
 
 if TYPE_CHECKING:
     from niwaki.vision.images import Batches, Images
@@ -69,10 +72,23 @@ class Job:
         self.row, self.contestant, self.seed, self.settings = row, contestant, seed, settings
         self.base, self.home = base, home
         self.name = f"{row.name}.{contestant.name}.{seed}"
-        self.method = contestant.method(row.target, settings)
         self._stamp = Stamp(asdict(settings), base.sha256, (len(home.images.train), len(home.images.test)))
         checkpoint = home.folder / "checkpoints" / f"{self.name}.pt"
         self._keeper = Keeper(checkpoint, self._stamp, home.until, home.save_every)
+
+    @cached_property
+    def method(self) -> Method:
+        """What prunes; the first time it is asked for it may have to count multiply-adds."""
+        return self.contestant.method(self._by_macs() if self.contestant.everywhere else self.row.target, self.settings)
+
+    def _by_macs(self) -> Macs:
+        """As many multiply-adds as the row's shares leave, wherever in the row's groups."""
+        example, dense = self._example(), self.base.model
+        small = prune(dense, example, magnitude(self.row.target))
+        share = measure.macs(small, example) / measure.macs(dense, example)
+        patterns = tuple(pattern for pattern, removed in self.row.removed.items() if removed)
+        kept = tuple(pattern for pattern, removed in self.row.removed.items() if not removed)
+        return Macs(share, only=patterns, skip=kept, scope="global")
 
     @property
     def result(self) -> Path:
@@ -170,7 +186,7 @@ class Job:
         if state is not None and state["progress"]["phase"] == "retrain":
             optimizer.load_state_dict(state["optimizer"])
         batches, epochs, at = self._batches(s.batch), self._epochs(), keeper.at
-        plan, forward = plan_of(model), self._forward(model)
+        plan, learn = plan_of(model), self._loss(model)
         assert plan is not None
         keeper.start()
         for batch in self._stream(batches, epochs):
@@ -178,7 +194,7 @@ class Job:
             for group in optimizer.param_groups:
                 group["lr"] = first * rate(self.contestant.schedule, progress)
             optimizer.zero_grad(set_to_none=True)
-            loss(forward, batch).backward()
+            learn(batch).backward()
             optimizer.step()
             tick(f"epoch {at.epoch + 1} of {epochs}")
             if at.step == len(batches) - 1:
@@ -192,7 +208,7 @@ class Job:
         """Epochs after the cut. From scratch: as many images as GReg-1 sees in pressing and retraining."""
         s = self.settings
         if not self.contestant.fresh:
-            return s.epochs
+            return round(s.epochs * self.contestant.longer)
         pressed = s.every * s.ceiling / s.grow + s.hold
         return s.epochs + round(pressed * s.prune_batch / len(self.home.images.train))
 
@@ -257,6 +273,13 @@ class Job:
         """The model in training mode, as a step calls it."""
         model.train()
         return torch.compile(model) if self.home.compiled else model
+
+    def _loss(self, model: nn.Module) -> Callable[[tuple[Tensor, Tensor]], Tensor]:
+        """Of retraining."""
+        forward = self._forward(model)
+        if self.contestant.taught:
+            return lambda batch: taught_loss(forward, self.base.model, batch)
+        return lambda batch: loss(forward, batch)
 
     def _sgd(self, model: nn.Module, lr: float) -> torch.optim.SGD:
         return torch.optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=self.settings.weight_decay)
