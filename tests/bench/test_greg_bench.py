@@ -258,8 +258,25 @@ def test_rates() -> None:
 
 def test_what_the_fast_preset_changes_is_told() -> None:
     assert differences(PAPER) == {}
-    assert set(differences(FAST)) == {"pick_grow", "grow", "every", "hold", "epochs"}
-    assert differences(FAST)["epochs"] == (120, 10)
+    pressing = {"prune_batch", "prune_lr", "pick_grow", "pick_at", "grow", "every", "hold"}
+    assert set(differences(FAST)) == {*pressing, "epochs"}
+    assert differences(FAST)["epochs"] == (120, 5)
+
+
+def test_the_fast_preset_adds_up_to_as_much_pressure() -> None:
+    """Sums of rate / (1 - momentum) * penalty over the steps: e-folds of a weight that no gradient holds."""
+
+    def folds(s: Settings, grow: float, end: float) -> float:
+        return 10 * s.prune_lr * s.every * sum(grow * k for k in range(1, round(end / grow) + 1))
+
+    def picked(s: Settings) -> float:
+        return folds(s, s.pick_grow, s.pick_at)
+
+    def pressed(s: Settings) -> float:
+        return folds(s, s.grow, s.ceiling) + 10 * s.prune_lr * s.ceiling * s.hold
+
+    assert picked(PAPER) == pytest.approx(picked(FAST), rel=0.05) == pytest.approx(0.5, rel=0.05)
+    assert pressed(PAPER) > pressed(FAST) == pytest.approx(35, rel=0.01)
 
 
 # -- orders -----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from niwaki import methods
 from niwaki.bench.settings import Settings
@@ -47,7 +48,8 @@ def _greg1(target: Target, s: Settings) -> Method:
 
 
 def _greg2(target: Target, s: Settings) -> Method:
-    return methods.greg2(target, pick_grow=s.pick_grow, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
+    pressing = partial(methods.greg2, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
+    return pressing(target, pick_grow=s.pick_grow, pick_at=s.pick_at)
 
 
 def _fixreg(target: Target, s: Settings) -> Method:
