@@ -196,11 +196,11 @@ def greg(
     """
     from dataclasses import replace
 
-    from niwaki.bench.contestants import USUAL
-    from niwaki.bench.rows import rows_like
-    from niwaki.bench.run import Order, compare
-    from niwaki.bench.settings import PRESETS
-    from niwaki.bench.table import drawn
+    from niwaki.bench.greg.contestants import USUAL
+    from niwaki.bench.greg.rows import rows_like
+    from niwaki.bench.greg.run import Order, compare
+    from niwaki.bench.greg.settings import PRESETS
+    from niwaki.bench.greg.table import drawn
 
     ctx.meta[_KEPT] = out
     settings = PRESETS["fast" if fast else "paper"]

@@ -16,16 +16,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import niwaki as nk
-from niwaki.bench import run as runs
-from niwaki.bench.checkpoint import load_weights
-from niwaki.bench.contestants import CONTESTANTS, PAPER_STEPS, USUAL
-from niwaki.bench.job import Base, Home, Job
-from niwaki.bench.keeping import TimeIsUp
-from niwaki.bench.record import Record
-from niwaki.bench.rows import CLASSES, NETWORKS, ROWS, Row, rows_like
-from niwaki.bench.run import Order, compare
-from niwaki.bench.settings import FAST, PAPER, Settings, differences
-from niwaki.bench.table import cells, lines, markdown, read
+from niwaki.bench.greg import run as runs
+from niwaki.bench.greg.checkpoint import load_weights
+from niwaki.bench.greg.contestants import CONTESTANTS, PAPER_STEPS, USUAL
+from niwaki.bench.greg.job import Base, Home, Job
+from niwaki.bench.greg.keeping import TimeIsUp
+from niwaki.bench.greg.record import Record
+from niwaki.bench.greg.rows import CLASSES, NETWORKS, ROWS, Row, rows_like
+from niwaki.bench.greg.run import Order, compare
+from niwaki.bench.greg.settings import FAST, PAPER, Settings, differences
+from niwaki.bench.greg.table import cells, lines, markdown, read
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.rates import rate

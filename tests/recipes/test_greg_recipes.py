@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 import niwaki as nk
-from niwaki.bench.rows import ROWS
+from niwaki.bench.greg.rows import ROWS
 from niwaki.cli import main
 from niwaki.methods import build
 from niwaki.recipes import Recipe

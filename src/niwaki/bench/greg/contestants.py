@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from niwaki import methods
-from niwaki.bench.settings import Settings
+from niwaki.bench.greg.settings import Settings
 from niwaki.methods import Method
 from niwaki.recipes.rates import Step
 from niwaki.targets import Target

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from niwaki.bench import table
-from niwaki.bench.checkpoint import load_weights
-from niwaki.bench.contestants import CONTESTANTS
-from niwaki.bench.job import Base, Home, Job
-from niwaki.bench.keeping import TimeIsUp
-from niwaki.bench.rows import CLASSES, NETWORKS, Row
-from niwaki.bench.settings import PAPER, Settings, differences
+from niwaki.bench.greg import table
+from niwaki.bench.greg.checkpoint import load_weights
+from niwaki.bench.greg.contestants import CONTESTANTS
+from niwaki.bench.greg.job import Base, Home, Job
+from niwaki.bench.greg.keeping import TimeIsUp
+from niwaki.bench.greg.rows import CLASSES, NETWORKS, Row
+from niwaki.bench.greg.settings import PAPER, Settings, differences
 from niwaki.errors import BadInput, nearest
 from niwaki.recipes.progress import Teller
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from niwaki import measure
-from niwaki.bench.contestants import Contestant
-from niwaki.bench.keeping import Keeper, Stamp, State, TimeIsUp
-from niwaki.bench.record import Record
-from niwaki.bench.rows import CLASSES, NETWORKS, Row
-from niwaki.bench.settings import Settings
+from niwaki.bench.greg.contestants import Contestant
+from niwaki.bench.greg.keeping import Keeper, Stamp, State, TimeIsUp
+from niwaki.bench.greg.record import Record
+from niwaki.bench.greg.rows import CLASSES, NETWORKS, Row
+from niwaki.bench.greg.settings import Settings
 from niwaki.methods import Method, magnitude
 from niwaki.pruning import Pruning, prune
 from niwaki.recipes.phases import longest, thinning

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from niwaki.bench.contestants import CONTESTANTS
-from niwaki.bench.rows import Row
+from niwaki.bench.greg.contestants import CONTESTANTS
+from niwaki.bench.greg.rows import Row
 
 if TYPE_CHECKING:
     from rich.table import Table
