@@ -2,9 +2,10 @@
 
 Batches of 128 drawn from random pixels by the data path of `niwaki.vision` (crop, flip, normalise, on the device),
 channels last, in bfloat16 where the processor has it. In one process, in turns, in alternating order: the plain step,
-and the step with the engine in every phase of the methods: pressing the chosen units (GReg-1), pressing all units alike
-and pushing while the kept ones are let grow (GReg-2), and the same for single weights. The share that is added is that
-of the mean step, those that update the penalty and measure all norms (every tenth) among them, and of the median step.
+the same through torch.compile, and the step with the engine in every phase of the methods: pressing the chosen units
+(GReg-1), pressing all units alike and pushing while the kept ones are let grow (GReg-2), and the same for single
+weights. The share that is added is that of the mean step, those that update the penalty and measure all norms (every
+tenth) among them, and of the median step.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from itertools import chain, repeat
 
 import torch
@@ -26,8 +28,10 @@ from niwaki.vision.resnet_cifar import resnet
 
 HALF = nk.Ratio({"layer*.conv1": 0.5})
 MATRICES = nk.Ratio(0.5, skip="conv1.*")
+COMPILED = "plain, compiled"
 PHASES: dict[str, Method | None] = {
     "plain": None,
+    COMPILED: None,
     "greg1": nk.methods.greg1(HALF, grow=1e-6),
     "greg2, all alike": nk.methods.greg2(HALF, pick_grow=1e-7),
     # One update of the first phase, and then the second.
@@ -39,11 +43,12 @@ PHASES: dict[str, Method | None] = {
 class Trainer:
     """A network and its step."""
 
-    def __init__(self, method: Method | None, device: torch.device) -> None:
+    def __init__(self, method: Method | None, device: torch.device, compiled: bool = False) -> None:
         torch.manual_seed(1)
         self.device = device
         self.model: nn.Module = resnet(56).to(device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
+        self.forward: Callable[[torch.Tensor], torch.Tensor] = torch.compile(self.model) if compiled else self.model
         self.step = self.optimizer.step
         if method is not None:
             example = torch.zeros(1, 3, 32, 32, device=device)
@@ -53,7 +58,7 @@ class Trainer:
         """Seconds of one whole step."""
         start = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
-        loss(self.model, (images, labels)).backward()
+        loss(self.forward, (images, labels)).backward()
         self.step()
         if self.device.type == "cuda":
             torch.cuda.synchronize()
@@ -72,7 +77,7 @@ def main() -> None:
     means = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     batches = Batches(pixels, labels, options.batch, channels_last=True, **means)
     stream = chain.from_iterable(iter(b) for b in repeat(batches))
-    trainers = {name: Trainer(method, device) for name, method in PHASES.items()}
+    trainers = {name: Trainer(method, device, name == COMPILED) for name, method in PHASES.items()}
     spent: dict[str, list[float]] = {name: [] for name in trainers}
     drawing: list[float] = []
     for k in range(options.runs + 2):

@@ -55,9 +55,9 @@ def fuzz() -> str:
 def greg() -> str:
     """The tables between the marks of docs/greg.md: what was run, and of every row what the paper printed."""
     found = _read("greg")
-    from niwaki.bench import table
-    from niwaki.bench.contestants import CONTESTANTS, USUAL
-    from niwaki.bench.rows import ROWS
+    from niwaki.bench.greg import table
+    from niwaki.bench.greg.contestants import CONTESTANTS, USUAL
+    from niwaki.bench.greg.rows import ROWS
 
     lines = table.lines(found["raw"] if found else [], ROWS, list(CONTESTANTS))
     run = [line for line in lines if line["seeds"]]
@@ -78,7 +78,7 @@ def greg() -> str:
 
 def _settings(found: dict) -> str:
     """In which settings a run is not the paper's."""
-    from niwaki.bench.settings import Settings, differences
+    from niwaki.bench.greg.settings import Settings, differences
 
     changed = [f"{name} {ours:g}, not {paper:g}" for name, (paper, ours) in differences(Settings(**found)).items()]
     return ", ".join(changed) or "the paper's"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ledger import keep
 
-from niwaki.bench import table
-from niwaki.bench.contestants import CONTESTANTS
-from niwaki.bench.rows import ROWS
+from niwaki.bench.greg import table
+from niwaki.bench.greg.contestants import CONTESTANTS
+from niwaki.bench.greg.rows import ROWS
 
 
 def main() -> None:

@@ -182,11 +182,13 @@ def bench() -> None:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
 @click.option("--minutes", type=float, help="Stop after so long; the same command goes on.")
 @click.option("--images", type=click.IntRange(1), help="Use only so many images, to try it.")
+@click.option("--compile", "compiled", is_flag=True, help="Train through torch.compile.")
 @_traceback
 @click.pass_context
 def greg(
     ctx: click.Context, rows: tuple[str, ...], data: Path, base: Path, contestants: tuple[str, ...], seeds: int,
     fast: bool, epochs: int | None, out: Path, device: str, minutes: float | None, images: int | None,
+    compiled: bool,
 ) -> None:  # fmt: skip
     """GReg-1 and GReg-2 beside one-shot L1 and training from scratch, on the paper's networks.
 
@@ -194,17 +196,18 @@ def greg(
     """
     from dataclasses import replace
 
-    from niwaki.bench.contestants import USUAL
-    from niwaki.bench.rows import rows_like
-    from niwaki.bench.run import Order, compare
-    from niwaki.bench.settings import PRESETS
-    from niwaki.bench.table import drawn
+    from niwaki.bench.greg.contestants import USUAL
+    from niwaki.bench.greg.rows import rows_like
+    from niwaki.bench.greg.run import Order, compare
+    from niwaki.bench.greg.settings import PRESETS
+    from niwaki.bench.greg.table import drawn
 
     ctx.meta[_KEPT] = out
     settings = PRESETS["fast" if fast else "paper"]
     if epochs is not None:
         settings = replace(settings, epochs=epochs)
-    order = Order(rows_like(rows), contestants or USUAL, seeds, settings, data, base, out, device, minutes, images)
+    names = contestants or USUAL
+    order = Order(rows_like(rows), names, seeds, settings, data, base, out, device, minutes, images, compiled)
     _stdout().print(drawn(compare(order)))
 
 

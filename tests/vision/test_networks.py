@@ -11,7 +11,7 @@ from torch import nn
 
 import niwaki as nk
 from niwaki.errors import BadInput
-from niwaki.vision import resnet_cifar, resnet_imagenet, vgg_cifar
+from niwaki.vision import mobilenet_v2, resnet_cifar, resnet_imagenet, vgg_cifar
 
 
 def parameters(model: nn.Module) -> int:
@@ -45,7 +45,9 @@ def test_other_depths_are_refused(depth: int) -> None:
         resnet_cifar.resnet(depth)
 
 
-@pytest.mark.parametrize("build", [lambda: resnet_cifar.resnet(8, 0), lambda: vgg_cifar.vgg19(0)])
+@pytest.mark.parametrize(
+    "build", [lambda: resnet_cifar.resnet(8, 0), lambda: vgg_cifar.vgg19(0), lambda: mobilenet_v2.mobilenet_v2(0)]
+)
 def test_a_classifier_without_classes_is_refused(build: Callable[[], nn.Module]) -> None:
     with pytest.raises(BadInput, match="at least one class, not 0"):
         build()
@@ -117,6 +119,7 @@ def test_a_bottleneck_halves_the_image_in_its_3x3_convolution() -> None:
         (lambda: vgg_cifar.vgg19(7), 32, "features", (512, 2, 2)),
         (lambda: resnet_imagenet.resnet34(7), 64, "layer4", (512, 2, 2)),
         (lambda: resnet_imagenet.resnet50(7), 96, "layer4", (2048, 3, 3)),
+        (lambda: mobilenet_v2.mobilenet_v2(7), 64, "features", (1280, 2, 2)),
     ],
 )
 def test_shapes_on_the_way_and_at_the_end(
@@ -139,3 +142,21 @@ def test_the_inner_channels_of_every_block_can_be_halved() -> None:
     assert [small.layer3[n].conv1.out_channels for n in range(3)] == [32, 32, 32]
     assert small.layer3[0].conv2.out_channels == 64
     assert nk.certify(model, plan, small, inputs, graph=graph).holds
+
+
+def test_mobilenet_v2_has_the_published_size_and_names() -> None:
+    model = mobilenet_v2.mobilenet_v2()
+    assert parameters(model) == 3_504_872
+    assert len(model.state_dict()) == 52 * 6 + 2
+    names = {"features.0.0.weight", "features.1.conv.1.weight", "features.17.conv.3.running_var", "classifier.1.bias"}
+    assert names <= set(model.state_dict())
+    assert "features.1.conv.3.weight" not in model.state_dict()  # the first block widens nothing
+
+
+def test_an_inverted_residual_has_a_shortcut_where_shapes_agree() -> None:
+    blocks = list(mobilenet_v2.mobilenet_v2().features)[1:18]
+    assert [k for k, block in enumerate(blocks, 1) if block.shortcut] == [3, 5, 6, 8, 9, 10, 12, 13, 15, 16]
+    block = blocks[2].eval()
+    nn.init.zeros_(block.conv[3].weight)
+    x = torch.rand(1, 24, 5, 5)
+    assert torch.equal(block(x), x)

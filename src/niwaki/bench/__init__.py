@@ -1,5 +1,1 @@
-"""Comparisons of the literature, run again: same checkpoint, same data, rivals side by side, several seeds.
-
-Every job (a row, a contestant, a seed) keeps a checkpoint and leaves a file of results, so that a long comparison goes
-on where it was stopped, in any number of pieces.
-"""
+"""Comparisons of the literature, run again."""

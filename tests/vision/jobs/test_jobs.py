@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,30 @@ def test_bfloat16_pays_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     assert not training.bf16_pays("cpu")
     assert not training.bf16_pays("meta")
+
+
+def test_a_teacher_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two classes, T = 2, share 3/4. The teacher's logits (2 ln 3, 0) give 3/4 and 1/4, the model's (0, 0) a half each.
+
+    KL = 3/4 ln(3/2) + 1/4 ln(1/2), and the cross-entropy is ln 2.
+    """
+    monkeypatch.setattr(training, "bf16_pays", lambda device: False)
+    x, y = torch.zeros(5, 3, 2, 2), torch.zeros(5, dtype=torch.int64)
+    apart = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+
+    def teacher(images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[2 * math.log(3), 0.0]]).expand(len(images), 2)
+
+    def model(images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(images), 2)
+
+    found = training.taught_loss(model, teacher, (x, y), temperature=2.0, share=0.75)
+    assert found.item() == pytest.approx(0.25 * math.log(2) + 0.75 * 4 * apart)
+    assert training.taught_loss(model, model, (x, y), share=1.0).item() == pytest.approx(0.0, abs=1e-7)
+
+
+def test_a_teacher_is_not_taught() -> None:
+    model, teacher = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)) for _ in range(2))
+    training.taught_loss(model, teacher, (torch.randn(4, 3, 2, 2), torch.tensor([0, 1, 2, 0]))).backward()
+    assert teacher[1].weight.grad is None
+    assert model[1].weight.grad is not None

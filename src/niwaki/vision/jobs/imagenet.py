@@ -9,6 +9,7 @@ from torch import nn
 
 from niwaki.errors import BadInput
 from niwaki.vision import imagenet
+from niwaki.vision import mobilenet_v2 as mobilenet
 from niwaki.vision.images import share_right
 from niwaki.vision.jobs.place import device, folder, settled
 from niwaki.vision.resnet_imagenet import resnet34, resnet50
@@ -26,6 +27,11 @@ def resnet(depth: int = 50, classes: int = 1000) -> nn.Module:
     if depth not in NETWORKS:
         raise BadInput(f"There is no ImageNet ResNet of depth {depth} here; take {' or '.join(map(str, NETWORKS))}.")
     return settled(NETWORKS[depth](classes))
+
+
+def mobilenet_v2(classes: int = 1000) -> nn.Module:
+    """MobileNetV2 with fresh weights; see `niwaki.vision.mobilenet_v2.mobilenet_v2`."""
+    return settled(mobilenet.mobilenet_v2(classes))
 
 
 def batches(size: int = 256, side: int = 224, workers: int = 8, seed: int = 0) -> imagenet.FolderBatches:
@@ -66,4 +72,4 @@ def _read(place: Path) -> imagenet.Folders:
     return imagenet.read(place)
 
 
-__all__ = ["accuracy", "batches", "resnet"]
+__all__ = ["accuracy", "batches", "mobilenet_v2", "resnet"]

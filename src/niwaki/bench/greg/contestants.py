@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from niwaki import methods
-from niwaki.bench.settings import Settings
+from niwaki.bench.greg.settings import Settings
 from niwaki.methods import Method
 from niwaki.recipes.rates import Step
 from niwaki.targets import Target
@@ -22,6 +23,9 @@ class Contestant:
         method: makes the method of a target and settings.
         schedule: of the learning rate, as in a recipe. lr: the first rate.
         fresh: new weights after the cut: the small network is trained from scratch.
+        everywhere: the groups compete with each other for as many multiply-adds as the row's shares leave.
+        taught: the dense network teaches while the small one is retrained.
+        longer: so many times the epochs of retraining.
     """
 
     name: str
@@ -30,6 +34,9 @@ class Contestant:
     schedule: str | Step = PAPER_STEPS
     lr: Callable[[Settings], float] = lambda s: s.lr
     fresh: bool = False
+    everywhere: bool = False
+    taught: bool = False
+    longer: float = 1.0
 
 
 def _one_shot(target: Target, settings: Settings) -> Method:
@@ -41,7 +48,8 @@ def _greg1(target: Target, s: Settings) -> Method:
 
 
 def _greg2(target: Target, s: Settings) -> Method:
-    return methods.greg2(target, pick_grow=s.pick_grow, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
+    pressing = partial(methods.greg2, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
+    return pressing(target, pick_grow=s.pick_grow, pick_at=s.pick_at)
 
 
 def _fixreg(target: Target, s: Settings) -> Method:
@@ -61,10 +69,18 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant("greg2-cosine", "GReg-2, cosine 0.01", _greg2, "cosine"),
         Contestant("fixreg", "FixReg, step 0.01", _fixreg),
         Contestant("random", "random units, step 0.01", lambda target, s: methods.random(target)),
+        Contestant("l1-global", "one-shot L1 by MACs", _one_shot, everywhere=True),
+        Contestant("greg1-global", "GReg-1 by MACs", _greg1, everywhere=True),
+        Contestant("l1-taught", "one-shot L1, cosine 0.01, taught", _one_shot, "cosine", taught=True),
+        Contestant("greg1-taught", "GReg-1, cosine 0.01, taught", _greg1, "cosine", taught=True),
+        Contestant("greg2-taught", "GReg-2, cosine 0.01, taught", _greg2, "cosine", taught=True),
+        Contestant("l1-longer", "one-shot L1, cosine 0.01, 2.5x epochs", _one_shot, "cosine", longer=2.5),
+        Contestant("greg1-longer", "GReg-1, cosine 0.01, 2.5x epochs", _greg1, "cosine", longer=2.5),
         Contestant("scratch", "from scratch, step 0.1", _one_shot, lr=lambda s: s.scratch_lr, fresh=True),
     )
 }
-"""By name. The masks of ``l1…``, ``greg1…``, ``fixreg`` and ``scratch`` are the same, from the same checkpoint."""
+"""By name. The masks of ``l1…``, ``greg1…``, ``fixreg`` and ``scratch`` are the same, from the same checkpoint, but for
+those ``-global``. These, ``-taught`` and ``-longer`` go beyond the paper."""
 USUAL = ("l1", "l1-cosine", "l1-low", "greg1", "greg2", "scratch")
 
 __all__ = ["CONTESTANTS", "USUAL", "Contestant"]

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from niwaki.bench import table
-from niwaki.bench.checkpoint import load_weights
-from niwaki.bench.contestants import CONTESTANTS
-from niwaki.bench.job import Base, Home, Job, TimeIsUp
-from niwaki.bench.rows import CLASSES, NETWORKS, Row
-from niwaki.bench.settings import PAPER, Settings, differences
+from niwaki.bench.greg import table
+from niwaki.bench.greg.checkpoint import load_weights
+from niwaki.bench.greg.contestants import CONTESTANTS
+from niwaki.bench.greg.job import Base, Home, Job
+from niwaki.bench.greg.keeping import TimeIsUp
+from niwaki.bench.greg.rows import CLASSES, NETWORKS, Row
+from niwaki.bench.greg.settings import PAPER, Settings, differences
 from niwaki.errors import BadInput, nearest
 from niwaki.recipes.progress import Teller
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Order:
     """What is asked for. ``minutes``: stop then, and go on with the same command; None: until all is done.
-    ``images``: use only so many training and test images (a trial; the results are not the comparison's)."""
+    ``images``: use only so many training and test images (a trial; the results are not the comparison's).
+    ``compiled``: train through ``torch.compile``."""
 
     rows: Sequence[Row]
     contestants: Sequence[str]
@@ -39,6 +41,7 @@ class Order:
     device: str = "cpu"
     minutes: float | None = None
     images: int | None = None
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         for name in self.contestants:
@@ -54,7 +57,7 @@ def compare(order: Order, teller: Teller | None = None) -> list[table.Line]:
     """Run what is left to run, write ``table.json`` and ``table.md``, and give the lines."""
     teller = teller or Teller()
     until = float("inf") if order.minutes is None else time.monotonic() + 60 * order.minutes
-    home = Home(order.out, torch.device(order.device), _images(order, teller), until)
+    home = Home(order.out, torch.device(order.device), _images(order, teller), until, compiled=order.compiled)
     base = _base(order, home, teller)
     changed = ", ".join(f"{name} {a:g} → {b:g}" for name, (a, b) in differences(order.settings, PAPER).items())
     teller.say(f"settings: {'as in the paper' if not changed else f'not as in the paper: {changed}'}")
@@ -65,12 +68,13 @@ def compare(order: Order, teller: Teller | None = None) -> list[table.Line]:
         for name in order.contestants
     ]
     left = [job for job in jobs if job.done() is None]  # all are looked at before any is run
-    try:
-        for job in left:
+    for job in left:
+        try:
             with teller.stage(job.name, job.total()) as tick:
                 job.run(tick)
-    except TimeIsUp as trouble:
-        teller.say(f"the time is up in {trouble}; the same command goes on from there")
+        except TimeIsUp:
+            teller.say(f"the time is up in {job.name}; the same command goes on from there")
+            break
     return _written(order)
 
 

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from niwaki.bench.contestants import CONTESTANTS
-from niwaki.bench.rows import Row
+from niwaki.bench.greg.contestants import CONTESTANTS
+from niwaki.bench.greg.rows import Row
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 COLUMNS = (
     "row", "contestant", "accuracy, %", "best epoch, %", "paper, %", "MACs", "parameters removed",
-    "epochs", "minutes", "latency, ms",
+    "epochs", "minutes", "core minutes", "latency, ms",
 )  # fmt: skip
 Line = dict[str, Any]
 
@@ -50,9 +50,12 @@ def _line(row: Row, contestant: str, found: Sequence[Mapping[str, Any]]) -> Line
         line[key] = {"mean": statistics.fmean(values), "std": _std(values), "values": values}
     first = found[0]
     line |= {key: first[key] for key in ("speedup", "macs", "params", "params_removed", "base", "settings", "epochs")}
-    line["seconds"] = {
-        phase: statistics.median([each["seconds"].get(phase, 0.0) for each in found]) for phase in ("prune", "retrain")
-    }
+    for key in ("seconds", "core_seconds"):
+        # Older results have no core seconds.
+        line[key] = {
+            phase: statistics.median([each.get(key, {}).get(phase, 0.0) for each in found])
+            for phase in ("prune", "retrain")
+        }
     line["latency_ms"] = {
         which: statistics.median([each["latency_ms"][which] for each in found]) for which in ("dense", "small")
     }
@@ -68,8 +71,8 @@ def cells(line: Mapping[str, Any]) -> list[str]:
     label = CONTESTANTS[line["contestant"]].label
     paper = "" if line["printed"] is None else f"{line['printed']:.2f}"
     if not line["seeds"]:
-        return [line["row"], label, "not run", "", paper, "", "", "", "", ""]
-    seconds, epochs = line["seconds"], line["epochs"]
+        return [line["row"], label, "not run", "", paper, *[""] * (len(COLUMNS) - 5)]
+    epochs = line["epochs"]
     return [
         line["row"],
         f"{label} ({line['seeds']})",
@@ -79,9 +82,14 @@ def cells(line: Mapping[str, Any]) -> list[str]:
         f"{line['speedup']:.2f}x less",
         f"{line['params_removed']:.1%}",
         f"{epochs['prune']:.1f} + {epochs['retrain']}",
-        f"{seconds['prune'] / 60:.1f} + {seconds['retrain'] / 60:.1f}",
+        _minutes(line["seconds"]),
+        _minutes(line["core_seconds"]),
         f"{line['latency_ms']['dense']:.2f} → {line['latency_ms']['small']:.2f}",
     ]
+
+
+def _minutes(seconds: Mapping[str, float]) -> str:
+    return f"{seconds['prune'] / 60:.1f} + {seconds['retrain'] / 60:.1f}" if any(seconds.values()) else ""
 
 
 def _with_spread(value: Mapping[str, Any]) -> str:
