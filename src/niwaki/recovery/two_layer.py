@@ -102,7 +102,8 @@ def compensate(second: Tensor, hidden: Tensor, missing: Tensor, ridge: float = 0
         change = left @ torch.linalg.pinv(rows)
     else:
         gram = rows @ rows.T
-        gram.diagonal().add_(ridge * float(gram.diagonal().mean()) or 1.0)
+        weight = ridge * float(gram.diagonal().mean())
+        gram.diagonal().add_(weight or 1.0)  # all units that stay are dead: nothing to fit, whatever the weight
         change = torch.cholesky_solve(rows @ left.T, torch.linalg.cholesky(gram)).T
     return second + change.to(second.dtype)
 
