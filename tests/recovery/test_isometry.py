@@ -20,7 +20,7 @@ def simplex(count: int) -> Tensor:
 
 @pytest.mark.parametrize("entries", [1, 2, 3, 4])
 def test_of_a_simplex_by_hand(entries: int) -> None:
-    """The Gram matrix of k of them is (1 + 1/n) I - 1/n: eigenvalues 1 - (k - 1)/n once, and 1 + 1/n (for k above 1)."""
+    """The Gram matrix of k of them is (1 + 1/n) I - 1/n: eigenvalues 1 - (k - 1)/n, and 1 + 1/n if k > 1."""
     n = 11
     expected = max((entries - 1) / n, 1 / n if entries > 1 else 0)
     assert isometry(simplex(n + 1), entries) == pytest.approx(expected, abs=1e-12)

@@ -1,7 +1,7 @@
 """What the theory of i-SpaSP promises (Wolfe and Kyrillidis 2021, section 5 and appendix B).
 
-All of it holds for a W1 with ``delta_4s <= 0.1`` (see `isometry`). ``H = Z + E``, where Z has the s heaviest rows; ``e``
-stands for ``mu(E)``, the masses of the other rows.
+All of it holds for a W1 with ``delta_4s <= 0.1`` (see `isometry`). ``H = Z + E``, where Z has the s heaviest rows;
+``e`` stands for ``mu(E)``, the masses of the other rows.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def rate(p: float) -> float:
 
 
 def order(p: float, keep: int) -> float:
-    """``s^(1/2 - 1/p) p (2 sqrt(s) + 1) / (1 - p)``: what ``|V|_F`` is of the order of, without a constant (Theorem 4)."""
+    """What ``|V|_F`` is of the order of (Theorem 4): ``s^(1/2 - 1/p) p (2 sqrt(s) + 1) / (1 - p)``."""
     return keep ** (0.5 - 1 / _below_one(p)) * p * (2 * math.sqrt(keep) + 1) / (1 - p)
 
 

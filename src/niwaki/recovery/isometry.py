@@ -37,8 +37,8 @@ def isometry(second: Tensor, entries: int) -> float:
 def isometry_bound(second: Tensor, entries: int) -> float:
     """A number that ``delta_k`` cannot exceed, for any size.
 
-    The smaller of two: the eigenvalues of the whole Gram matrix, between which those of every part lie; and Gershgorin's
-    circles, with the k - 1 largest inner products of each column.
+    The smaller of two: the eigenvalues of the whole Gram matrix, between which those of every part lie; and
+    Gershgorin's circles, with the k - 1 largest inner products of each column.
     """
     gram, entries = _gram(second, entries)
     lengths = float((gram.diagonal() - 1).abs().max())

@@ -56,7 +56,7 @@ class TwoLayer:
     def missing(self, kept: Tensor) -> Tensor:
         """``V``, outputs x samples: what the units that go would have added.
 
-        It is summed over the units that go, and not taken as a difference, so that it keeps its digits when it is small.
+        It is summed over the units that go, and not taken as a difference, so that it keeps its digits when small.
 
         Args:
             kept: numbers of the units that stay.

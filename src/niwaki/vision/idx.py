@@ -6,6 +6,7 @@ import gzip
 import lzma
 import math
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from niwaki.errors import BadInput, BrokenFile
 
 _BYTES = 8  # the type of unsigned bytes, the only one in MNIST
-_OPENERS = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
+_OPENERS: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress}
 ENDINGS = tuple(_OPENERS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -89,9 +89,7 @@ def train(
     return losses
 
 
-def _epoch(
-    model: Perceptron, digits: Digits, schedule: Schedule, seed: int, lr: float, momenta: list[Tensor]
-) -> float:
+def _epoch(model: Perceptron, digits: Digits, schedule: Schedule, seed: int, lr: float, momenta: list[Tensor]) -> float:
     device, weights, total = digits.train.device, list(model.parameters()), 0.0
     order = torch.randperm(len(digits.train), generator=torch.Generator().manual_seed(seed)).to(device)
     for chosen in order.split(schedule.batch):
@@ -109,7 +107,7 @@ def _mark(schedule: Schedule, seed: int) -> str:
     return f"{schedule}, seed {seed}"
 
 
-def _keep(path: Path, weights: list[Tensor], momenta: list[Tensor], mark: str, losses: list[float]) -> None:
+def _keep(path: Path, weights: Sequence[Tensor], momenta: Sequence[Tensor], mark: str, losses: list[float]) -> None:
     names = ("first", "second")
     tensors = {name: w.detach().cpu() for name, w in zip(names, weights, strict=True)}
     tensors |= {f"momentum.{name}": m.cpu() for name, m in zip(names, momenta, strict=True)}
@@ -119,7 +117,7 @@ def _keep(path: Path, weights: list[Tensor], momenta: list[Tensor], mark: str, l
     os.replace(part, path)
 
 
-def _resume(path: Path, weights: list[Tensor], momenta: list[Tensor], mark: str) -> list[float]:
+def _resume(path: Path, weights: Sequence[Tensor], momenta: Sequence[Tensor], mark: str) -> list[float]:
     """Fill weights and momenta from the file, if it is there; the losses of the epochs that are done."""
     if not path.is_file():
         return []

@@ -7,7 +7,7 @@ from typing import Any
 
 from niwaki.bench.ispasp.printed import FIGURE_2, FIGURE_3
 from niwaki.bench.ispasp.rivals import LABELS
-from niwaki.bench.ispasp.table import WHEN
+from niwaki.bench.ispasp.study import WHEN
 from niwaki.report.canvas import calm, colour, drawing, ink, svg
 
 
@@ -28,9 +28,9 @@ def synthetic(curves: Sequence[Mapping[str, Any]]) -> str:
 
 
 def accuracies(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy against the units that stay: as cut, with least squares, tuned; as SVG."""
+    """Accuracy against the units that stay: as cut, with least squares, and both of them tuned; as SVG."""
     with drawing():
-        figure, panels = calm(600, len(WHEN))
+        figure, panels = calm(800, len(WHEN))
         for axes, (when, label) in zip(panels, WHEN.items(), strict=True):
             for position, rival in enumerate(LABELS):
                 mine = [line for line in lines if line["rival"] == rival]

@@ -88,7 +88,9 @@ def greedy(dense: Perceptron, samples: Samples, s: Settings, seed: int) -> dict[
         hidden, taken = Perceptron(dense.first[candidates], dense.second[:, candidates]).hidden(x), dense.second
         each = there + hidden.T[:, :, None] * taken.T[candidates][:, None, :]  # candidates x images x classes
         each *= recovery.share(units, int(counts.sum()) + 1, averaged=True)
-        return F.cross_entropy(each.flatten(0, 1), labels.repeat(len(each)), reduction="none").view(len(each), -1).mean(1)
+        return (
+            F.cross_entropy(each.flatten(0, 1), labels.repeat(len(each)), reduction="none").view(len(each), -1).mean(1)
+        )
 
     picks = recovery.greedy(losses, units, max(s.kept), tries=s.tries, seed=seed, repeats=True)
     return {keep: Choice.of(picks[:keep], recovery.share(units, keep, averaged=True)) for keep in s.kept}

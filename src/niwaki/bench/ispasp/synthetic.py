@@ -65,7 +65,7 @@ class Synthetic:
 
 
 def miss(curve: Mapping[str, Any]) -> float | None:
-    """The mean ``|log10|`` of ours over the paper's, at the points read off its figure; None if it has no such curve."""
+    """The mean ``|log10|`` of ours over the paper's, at the points read off its figure; None if it has no such one."""
     printed = FIGURE_2.get(curve["width"], {}).get(curve["p"])
     if printed is None:
         return None

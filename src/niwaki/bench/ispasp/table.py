@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from niwaki.bench.ispasp.printed import DENSE, FIGURE_2, FIGURE_3
 from niwaki.bench.ispasp.rivals import LABELS
+from niwaki.bench.ispasp.study import WHEN
 from niwaki.bench.ispasp.synthetic import miss
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 Rows = list[list[str]]
 """A heading and rows of cells."""
-WHEN = {"before": "as cut", "compensated": "with least squares", "after": "tuned"}
 SHOWN = {100: (1, 5, 20, 50, 90), 200: (1, 10, 50, 100, 180)}
 
 
@@ -37,7 +37,9 @@ def means(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for result in results:
         found.setdefault((result["rival"], result["keep"]), []).append(result)
     order = list(LABELS)
-    return [_line(rival, keep, found[rival, keep]) for rival, keep in sorted(found, key=lambda k: (order.index(k[0]), k[1]))]
+    return [
+        _line(rival, keep, found[rival, keep]) for rival, keep in sorted(found, key=lambda k: (order.index(k[0]), k[1]))
+    ]
 
 
 def _line(rival: str, keep: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -57,7 +59,10 @@ def accuracies(lines: Sequence[Mapping[str, Any]]) -> Rows:
     rows = [["chosen by", "", *map(str, widths)]]
     for when, label in WHEN.items():
         for rival in dict.fromkeys(line["rival"] for line in lines):
-            cells = [_cell(of[rival, w][when], FIGURE_3.get(when, {}).get(rival, {}).get(w)) if (rival, w) in of else "" for w in widths]
+            cells = [
+                _cell(of[rival, w][when], FIGURE_3.get(when, {}).get(rival, {}).get(w)) if (rival, w) in of else ""
+                for w in widths
+            ]
             rows.append([LABELS[rival], label, *cells])
     return rows
 
@@ -92,4 +97,4 @@ def markdown(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
-__all__ = ["WHEN", "accuracies", "dense", "drawn", "markdown", "means", "synthetic"]
+__all__ = ["accuracies", "dense", "drawn", "markdown", "means", "synthetic"]
