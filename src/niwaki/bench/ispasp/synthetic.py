@@ -48,7 +48,7 @@ class Synthetic:
         second = self.second(width)
         found = torch.zeros(width, dtype=torch.float64)
         for number in range(self.matrices):
-            model = TwoLayer(compressible(p, width, self.samples, seed=self._seed(width, p, number)), second)
+            model = TwoLayer(self.hidden(width, p, number), second)
             found += torch.tensor([self._residual(model, keep) for keep in range(1, width + 1)], dtype=torch.float64)
         return found / self.matrices
 
@@ -57,11 +57,13 @@ class Synthetic:
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + width)
         return (2 * torch.rand(width, width, dtype=torch.float64, generator=generator) - 1) / math.sqrt(width)
 
+    def hidden(self, width: int, p: float, number: int) -> Tensor:
+        """H: width x samples, the matrix of that number."""
+        seed = 1_000_003 * self.seed + 10_007 * width + 101 * round(100 * p) + number
+        return compressible(p, width, self.samples, seed=seed)
+
     def _residual(self, model: TwoLayer, keep: int) -> float:
         return model.residual(ispasp(model, keep, iters=self.iters))
-
-    def _seed(self, width: int, p: float, number: int) -> int:
-        return 1_000_003 * self.seed + 10_007 * width + 101 * round(100 * p) + number
 
 
 def miss(curve: Mapping[str, Any]) -> float | None:
