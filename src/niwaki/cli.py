@@ -211,6 +211,64 @@ def greg(
     _stdout().print(drawn(compare(order)))
 
 
+@bench.group()
+def ispasp() -> None:
+    """The figures of i-SpaSP, each with its own data and size."""
+
+
+_ispasp_out = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/ispasp"), show_default=True
+)
+
+
+@ispasp.command()
+@click.option("--matrices", default=3, show_default=True, help="Made-up matrices for each curve.")
+@click.option("--seed", default=0, show_default=True, help="Seed of all matrices.")
+@_ispasp_out
+@_traceback
+def synthetic(matrices: int, seed: int, out: Path) -> None:
+    """Figure 2: what is lost on made-up matrices, for every number of units that stay.
+
+    Ours beside the paper's; all values and the plot are written to the folder.
+    """
+    from niwaki.bench.ispasp import show
+    from niwaki.bench.ispasp.synthetic import Synthetic
+
+    _stdout().print(show.synthetic(Synthetic(matrices=matrices, seed=seed), out))
+
+
+@ispasp.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with the four files of MNIST.")
+@click.option("--rival", "rivals", multiple=True, metavar="NAME", help="ispasp, top_k, gfs, random; all of them.")
+@click.option("--seeds", default=3, show_default=True, help="How many wide networks.")
+@click.option("--fast", is_flag=True, help="A tenth of the epochs at ten times the rate; what it changes is told.")
+@click.option("--bfloat16", is_flag=True, help="Train with products in bfloat16.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
+@click.option("--images", type=click.IntRange(1), help="Use only so many images, to try it.")
+@_ispasp_out
+@_traceback
+@click.pass_context
+def mnist(
+    ctx: click.Context, data: Path, rivals: tuple[str, ...], seeds: int, fast: bool, bfloat16: bool, device: str,
+    images: int | None, out: Path,
+) -> None:  # fmt: skip
+    """Figure 3: a network of two layers on MNIST, pruned by i-SpaSP and its rivals, then tuned.
+
+    Every job goes on where it was stopped. All results, their table and the plot are written to the folder.
+    """
+    from niwaki.bench.ispasp import show
+    from niwaki.bench.ispasp.rivals import RIVALS
+    from niwaki.bench.ispasp.settings import FAST, PAPER, in_bfloat16
+    from niwaki.bench.ispasp.study import Study
+    from niwaki.vision.mnist import mnist as read
+
+    ctx.meta[_KEPT] = out
+    settings = FAST if fast else PAPER
+    digits = read(data) if images is None else read(data).first(images)
+    settings = in_bfloat16(settings) if bfloat16 else settings
+    _stdout().print(show.mnist(Study(digits.to(device), settings, out, seeds, rivals or tuple(RIVALS))))
+
+
 def _load(path: Path, changes: tuple[str, ...], out: str | None, fast: bool = False) -> Recipe:
     from niwaki.recipes import Recipe
     from niwaki.recipes.reading import quoted

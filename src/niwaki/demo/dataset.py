@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from niwaki.vision.idx import read_idx
 
 CLASSES = (
     "T-shirt/top",
@@ -159,11 +159,7 @@ def _read(path: Path, sums: dict[str, str]) -> np.ndarray:
     packed = _bytes(path)
     if hashlib.sha256(packed).hexdigest() != sums.get(path.name):
         raise ValueError(f"{path} is damaged: its SHA-256 is not the one in {_SUMS}; reinstall niwaki")
-    raw = lzma.decompress(packed)
-    rank = raw[3]  # IDX: two zero bytes, the type, the rank, then the sizes as big-endian 32-bit integers
-    shape = np.frombuffer(raw, ">u4", count=rank, offset=4).tolist()
-    # A copy, because PyTorch wants memory that it may write to.
-    return np.frombuffer(raw, np.uint8, count=math.prod(shape), offset=4 + 4 * rank).reshape(shape).copy()
+    return read_idx(path)
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,0 +1,47 @@
+"""Keep what `niwaki bench ispasp` left in a folder.   python bench/ispasp.py synthetic|mnist FOLDER
+
+The runs themselves are made by
+
+    niwaki bench ispasp synthetic --out runs/ispasp
+    niwaki bench ispasp mnist --data FOLDER/mnist --fast --out runs/mnist
+
+Here their results go into one file each, with the machine that this command runs on, and a plot beside it; the tables
+of docs/ispasp.md are made of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ledger import RESULTS, keep
+
+from niwaki.bench.ispasp import plots, study, table
+from niwaki.bench.ispasp.synthetic import miss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figure", choices=("synthetic", "mnist"))
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    asked = parser.parse_args()
+    {"synthetic": synthetic, "mnist": mnist}[asked.figure](asked.folder)
+
+
+def synthetic(folder: Path) -> None:
+    found = json.loads((folder / "synthetic.json").read_text())
+    misses = {f"{curve['width']} units, p {curve['p']}": round(miss(curve), 4) for curve in found["curves"]}
+    keep("ispasp_synthetic", {"mean_miss_log10": misses}, found)
+    (RESULTS / "ispasp_synthetic.svg").write_text(plots.synthetic(found["curves"]) + "\n")
+
+
+def mnist(folder: Path) -> None:
+    results = study.read(folder)
+    lines = table.means(results)
+    keep("ispasp_mnist", {f"{line['rival']} {line['keep']}": line for line in lines}, results)
+    (RESULTS / "ispasp_mnist.svg").write_text(plots.accuracies(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

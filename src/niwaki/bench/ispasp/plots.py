@@ -1,0 +1,47 @@
+"""The two figures, drawn as the report draws, with the paper's points as circles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from niwaki.bench.ispasp.printed import FIGURE_2, FIGURE_3
+from niwaki.bench.ispasp.rivals import LABELS
+from niwaki.bench.ispasp.study import WHEN
+from niwaki.report.canvas import calm, colour, drawing, ink, svg
+
+
+def synthetic(curves: Sequence[Mapping[str, Any]]) -> str:
+    """``||V||_F^2`` against the units that stay, a panel for each width, as SVG."""
+    widths = sorted({curve["width"] for curve in curves})
+    with drawing():
+        figure, panels = calm(250 * len(widths), len(widths))
+        for axes, width in zip(panels, widths, strict=True):
+            for position, curve in enumerate(c for c in curves if c["width"] == width):
+                shade, values = ink(colour(position)), curve["residuals"][:-1]
+                axes.plot(range(1, len(values) + 1), values, color=shade, linewidth=1.1, label=f"p = {curve['p']}")
+                printed = FIGURE_2.get(width, {}).get(curve["p"], {})
+                axes.plot(list(printed), list(printed.values()), "o", color=shade, markersize=4, fillstyle="none")
+            axes.set(yscale="log", xlabel=f"units kept of {width}", ylabel="squared residual")
+        panels[0].legend(loc="lower left")
+        return svg(figure, "Squared residual of i-SpaSP on made-up matrices; circles are the paper's")
+
+
+def accuracies(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy against the units that stay: as cut, with least squares, and both of them tuned; as SVG."""
+    with drawing():
+        figure, panels = calm(800, len(WHEN))
+        for axes, (when, label) in zip(panels, WHEN.items(), strict=True):
+            for position, rival in enumerate(LABELS):
+                mine = [line for line in lines if line["rival"] == rival]
+                shade, x = ink(colour(position)), [line["keep"] for line in mine]
+                axes.plot(x, [line[when]["mean"] for line in mine], color=shade, linewidth=1.1, label=LABELS[rival])
+                printed = FIGURE_3.get(when, {}).get(rival, {})
+                axes.plot(list(printed), list(printed.values()), "o", color=shade, markersize=4, fillstyle="none")
+            axes.set(ylabel=f"accuracy, %, {label}")
+        panels[0].legend(loc="lower right")
+        panels[-1].set_xlabel("units kept of 10,000")
+        return svg(figure, "Accuracy on MNIST as cut, with least squares, and tuned; circles are the paper's")
+
+
+__all__ = ["accuracies", "synthetic"]

@@ -1,0 +1,53 @@
+"""Run a study, leave its results in a folder, and give the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from niwaki.bench.ispasp import plots, table
+from niwaki.errors import MissingExtra
+from niwaki.recipes.progress import Teller
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from niwaki.bench.ispasp.study import Study
+    from niwaki.bench.ispasp.synthetic import Synthetic
+
+
+def synthetic(order: Synthetic, out: Path, teller: Teller | None = None) -> Table:
+    """Figure 2: ``synthetic.json`` with all values, ``synthetic.md`` and ``synthetic.svg``."""
+    curves = order.run(teller)
+    rows = table.synthetic(curves)
+    _write(out / "synthetic.json", json.dumps({"settings": asdict(order), "curves": curves}, indent=1))
+    _leave(out, "synthetic", rows, lambda: plots.synthetic(curves))
+    return table.drawn(rows, "squared residual, ours and the paper's")
+
+
+def mnist(order: Study, teller: Teller | None = None) -> Table:
+    """Figure 3: ``mnist.md`` and ``mnist.svg``, beside the files of the jobs."""
+    lines = table.means(order.run(teller))
+    rows = table.accuracies(lines)
+    _leave(order.out, "mnist", rows, lambda: plots.accuracies(lines))
+    return table.drawn(rows, f"accuracy on MNIST, %; dense {table.dense(lines)}; in brackets the paper's")
+
+
+def _leave(out: Path, name: str, rows: table.Rows, plot: Callable[[], str]) -> None:
+    """The table, and the plot if matplotlib is there to draw it."""
+    _write(out / f"{name}.md", table.markdown(rows))
+    try:
+        _write(out / f"{name}.svg", plot())
+    except MissingExtra:
+        return
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+__all__ = ["mnist", "synthetic"]

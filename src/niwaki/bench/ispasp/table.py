@@ -1,0 +1,100 @@
+"""What the studies found, as tables for a terminal or a document."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from niwaki.bench.ispasp.printed import DENSE, FIGURE_2, FIGURE_3
+from niwaki.bench.ispasp.rivals import LABELS
+from niwaki.bench.ispasp.study import WHEN
+from niwaki.bench.ispasp.synthetic import miss
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Rows = list[list[str]]
+"""A heading and rows of cells."""
+SHOWN = {100: (1, 5, 20, 50, 90), 200: (1, 10, 50, 100, 180)}
+
+
+def synthetic(curves: Iterable[Mapping[str, Any]]) -> Rows:
+    """Of Figure 2: ours and the paper's at some points, and the mean miss over all points read off."""
+    rows = [["units, p", *(["kept: ours (paper)"] * len(SHOWN[100])), "mean miss, log10"]]
+    for curve in curves:
+        printed = FIGURE_2.get(curve["width"], {}).get(curve["p"], {})
+        shown = [k for k in SHOWN.get(curve["width"], SHOWN[100]) if k <= curve["width"]]
+        cells = [f"{k}: {curve['residuals'][k - 1]:.1e} ({_printed(printed.get(k), '.1e')})" for k in shown]
+        missed = miss(curve)
+        rows.append([f"{curve['width']}, {curve['p']}", *cells, "–" if missed is None else f"{missed:.3f}"])
+    return rows
+
+
+def means(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of the results of all seeds of Figure 3: one line for each rival and width, accuracies in percent."""
+    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for result in results:
+        found.setdefault((result["rival"], result["keep"]), []).append(result)
+    order = list(LABELS)
+    return [
+        _line(rival, keep, found[rival, keep]) for rival, keep in sorted(found, key=lambda k: (order.index(k[0]), k[1]))
+    ]
+
+
+def _line(rival: str, keep: int, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    line: dict[str, Any] = {"rival": rival, "keep": keep, "seeds": len(found)}
+    for key in ("dense", *WHEN):
+        values = [100 * each[key] for each in found]
+        line[key] = {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+    line["units"] = statistics.fmean(each["units"] for each in found)
+    line["select_s"] = statistics.median(each["select_s"] for each in found)
+    return line
+
+
+def accuracies(lines: Sequence[Mapping[str, Any]]) -> Rows:
+    """Of Figure 3: rows are rival and time, columns are widths; the paper's numbers in brackets."""
+    widths = sorted({line["keep"] for line in lines})
+    of = {(line["rival"], line["keep"]): line for line in lines}
+    rows = [["chosen by", "", *map(str, widths)]]
+    for when, label in WHEN.items():
+        for rival in dict.fromkeys(line["rival"] for line in lines):
+            cells = [
+                _cell(of[rival, w][when], FIGURE_3.get(when, {}).get(rival, {}).get(w)) if (rival, w) in of else ""
+                for w in widths
+            ]
+            rows.append([LABELS[rival], label, *cells])
+    return rows
+
+
+def dense(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The accuracy of the wide networks."""
+    found = lines[0]["dense"]
+    return f"{_cell(found, DENSE)}, {lines[0]['seeds']} seeds"
+
+
+def _cell(value: Mapping[str, Any], printed: float | None) -> str:
+    spread = "" if value["std"] is None else f" ± {value['std']:.2f}"
+    return f"{value['mean']:.2f}{spread}" + ("" if printed is None else f" ({printed:g})")
+
+
+def _printed(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def drawn(rows: Rows, title: str) -> Table:
+    """For a terminal."""
+    from rich.table import Table
+
+    table = Table(*rows[0], title=title)
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def markdown(rows: Rows) -> str:
+    """For a document."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
+
+
+__all__ = ["accuracies", "dense", "drawn", "markdown", "means", "synthetic"]

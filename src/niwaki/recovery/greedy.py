@@ -1,0 +1,114 @@
+"""Greedy forward selection (Ye et al. 2020): start with nothing, and let the unit join that helps most.
+
+The loop asks for the loss with each candidate; who answers decides what kind of greedy selection it is. `Forming` forms
+every candidate's output; `Reusing` computes all inner products between units once and makes the same choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from niwaki.errors import BadInput
+from niwaki.recovery.two_layer import TwoLayer
+
+Losses = Callable[[Tensor, Tensor], Tensor]
+"""Of how often each unit is in (int64, (units,)) and of candidates (int64, (c,)): the loss with each one in once more,
+(c,)."""
+
+
+def greedy(
+    losses: Losses, units: int, picks: int, *, tries: int | None = None, seed: int = 0, repeats: bool = False
+) -> Tensor:
+    """Which units join, in their order: int64 (picks,). The first n of them are the choice of n.
+
+    Of equals, the candidate with the smaller number joins.
+
+    Args:
+        picks: how many join. tries: candidates in each step, drawn by ``seed``; None: all. repeats: a unit may join
+            again, and counts as often as it did.
+
+    Raises:
+        BadInput: numbers out of range, or losses that are no numbers.
+    """
+    if picks < 1 or (picks > units and not repeats):
+        raise BadInput(f"between 1 and {units} of {units} units can be picked, not {picks}")
+    if tries is not None and tries < 1:
+        raise BadInput(f"at least one candidate is tried in each step, not {tries}")
+    generator = torch.Generator().manual_seed(seed)
+    counts, chosen = torch.zeros(units, dtype=torch.int64), []
+    for _ in range(picks):
+        open_ = torch.arange(units) if repeats else (counts == 0).nonzero().flatten()
+        candidates = open_ if tries is None else _some(open_, tries, generator)
+        found = losses(counts, candidates).detach().cpu()
+        if found.shape != candidates.shape or found.isnan().any():
+            raise BadInput(f"{len(candidates)} candidates have one loss each that is a number, not {found}")
+        best = int(candidates[int(torch.argmin(found))])
+        counts[best] += 1
+        chosen.append(best)
+    return torch.tensor(chosen)
+
+
+def _some(open_: Tensor, tries: int, generator: torch.Generator) -> Tensor:
+    """Some of them, ascending, each at most once."""
+    drawn = torch.randperm(len(open_), generator=generator)[:tries]
+    return open_[drawn.sort().values]
+
+
+def share(units: int, picked: int, averaged: bool) -> float:
+    """What a unit counts that is in once.
+
+    Ye et al. write a layer as the mean over its units, so that a mean over a few stands for the mean over all: each
+    counts ``units / picked``. Without averaging each counts once, as it does in the network.
+    """
+    return units / picked if averaged else 1.0
+
+
+class Forming:
+    """The squared residual ``||U - U'||_F^2``, with the output of each candidate formed anew.
+
+    Args:
+        averaged: ``U'`` is the uniform average (see `share`), in place of the sum.
+    """
+
+    def __init__(self, model: TwoLayer, *, averaged: bool = False) -> None:
+        self._model, self._averaged = model, averaged
+
+    def __call__(self, counts: Tensor, candidates: Tensor) -> Tensor:
+        """One product of the size of the whole layer for each candidate."""
+        model, found = self._model, []
+        scale = share(model.units, int(counts.sum()) + 1, self._averaged)
+        for candidate in candidates:
+            weights = counts.clone()
+            weights[candidate] += 1
+            output = model.second @ (weights[:, None].to(model.hidden) * model.hidden)
+            found.append((model.output - scale * output).square().sum())
+        return torch.stack(found)
+
+
+class Reusing:
+    """The same losses, from inner products of the units that are computed once.
+
+    Unit j adds ``u_j``, the outer product of a column of W1 and a row of H, so that ``<u_i, u_j>`` is the product of
+    two inner products. All of them are two Gram matrices: units x units numbers, and each step is a product with one
+    row of them.
+    """
+
+    def __init__(self, model: TwoLayer, *, averaged: bool = False) -> None:
+        second, hidden = model.second.double(), model.hidden.double()
+        self._inner = (second.T @ second) * (hidden @ hidden.T)
+        self._averaged = averaged
+
+    def __call__(self, counts: Tensor, candidates: Tensor) -> Tensor:
+        """Costs units x units at most."""
+        inner, weights = self._inner, counts.to(self._inner)
+        scale = share(len(inner), int(counts.sum()) + 1, self._averaged)
+        with_chosen, with_all = inner @ weights, inner.sum(1)
+        inside = weights @ with_chosen + 2 * with_chosen[candidates] + inner.diagonal()[candidates]
+        across = weights @ with_all + with_all[candidates]
+        return with_all.sum() - 2 * scale * across + scale**2 * inside
+
+
+__all__ = ["Forming", "Losses", "Reusing", "greedy", "share"]
