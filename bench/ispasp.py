@@ -1,9 +1,10 @@
-"""Keep what `niwaki bench ispasp` left in a folder.   python bench/ispasp.py synthetic|mnist FOLDER
+"""Keep what `niwaki bench ispasp` left in a folder.   python bench/ispasp.py synthetic|mnist|time FOLDER
 
 The runs themselves are made by
 
     niwaki bench ispasp synthetic --out runs/ispasp
     niwaki bench ispasp mnist --data FOLDER/mnist --fast --out runs/mnist
+    niwaki bench ispasp time --out runs/ispasp
 
 Here their results go into one file each, with the machine that this command runs on, and a plot beside it; the tables
 of docs/ispasp.md are made of them.
@@ -13,20 +14,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 from ledger import RESULTS, keep
 
-from niwaki.bench.ispasp import plots, study, table
+from niwaki.bench.ispasp import plots, study, table, timing
 from niwaki.bench.ispasp.synthetic import miss
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figure", choices=("synthetic", "mnist"))
+    parser.add_argument("figure", choices=("synthetic", "mnist", "time"))
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     asked = parser.parse_args()
-    {"synthetic": synthetic, "mnist": mnist}[asked.figure](asked.folder)
+    {"synthetic": synthetic, "mnist": mnist, "time": times}[asked.figure](asked.folder)
 
 
 def synthetic(folder: Path) -> None:
@@ -41,6 +43,15 @@ def mnist(folder: Path) -> None:
     lines = table.means(results)
     keep("ispasp_mnist", {f"{line['rival']} {line['keep']}": line for line in lines}, results)
     (RESULTS / "ispasp_mnist.svg").write_text(plots.accuracies(lines) + "\n")
+
+
+def times(folder: Path) -> None:
+    results = timing.read(folder)
+    figures = {
+        f"{r['channels']} channels, {r['contestant']}, {r['kept']:g}": statistics.median(r["core_s"]) for r in results
+    }
+    keep("ispasp_time", figures, results)
+    (RESULTS / "ispasp_time.svg").write_text(plots.times(results) + "\n")
 
 
 if __name__ == "__main__":

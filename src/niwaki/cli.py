@@ -238,6 +238,26 @@ def synthetic(matrices: int, seed: int, out: Path) -> None:
 
 
 @ispasp.command()
+@click.option("--channels", multiple=True, type=int, default=(64, 512), show_default=True, help="Of the blocks.")
+@click.option("--kept", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.2, 0.4), show_default=True)
+@click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="ispasp, 'gfs 50', …; all of them.")
+@click.option("--images", default=4, show_default=True, help="How many samples all of them look at.")
+@_ispasp_out
+@_traceback
+def time(
+    channels: tuple[int, ...], kept: tuple[float, ...], contestants: tuple[str, ...], images: int, out: Path
+) -> None:
+    """Figure 1: how long it takes to prune one block of ResNet-34.
+
+    A cell that was timed is not timed again; greedy selection of 512 channels takes most of an hour.
+    """
+    from niwaki.bench.ispasp import show
+    from niwaki.bench.ispasp.timing import TIMED, Timing
+
+    _stdout().print(show.timed(Timing(out, channels, kept, images, contestants=contestants or tuple(TIMED))))
+
+
+@ispasp.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with the four files of MNIST.")
 @click.option("--rival", "rivals", multiple=True, metavar="NAME", help="ispasp, top_k, gfs, random; all of them.")
 @click.option("--seeds", default=3, show_default=True, help="How many wide networks.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from niwaki.bench.ispasp import timing
 from niwaki.bench.ispasp.printed import FIGURE_2, FIGURE_3
 from niwaki.bench.ispasp.rivals import LABELS
 from niwaki.bench.ispasp.study import WHEN
@@ -44,4 +45,21 @@ def accuracies(lines: Sequence[Mapping[str, Any]]) -> str:
         return svg(figure, "Accuracy on MNIST as cut, with least squares, and tuned; circles are the paper's")
 
 
-__all__ = ["accuracies", "synthetic"]
+def times(results: Sequence[Mapping[str, Any]]) -> str:
+    """Seconds of one core against the share that is kept, a panel for each block, as SVG."""
+    blocks = sorted({each["channels"] for each in results})
+    with drawing():
+        figure, panels = calm(250 * len(blocks), len(blocks))
+        for axes, channels in zip(panels, blocks, strict=True):
+            for position, name in enumerate(timing.LABELS):
+                mine = [e for e in results if (e["channels"], e["contestant"]) == (channels, name)]
+                points = sorted((100 * e["kept"], timing.seconds(mine, channels, name, e["kept"])) for e in mine)
+                if points:
+                    label = timing.LABELS[name]
+                    axes.plot(*zip(*points, strict=True), "o-", color=ink(colour(position)), markersize=3, label=label)
+            axes.set(yscale="log", xlabel=f"channels kept of {channels}, %", ylabel="seconds of a core")
+        panels[0].legend(loc="center right")
+        return svg(figure, "Time to prune one block of ResNet-34, by the share of channels that is kept")
+
+
+__all__ = ["accuracies", "synthetic", "times"]

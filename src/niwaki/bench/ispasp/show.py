@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from niwaki.bench.ispasp.study import Study
     from niwaki.bench.ispasp.synthetic import Synthetic
+    from niwaki.bench.ispasp.timing import Timing
 
 
 def synthetic(order: Synthetic, out: Path, teller: Teller | None = None) -> Table:
@@ -26,6 +27,14 @@ def synthetic(order: Synthetic, out: Path, teller: Teller | None = None) -> Tabl
     _write(out / "synthetic.json", json.dumps({"settings": asdict(order), "curves": curves}, indent=1))
     _leave(out, "synthetic", rows, lambda: plots.synthetic(curves))
     return table.drawn(rows, "squared residual, ours and the paper's")
+
+
+def timed(order: Timing, teller: Teller | None = None) -> Table:
+    """Figure 1: ``timing.md`` and ``timing.svg``, beside a file for each cell."""
+    results = order.run(teller)
+    rows = table.times(results)
+    _leave(order.out, "timing", rows, lambda: plots.times(results))
+    return table.drawn(rows, f"time to prune one block on {order.samples} images; in brackets the paper's on 1,280")
 
 
 def mnist(order: Study, teller: Teller | None = None) -> Table:
@@ -50,4 +59,4 @@ def _write(path: Path, text: str) -> None:
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
-__all__ = ["mnist", "synthetic"]
+__all__ = ["mnist", "synthetic", "timed"]

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from niwaki.bench.ispasp.printed import DENSE, FIGURE_2, FIGURE_3
+from niwaki.bench.ispasp import timing
+from niwaki.bench.ispasp.printed import DENSE, FIGURE_1, FIGURE_2, FIGURE_3
 from niwaki.bench.ispasp.rivals import LABELS
 from niwaki.bench.ispasp.study import WHEN
 from niwaki.bench.ispasp.synthetic import miss
@@ -29,6 +30,28 @@ def synthetic(curves: Iterable[Mapping[str, Any]]) -> Rows:
         missed = miss(curve)
         rows.append([f"{curve['width']}, {curve['p']}", *cells, "–" if missed is None else f"{missed:.3f}"])
     return rows
+
+
+def times(results: Sequence[Mapping[str, Any]]) -> Rows:
+    """Of Figure 1: seconds of one core, and how many times those of i-SpaSP; the paper's ratio in brackets."""
+    shares = sorted({each["kept"] for each in results})
+    rows = [["channels", "chosen by", *(f"{share:.0%} kept: s, ratio (paper)" for share in shares)]]
+    for channels in sorted({each["channels"] for each in results}):
+        for name, label in timing.LABELS.items():
+            cells = [_time(results, channels, name, share) for share in shares]
+            if any(cells):
+                rows.append([str(channels), label, *cells])
+    return rows
+
+
+def _time(results: Sequence[Mapping[str, Any]], channels: int, name: str, share: float) -> str:
+    mine, first = (timing.seconds(results, channels, who, share) for who in (name, "ispasp"))
+    if mine is None:
+        return ""
+    printed = FIGURE_1.get(channels, {})
+    theirs = printed.get(name, {}).get(share)
+    paper = "" if theirs is None else f" ({theirs / printed['ispasp'][share]:.3g}×)"
+    return f"{mine:.3g}" + ("" if first is None else f", {mine / first:.3g}×{paper}")
 
 
 def means(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -97,4 +120,4 @@ def markdown(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
-__all__ = ["accuracies", "dense", "drawn", "markdown", "means", "synthetic"]
+__all__ = ["accuracies", "dense", "drawn", "markdown", "means", "synthetic", "times"]
