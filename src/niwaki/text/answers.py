@@ -54,7 +54,7 @@ def outputs(model: nn.Module, tokens: Tokens, size: int = 64, bf16: bool | None 
         raise BadInput(f"{len(tokens)} rows cannot be asked in batches of {size}.")
     home = next(model.parameters(), torch.zeros(())).device
     tokens, parts = tokens.to(home), by_length(tokens, size)
-    with _evaluating(model):
+    with evaluating(model):
         found = torch.cat([logits(model, tokens.batch(rows.to(home)), bf16).cpu() for rows in parts])
     return found[torch.cat(list(parts)).cpu().argsort()]
 
@@ -67,7 +67,8 @@ def measured(
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; the modes of all modules are put back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -77,4 +78,4 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-__all__ = ["logits", "loss", "measured", "outputs"]
+__all__ = ["evaluating", "logits", "loss", "measured", "outputs"]
