@@ -18,6 +18,7 @@ from niwaki.errors import BadInput, BrokenFile, nearest, require_extra, unknown_
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.methods import Method, build
 from niwaki.recipes.borrowed import call, find, require_fit, takes
+from niwaki.recipes.made_up import Draw
 from niwaki.recipes.schema import OptimizerChoice, Recipe, Shapes
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
@@ -95,15 +96,17 @@ def build_model(reference: str, settings: Mapping[str, Any] | None = None) -> nn
     return model
 
 
-def build_inputs(choice: str | Shapes, model: nn.Module, seed: int) -> Inputs:
-    """What the user's function returns, or normal random tensors of the shapes given, on the model's device."""
+def build_inputs(choice: str | Shapes | Mapping[str, Draw], model: nn.Module, seed: int) -> Inputs:
+    """What the user's function returns, or random tensors of the shapes given, on the model's device."""
     if isinstance(choice, str):
         found = call("inputs", find("inputs", choice))
         call_arguments(found)
         return found
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(shape, generator=generator).to(device) for shape in choice)
+    if isinstance(choice, Mapping):
+        return {name: draw.tensor(generator).to(device) for name, draw in choice.items()}
+    return tuple(Draw(shape).tensor(generator).to(device) for shape in choice)
 
 
 def fill(model: nn.Module, path: Path) -> None:
@@ -240,7 +243,17 @@ def _make(choice: OptimizerChoice, parameters: list[nn.Parameter]) -> torch.opti
         if key not in arguments:
             raise unknown_key(f"optimizer {choice.name!r}", key, arguments)
     try:
-        made: torch.optim.Optimizer = cls(parameters, **choice.settings)
+        made: torch.optim.Optimizer = cls(_grouped(choice, parameters), **choice.settings)
     except (TypeError, ValueError) as trouble:
         raise BadInput(f"optimizer {choice.name!r}: {trouble}") from trouble
     return made
+
+
+def _grouped(choice: OptimizerChoice, parameters: list[nn.Parameter]) -> list[Any]:
+    """One group; or, where only matrices are to decay, theirs and that of biases and norms."""
+    if choice.decay == "all":
+        return parameters
+    if "weight_decay" not in choice.settings:
+        raise BadInput(f"optimizer {choice.name!r}: decay is {choice.decay}, but there is no 'weight_decay'; set it")
+    spared = {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}
+    return [{"params": [p for p in parameters if p.dim() >= 2]}, spared]

@@ -15,7 +15,7 @@ from niwaki.pruning import Pruning, prune
 from niwaki.recipes.borrowed import call
 from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
 from niwaki.recipes.progress import Teller
-from niwaki.recipes.rates import rate
+from niwaki.recipes.rates import Linear, rate
 from niwaki.recipes.record import RunRecord
 from niwaki.schedules import Ramp
 
@@ -39,7 +39,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: Run
     meter = Meter(record, "prune")
     with teller.stage(f"{method.name}: prune", longest(method.body)) as advance:
         for batch in _forever(stuff.batches(stuff.recipe.seed), meter):
-            meter.add(_backward(stuff, run.model, optimizer, batch, run.steps), batch)
+            meter.add(_backward(stuff, run.model, optimizer, batch, run.steps, stuff.recipe.optimizer.clip), batch)
             run.step()
             advance(f"penalty {max(run.pressure.values(), default=0.0):.3g}")
             if run.finished:
@@ -59,6 +59,8 @@ def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Te
     optimizer = optimizer_for(choice, model)
     peaks = [group["lr"] for group in optimizer.param_groups]
     each = _length(batches)
+    if each is None and isinstance(plan.schedule, Linear) and plan.schedule.warmup:
+        raise BadInput("finetune.schedule: a rate that rises from step to step needs data whose batches have a len()")
     model.train()
     meter = Meter(record, "finetune", before)
     with teller.stage(f"{title}: fine-tune", None if each is None else each * plan.epochs) as advance:
@@ -68,7 +70,7 @@ def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Te
                 share = rate(plan.schedule, (epoch + (k / each if each else 0)) / plan.epochs)
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak * share
-                loss = _backward(stuff, model, optimizer, batch, k)
+                loss = _backward(stuff, model, optimizer, batch, k, choice.clip)
                 optimizer.step()
                 meter.add(loss, batch)
                 advance(f"loss {loss:.3g}")
@@ -124,13 +126,17 @@ def _updates(part: Press | Spread) -> int:
     return (getattr(part, "steps", None) or 0) // part.schedule.every
 
 
-def _backward(stuff: Ingredients, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, step: int) -> float:
-    """Leave the gradients of one batch in the parameters; give its loss."""
+def _backward(
+    stuff: Ingredients, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, step: int, clip: float | None
+) -> float:
+    """Leave the gradients of one batch in the parameters, no longer than ``clip``; give its loss."""
     assert stuff.loss is not None
     optimizer.zero_grad(set_to_none=True)
     loss = call("loss", stuff.loss, model, batch)
     value = finite(loss, step)
     loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
     return value
 
 

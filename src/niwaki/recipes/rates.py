@@ -12,7 +12,8 @@ from typing import Any
 from niwaki.errors import BadInput, unknown_key
 from niwaki.recipes import checks
 
-NAMED = ("cosine", "constant")
+NAMED = ("cosine", "constant", "linear")
+_SAID = (*NAMED, "{linear: {warmup: 0.1}}", "{step: [1/2, 3/4]}")
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,40 @@ class Step:
         return {"step": list(self.at)}
 
 
-def read_schedule(where: str, value: Any) -> str | Step:
-    """``cosine``, ``constant``, or ``{step: [1/2, 0.75]}``.
+@dataclass(frozen=True)
+class Linear:
+    """Up from 0 in a straight line over the first share of the steps, then down to 0, as encoders are fine-tuned."""
+
+    warmup: float = 0.0
+
+    def to_json(self) -> Any:
+        return {"linear": {"warmup": self.warmup}} if self.warmup else "linear"
+
+
+def read_schedule(where: str, value: Any) -> str | Step | Linear:
+    """``cosine``, ``constant``, ``linear``, ``{linear: {warmup: 0.1}}`` or ``{step: [1/2, 0.75]}``.
 
     Raises:
         BadInput: anything else.
     """
     if not isinstance(value, Mapping):
         if value not in NAMED:
-            raise unknown_key(where, str(value), (*NAMED, "{step: [1/2, 3/4]}"))
-        return str(value)
-    found = checks.mapping(where, value, ("step",), ("step",))
+            raise unknown_key(where, str(value), _SAID)
+        return Linear() if value == "linear" else str(value)
+    if "linear" in value:
+        return _linear(where, checks.mapping(where, value, ("linear",))["linear"])
+    found = checks.mapping(where, value, ("step", "linear"), ("step",))
     places = tuple(_place(where, share) for share in checks.listed(found["step"]))
     if not places or any(b <= a for a, b in itertools.pairwise(places)):
         raise BadInput(f"{where}.step must be rising shares of the epochs, such as [1/2, 3/4], not {found['step']!r}")
     return Step(places)
+
+
+def _linear(where: str, said: Any) -> Linear:
+    share = checks.mapping(f"{where}.linear", said, ("warmup",)).get("warmup", 0.0)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+        raise BadInput(f"{where}.linear.warmup must be a share of all steps from 0 to below 1, not {share!r}")
+    return Linear(float(share))
 
 
 def _place(where: str, share: Any) -> float:
@@ -53,11 +73,14 @@ def _place(where: str, share: Any) -> float:
     return found
 
 
-def rate(schedule: str | Step, progress: float) -> float:
+def rate(schedule: str | Step | Linear, progress: float) -> float:
     """Share of the peak learning rate at a progress from 0 to 1."""
     if isinstance(schedule, Step):
         return float(10.0 ** -sum(progress >= place for place in schedule.at))
+    if isinstance(schedule, Linear):
+        up = schedule.warmup
+        return progress / up if progress < up else (1 - progress) / (1 - up)
     return 1.0 if schedule == "constant" else 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
-__all__ = ["NAMED", "Step", "rate", "read_schedule"]
+__all__ = ["NAMED", "Linear", "Step", "rate", "read_schedule"]

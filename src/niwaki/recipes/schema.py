@@ -12,11 +12,14 @@ from typing import Any
 from niwaki.errors import BadInput
 from niwaki.recipes import checks
 from niwaki.recipes.fast import Change, quickened
-from niwaki.recipes.rates import Step, read_schedule
+from niwaki.recipes.made_up import Draw, is_shape, read_named
+from niwaki.recipes.rates import Linear, Step, read_schedule
 from niwaki.recipes.reading import override, read_yaml
+from niwaki.schedules import above_zero
 
 RUNTIMES = ("pytorch", "onnxruntime")
 FORMATS = ("onnx", "torch_export")
+DECAYS = ("all", "matrices")
 KEYS = (
     "model", "model_args", "weights", "inputs", "data", "data_args", "loss", "evaluate", "evaluate_args", "method",
     "optimizer", "finetune", "seed", "out", "export", "measure", "fast",
@@ -27,20 +30,34 @@ Shapes = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class OptimizerChoice:
-    """A class in torch.optim and its settings."""
+    """A class in torch.optim and its settings.
+
+    Attributes:
+        decay: which tensors ``weight_decay`` is for: ``all``, or ``matrices``, so that biases and norms have none.
+        clip: the longest gradient, of all weights together; longer ones are shortened. None: as they are.
+    """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    decay: str = "all"
+    clip: float | None = None
 
     @staticmethod
     def read(where: str, data: Any) -> OptimizerChoice:
         found = checks.table(where, data)
         if "name" not in found:
             raise BadInput(f"{where} lacks 'name', for instance {{name: SGD, lr: 0.001, momentum: 0.9}}")
-        return OptimizerChoice(checks.text(f"{where}.name", found.pop("name")), found)
+        name = checks.text(f"{where}.name", found.pop("name"))
+        decay = checks.one_of(f"{where}.decay", found.pop("decay", "all"), DECAYS)
+        clip = found.pop("clip", None)
+        if clip is not None:
+            above_zero(clip, f"{where}.clip")
+        return OptimizerChoice(name, found, decay, clip)
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, **self.settings}
+        decay = {} if self.decay == "all" else {"decay": self.decay}
+        clip = {} if self.clip is None else {"clip": self.clip}
+        return {"name": self.name, **self.settings, **decay, **clip}
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class Finetune:
 
     epochs: int
     optimizer: OptimizerChoice | None = None
-    schedule: str | Step = "cosine"
+    schedule: str | Step | Linear = "cosine"
     data_args: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
@@ -88,7 +105,7 @@ class Finetune:
 
     def to_json(self) -> dict[str, Any]:
         optimizer = {} if self.optimizer is None else {"optimizer": self.optimizer.to_json()}
-        schedule = self.schedule.to_json() if isinstance(self.schedule, Step) else self.schedule
+        schedule = self.schedule if isinstance(self.schedule, str) else self.schedule.to_json()
         arguments = {"data_args": dict(self.data_args)} if self.data_args else {}
         return {"epochs": self.epochs, **optimizer, "schedule": schedule, **arguments}
 
@@ -121,7 +138,7 @@ class Recipe:
     ``shortened``: what its section ``fast`` has changed in it."""
 
     model: str
-    inputs: str | Shapes
+    inputs: str | Shapes | Mapping[str, Draw]
     methods: tuple[MethodChoice, ...]
     out: str
     model_args: Mapping[str, Any] = field(default_factory=dict)
@@ -170,7 +187,7 @@ class Recipe:
         """Plain data from which :meth:`read` makes an equal recipe."""
         given: dict[str, Any] = {
             "model": self.model, "model_args": dict(self.model_args), "weights": self.weights,
-            "inputs": self.inputs if isinstance(self.inputs, str) else [list(shape) for shape in self.inputs],
+            "inputs": _inputs_to_json(self.inputs),
             "data": self.data, "data_args": dict(self.data_args), "loss": self.loss,
             "evaluate": self.evaluate, "evaluate_args": dict(self.evaluate_args),
             "method": [m.to_json() for m in self.methods],
@@ -213,17 +230,26 @@ _OPTIONAL: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _inputs(value: Any) -> str | Shapes:
+def _inputs(value: Any) -> str | Shapes | Mapping[str, Draw]:
     if isinstance(value, str):
         return checks.reference("inputs", value)
+    if isinstance(value, Mapping):
+        return read_named(value)
     shapes = checks.listed(value)
-    good = [s for s in shapes if isinstance(s, (list, tuple)) and all(type(n) is int and n > 0 for n in s)]
-    if not shapes or len(good) < len(shapes):
+    if not shapes or not all(map(is_shape, shapes)):
         raise BadInput(
-            f"inputs must be module:function or a list of shapes, one per argument, such as [[1, 3, 32, 32]]; "
-            f"found {value!r}"
+            f"inputs must be module:function, or a list of shapes, one per argument, such as [[1, 3, 32, 32]], or a "
+            f"mapping of arguments to shapes; found {value!r}"
         )
     return tuple(tuple(shape) for shape in shapes)
+
+
+def _inputs_to_json(inputs: str | Shapes | Mapping[str, Draw]) -> Any:
+    if isinstance(inputs, str):
+        return inputs
+    if isinstance(inputs, Mapping):
+        return {name: draw.to_json() for name, draw in inputs.items()}
+    return [list(shape) for shape in inputs]
 
 
 def _methods(value: Any) -> tuple[MethodChoice, ...]:

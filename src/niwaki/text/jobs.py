@@ -1,0 +1,89 @@
+"""Functions that recipes name: an encoder with a head, the batches of a task, the loss, the score.
+
+Data lie below the folder text of ``NIWAKI_DATA``, and everything is computed on ``NIWAKI_DEVICE``.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from torch import nn
+
+from niwaki.errors import BadInput
+from niwaki.place import DATA, device, folder
+from niwaki.text import answers, encoders
+from niwaki.text import tasks as known
+from niwaki.text.answers import loss
+from niwaki.text.batches import Batches, Tokens, tokenised, tokenizer
+
+_APART = 10_007  # between the seeds of two runs, so that one's later epochs are not the other's first
+
+
+def classifier(encoder: str, task: str, seed: int = 0) -> nn.Module:
+    """An encoder with a head for a task, on the device.
+
+    Args:
+        encoder: a local folder of Hugging Face's form; a relative one is looked for in the current directory, then in
+            ``NIWAKI_DATA``. task: as for `niwaki.text.tasks.task`. seed: of a head that the folder has no weights for.
+
+    Raises:
+        BadInput: there is no such folder or task, or they do not fit.
+    """
+    return encoders.classifier(_place(encoder), known.task(task).classes or 1, seed).to(device())
+
+
+def batches(
+    task: str, encoder: str, part: str = "train", size: int = 32, max_length: int = 128, seed: int = 0
+) -> Batches:
+    """Batches of a part of a task, in an order that changes by epoch.
+
+    Args:
+        encoder: whose tokenizer is taken. size: rows in a batch. max_length: tokens of a row at most.
+    """
+    return Batches(tokens(task, encoder, part, max_length), size, seed * _APART)
+
+
+def score(
+    model: nn.Module,
+    task: str,
+    encoder: str,
+    part: str | None = None,
+    metric: str | None = None,
+    max_length: int = 128,
+    size: int = 64,
+) -> float:
+    """How good the model is on a part, by default the one that figures are reported on: 0 to 1. A correlation below 0
+    is told as 0.
+
+    Args:
+        metric: by default the task's first. Others as for `batches`; size changes the speed only.
+    """
+    job = known.task(task)
+    name = metric or job.metrics[0]
+    rows = tokens(task, encoder, part or job.reported, max_length)
+    return max(0.0, answers.measured(model, rows, [name], size)[name])
+
+
+def tokens(task: str, encoder: str, part: str, max_length: int = 128) -> Tokens:
+    """A part of a task as token numbers on the device; read and tokenised once."""
+    place = _place(encoder)
+    return _tokens(task, place, part, max_length, folder(known.ROOM), str(device()))
+
+
+@cache
+def _tokens(task: str, encoder: Path, part: str, max_length: int, root: Path, home: str) -> Tokens:
+    return tokenised(known.task(task).read(part, root), tokenizer(encoder), max_length).to(home)
+
+
+def _place(encoder: str) -> Path:
+    here = Path(encoder).expanduser()
+    there = Path(os.environ.get(DATA) or ".").expanduser() / encoder
+    for place in (here, there):
+        if place.is_dir():
+            return place.resolve()
+    raise BadInput(f"There is no folder {here} nor {there}; name the encoder's, or put it there.")
+
+
+__all__ = ["batches", "classifier", "loss", "score", "tokens"]

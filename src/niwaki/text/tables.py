@@ -1,0 +1,215 @@
+"""Labelled texts as a frozen value, and how the columns of a file become one."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from niwaki.errors import BadInput
+from niwaki.text import sheets
+from niwaki.text.sheets import Sheet
+
+USUAL_TEXTS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("sentence",), ("text",))
+USUAL_LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts, or pairs of texts, with what is known of them.
+
+    Attributes:
+        texts: one for each row. pairs: the second texts, one for each row; None where there is but one.
+        labels: class numbers from 0, or scores (floats) where there are no classes.
+        classes: the names of the classes; none means that labels are scores.
+
+    Raises:
+        BadInput: they are not of one length, or a class number is out of range.
+    """
+
+    texts: tuple[str, ...]
+    pairs: tuple[str, ...] | None
+    labels: tuple[int, ...] | tuple[float, ...]
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.texts), len(self.labels), *(() if self.pairs is None else (len(self.pairs),))}
+        if len(lengths) > 1:
+            raise BadInput(f"texts, pairs and labels must be of one length, not {sorted(lengths)}.")
+        if self.classes and self.labels and not 0 <= min(self.labels) <= max(self.labels) < len(self.classes):
+            found = f"{min(self.labels)} to {max(self.labels)}"
+            raise BadInput(f"{len(self.classes)} classes have numbers 0 to {len(self.classes) - 1}; found {found}.")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def scored(self) -> bool:
+        """Are the labels scores, and not classes?"""
+        return not self.classes
+
+    def rows(self, chosen: Sequence[int]) -> Table:
+        """These rows, in this order."""
+        return replace(
+            self,
+            texts=tuple(self.texts[k] for k in chosen),
+            pairs=None if self.pairs is None else tuple(self.pairs[k] for k in chosen),
+            labels=tuple(self.labels[k] for k in chosen),
+        )
+
+    def parted(self, share: float, seed: int = 0) -> tuple[Table, Table]:
+        """Two tables without a common row: a random share of the rows (0 to 1, at least one row), and the others.
+        The second is for choosing settings, so that the part that is reported is not looked at.
+
+        Raises:
+            BadInput: the share leaves one of the two empty.
+        """
+        first = round(share * len(self))
+        if not 0 < first < len(self):
+            raise BadInput(f"A share of {share} of {len(self)} rows is {first}, which leaves one part empty.")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tolist()
+        return self.rows(sorted(order[:first])), self.rows(sorted(order[first:]))
+
+    def __add__(self, other: Table) -> Table:
+        """The rows of both, one after the other.
+
+        Raises:
+            BadInput: they have other classes, or only one has pairs.
+        """
+        if self.classes != other.classes or (self.pairs is None) != (other.pairs is None):
+            raise BadInput(
+                f"Tables that are joined have the same classes and as many texts a row: {self.classes} with "
+                f"{_width(self)}, {other.classes} with {_width(other)}."
+            )
+        pairs = None if self.pairs is None or other.pairs is None else self.pairs + other.pairs
+        return Table(self.texts + other.texts, pairs, (*self.labels, *other.labels), self.classes)
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    texts: str | Sequence[str] | None = None,
+    label: str = USUAL_LABEL,
+    classes: Sequence[str] | None = None,
+    header: Sequence[str] | None = None,
+    split: str | None = None,
+) -> Table:
+    """Read a local table of labelled texts.
+
+    Args:
+        path: a .tsv (no quotes), .csv, .jsonl or .parquet, also .gz, .xz or .bz2; or a folder that
+            `datasets.Dataset.save_to_disk` wrote.
+        texts: the column of the texts, or both columns of pairs; by default the first that are there of sentence1 and
+            sentence2, premise and hypothesis, sentence, text.
+        label: the column of the labels: whole numbers from 0, class names, or scores.
+        classes: the names of the classes, in the order of their numbers; none, ``()``, for scores. By default names are
+            taken in alphabetical order, whole numbers are classes, and other numbers are scores.
+        header: names of the columns of a .tsv or .csv whose first line is a row already.
+        split: which part of a saved folder.
+
+    Raises:
+        BadInput: no such file or column, a row that does not fit (with its line), an unknown class, an empty file, no
+            UTF-8. BrokenFile: what is compressed cannot be unpacked. MissingExtra: the form needs an optional package.
+    """
+    sheet = sheets.read(Path(path), header=header, split=split)
+    names = _text_columns(sheet, texts)
+    columns = [_texts(sheet, name) for name in names]
+    known = sheet.classes.get(label) if classes is None else tuple(classes)
+    labels, found = _labels(sheet, label, known)
+    return Table(columns[0], columns[1] if len(columns) == 2 else None, labels, found)
+
+
+def _text_columns(sheet: Sheet, asked: str | Sequence[str] | None) -> tuple[str, ...]:
+    names = (asked,) if isinstance(asked, str) else tuple(asked or ())
+    if len(names) > 2:
+        raise BadInput(f"A row has one text or two, not {len(names)}: {', '.join(names)}.")
+    if names:
+        return names
+    for usual in USUAL_TEXTS:
+        if all(name in sheet.columns for name in usual):
+            return usual
+    usual_names = "; ".join(" and ".join(usual) for usual in USUAL_TEXTS)
+    raise BadInput(
+        f"{sheet.path} has none of the usual columns of text ({usual_names}). It has: {', '.join(sheet.columns)}. Name "
+        "one, or both of a pair, with texts=…"
+    )
+
+
+def _texts(sheet: Sheet, name: str) -> tuple[str, ...]:
+    column = sheet.column(name)
+    for row, value in enumerate(column):
+        if not isinstance(value, str):
+            raise BadInput(f"{sheet.place(row)}: {name} is {value!r}, which is no text.")
+    return tuple(column)
+
+
+def _labels(
+    sheet: Sheet, name: str, classes: tuple[str, ...] | None
+) -> tuple[tuple[int, ...] | tuple[float, ...], tuple[str, ...]]:
+    """The labels, and the names of their classes: none for scores."""
+    column = [_plain(value) for value in sheet.column(name)]
+    if classes is None:
+        classes = _guessed(column)
+    if not classes:
+        return tuple(_score(sheet, row, name, value) for row, value in enumerate(column)), ()
+    numbers = {text: number for number, text in enumerate(classes)}
+    return tuple(_class(sheet, row, name, value, numbers) for row, value in enumerate(column)), classes
+
+
+def _plain(value: Any) -> Any:
+    """Texts without the space around them; bools as the numbers that they stand for."""
+    return value.strip() if isinstance(value, str) else int(value) if isinstance(value, bool) else value
+
+
+def _guessed(column: list[Any]) -> tuple[str, ...]:
+    """The classes of labels of which nothing is said."""
+    numbers = [_number(value) for value in column]
+    if any(number is None for number in numbers):
+        return tuple(sorted({str(value) for value in column}))
+    if all(_is_class(value) for value in column):
+        return tuple(map(str, range(int(max(n for n in numbers if n is not None)) + 1)))
+    return ()
+
+
+def _is_class(value: Any) -> bool:
+    """A whole number from 0, written as such: 3, and not 3.0."""
+    return value.isascii() and value.isdigit() if isinstance(value, str) else isinstance(value, int) and value >= 0
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _score(sheet: Sheet, row: int, name: str, value: Any) -> float:
+    number = _number(value)
+    if number is None:
+        raise BadInput(f"{sheet.place(row)}: {name} is {value!r}, which is no number; a score must be one.")
+    return number
+
+
+def _class(sheet: Sheet, row: int, name: str, value: Any, numbers: dict[str, int]) -> int:
+    """A class by its name; or by its number."""
+    if str(value) in numbers:
+        return numbers[str(value)]
+    if _is_class(value) and int(value) < len(numbers):
+        return int(value)
+    raise BadInput(
+        f"{sheet.place(row)}: {name} is {value!r}, which is no class. Known: {', '.join(numbers)}, or their numbers "
+        f"0 to {len(numbers) - 1}."
+    )
+
+
+def _width(table: Table) -> str:
+    return "one text" if table.pairs is None else "two texts"
+
+
+__all__ = ["USUAL_LABEL", "USUAL_TEXTS", "Table", "read"]

@@ -1,0 +1,74 @@
+"""Each measure by hand, and against plain definitions on random predictions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from niwaki.errors import BadInput
+from niwaki.text.metrics import METRICS, accuracy, f1, matthews, pearson, scores
+
+# Right are rows 0, 1, 3, 4, 6: of class 1 three are hit (TP), one is missed (FN), two are false (FP); two are left (TN).
+PREDICTED = [1, 1, 1, 0, 1, 0, 0, 1]
+LABELS = [1, 1, 0, 0, 1, 1, 0, 0]
+
+
+def test_by_hand() -> None:
+    assert accuracy(PREDICTED, LABELS) == 5 / 8
+    assert f1(PREDICTED, LABELS) == pytest.approx(2 * 3 / (2 * 3 + 2 + 1))
+    # (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN)) = (6 - 2) / sqrt(5 * 4 * 4 * 3)
+    assert matthews(PREDICTED, LABELS) == pytest.approx(4 / math.sqrt(240))
+    # Deviations (-1, 0, 1) and (-1, -1, 2): 3 / sqrt(2 * 6).
+    assert pearson([1.0, 2.0, 3.0], [0.0, 0.0, 3.0]) == pytest.approx(3 / math.sqrt(12))
+
+
+def test_three_classes_by_hand() -> None:
+    # Gorodkin: (n * right - sum of p_k t_k) / sqrt((n^2 - sum p_k^2)(n^2 - sum t_k^2)),
+    # n = 5, right = 3, predicted (2, 2, 1), true (1, 2, 2): (15 - (2 + 4 + 2)) / sqrt(16 * 16).
+    assert matthews([0, 0, 1, 1, 2], [0, 1, 1, 2, 2]) == pytest.approx(7 / 16)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_plain_definitions(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    told, true = draw.integers(0, 2, 50), draw.integers(0, 2, 50)
+    precision, recall = (true[told == 1] == 1).mean(), (told[true == 1] == 1).mean()
+    assert f1(told, true) == pytest.approx(stats.hmean([precision, recall]))
+    assert matthews(told, true) == pytest.approx(stats.pearsonr(told, true).statistic)
+    x, y = draw.normal(size=50), draw.normal(size=50)
+    assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_best_is_one_and_what_cannot_be_told_is_zero(name: str) -> None:
+    measure = METRICS[name]
+    assert measure([0, 1, 1, 0], [0, 1, 1, 0]) == pytest.approx(1)
+    if name != "accuracy":
+        assert measure([0, 0, 0], [0, 0, 0]) == 0
+    assert measure([0, 0, 0], [1, 1, 1]) == 0
+
+
+def test_correlations_reach_below_zero() -> None:
+    assert matthews([0, 1], [1, 0]) == pytest.approx(-1)
+    assert pearson([0, 1], [1, 0]) == pytest.approx(-1)
+
+
+def test_of_logits_and_of_scores() -> None:
+    logits = torch.tensor([[0.0, 1.0], [3.0, -1.0], [2.0, 2.0]])  # of equal ones the first
+    assert scores(["accuracy", "f1"], logits, [1, 0, 1]) == {"accuracy": pytest.approx(2 / 3), "f1": pytest.approx(2 / 3)}
+    assert scores(["pearson"], torch.tensor([[1.0], [2.0], [3.0]]), [2.0, 4.0, 6.0]) == {"pearson": pytest.approx(1)}
+
+
+def test_refused() -> None:
+    logits = torch.zeros(2, 2)
+    with pytest.raises(BadInput, match="'mathews'; did you mean 'matthews'"):
+        scores(["mathews"], logits, [0, 1])
+    with pytest.raises(BadInput, match="infinities or NaN"):
+        scores(["accuracy"], logits / 0, [0, 1])
+    for told, true in (([0], [0, 1]), ([], [])):
+        with pytest.raises(BadInput, match="two rows of one length"):
+            accuracy(told, true)

@@ -1,0 +1,270 @@
+"""Tables of labelled texts: one content in every form gives one value; what does not fit is told with its place."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import importlib.util
+import json
+import lzma
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from niwaki.errors import BadInput, BrokenFile, MissingExtra
+from niwaki.text.tables import Table, read
+
+ROWS = [("a fine film", "it was good", "yes"), ('"dull", he said', "bad, bad", "no"), ("zeilen\u2028trenner", "é", "no")]
+NAMES = ("sentence1", "sentence2", "label")
+EXPECTED = Table(tuple(r[0] for r in ROWS), tuple(r[1] for r in ROWS), (1, 0, 0), ("no", "yes"))
+
+
+def tsv(path: Path) -> None:
+    path.write_text("".join("\t".join(row) + "\n" for row in (NAMES, *ROWS)), encoding="utf-8")
+
+
+def tsv_of_windows(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join("\t".join(row) for row in (NAMES, *ROWS)).encode())
+
+
+def quoted(path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows((NAMES, *ROWS))
+
+
+def jsonl(path: Path) -> None:
+    lines = [json.dumps(dict(zip(NAMES, row, strict=True)), ensure_ascii=False) for row in ROWS]
+    path.write_text("\n".join(lines) + "\n\n", encoding="utf-8")
+
+
+def parquet(path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = dict(zip(NAMES, zip(*ROWS, strict=True), strict=True))
+    parquet.write_table(pyarrow.table({name: list(values) for name, values in columns.items()}), path)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "x.tsv": tsv,
+    "windows.tsv": tsv_of_windows,
+    "x.csv": quoted,
+    "x.jsonl": jsonl,
+    "x.parquet": parquet,
+}
+PACKERS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+
+
+@pytest.mark.parametrize("packed", PACKERS)
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_form_gives_the_same_table(name: str, packed: str, tmp_path: Path) -> None:
+    plain = tmp_path / name
+    WRITERS[name](plain)
+    path = tmp_path / f"{name}{packed}"
+    path.write_bytes(PACKERS[packed](plain.read_bytes()))
+    assert read(path) == EXPECTED
+
+
+def test_a_folder_of_datasets(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    columns = dict(zip(NAMES, map(list, zip(*ROWS, strict=True)), strict=True))
+    columns["label"] = [1, 0, 0]
+    kinds = datasets.Features(
+        {"sentence1": datasets.Value("string"), "sentence2": datasets.Value("string")}
+        | {"label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    whole = datasets.Dataset.from_dict(columns, features=kinds)
+    whole.save_to_disk(str(tmp_path / "one"))
+    assert read(tmp_path / "one") == EXPECTED
+    datasets.DatasetDict({"train": whole}).save_to_disk(str(tmp_path / "many"))
+    assert read(tmp_path / "many", split="train") == EXPECTED
+    with pytest.raises(BadInput, match="a part must be named: split='train'"):
+        read(tmp_path / "many")
+    with pytest.raises(BadInput, match="there is no part 'dev': split='train'"):
+        read(tmp_path / "many", split="dev")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(BadInput, match="no folder that datasets has saved"):
+        read(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("name", "package"), [("x.parquet", "pyarrow"), ("folder", "datasets")])
+def test_what_needs_a_package_names_the_extra(
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"{package} is not installed. .* 'niwaki\[text\]'"):
+        read(tmp_path / name)
+
+
+def test_damaged_parquet(tmp_path: Path) -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        pytest.skip("pyarrow is not installed")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(BadInput, match="no readable parquet file"):
+        read(tmp_path / "x.parquet")
+
+
+def written(folder: Path, text: str, name: str = "x.tsv") -> Path:
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+# Columns.
+
+
+@pytest.mark.parametrize(
+    ("names", "texts", "pairs"),
+    [
+        ("text label", "a", None),
+        ("sentence label", "a", None),
+        ("premise hypothesis label", "a", "b"),
+        ("sentence1 sentence2 label", "a", "b"),
+        ("text sentence label", "b", None),  # GLUE's word goes before
+    ],
+)
+def test_the_usual_columns(names: str, texts: str, pairs: str | None, tmp_path: Path) -> None:
+    columns = names.split()
+    row = ["a", "b"][: len(columns) - 1] + ["0"]
+    found = read(written(tmp_path, "\t".join(columns) + "\n" + "\t".join(row) + "\n"))
+    assert found.texts == (texts,)
+    assert found.pairs == (None if pairs is None else (pairs,))
+
+
+def test_columns_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path, "one\ttwo\tgrade\nx\ty\t0\n")
+    assert read(path, texts="two", label="grade").texts == ("y",)
+    assert read(path, texts=("two", "one"), label="grade").pairs == ("x",)
+    with pytest.raises(BadInput, match="no column 'grad'; did you mean 'grade'\\? It has: one, two, grade."):
+        read(path, texts="one", label="grad")
+    with pytest.raises(BadInput, match="no column 'label'. It has: one, two, grade."):
+        read(path, texts="one")
+    with pytest.raises(BadInput, match="none of the usual columns of text .* It has: one, two, grade. Name"):
+        read(path, label="grade")
+    with pytest.raises(BadInput, match="one text or two, not 3"):
+        read(path, texts=("one", "two", "grade"), label="grade")
+
+
+def test_a_file_without_names(tmp_path: Path) -> None:
+    path = written(tmp_path, "gj04\t1\t\tIt is fine.\ngj04\t0\t*\tIt fine is.\n")
+    found = read(path, header=("source", "label", "mark", "sentence"))
+    assert found.texts == ("It is fine.", "It fine is.")
+    assert found.labels == (1, 0)
+    with pytest.raises(BadInput, match="names its columns itself"):
+        read(written(tmp_path, "{}", "x.jsonl"), header=("text",))
+
+
+# Labels.
+
+
+@pytest.mark.parametrize(
+    ("said", "classes", "labels", "names"),
+    [
+        (["1", "0", "2"], None, (1, 0, 2), ("0", "1", "2")),
+        (["no", "yes", "no"], None, (0, 1, 0), ("no", "yes")),
+        (["2.5", "3", "0.25"], None, (2.5, 3.0, 0.25), ()),
+        (["-1", "1", "0"], None, (-1.0, 1.0, 0.0), ()),
+        (["1", "0", "2"], (), (1.0, 0.0, 2.0), ()),
+        (["b", "a", "1"], ("a", "b"), (1, 0, 1), ("a", "b")),
+        ([" b", "a ", "0"], ("a", "b"), (1, 0, 0), ("a", "b")),
+        (["1", "2", "1"], ("2", "1"), (1, 0, 1), ("2", "1")),  # a name goes before a number
+    ],
+)
+def test_labels(
+    said: list[str], classes: tuple[str, ...] | None, labels: tuple[float, ...], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = written(tmp_path, "text\tlabel\n" + "".join(f"x\t{label}\n" for label in said))
+    found = read(path, classes=classes)
+    assert (found.labels, found.classes, found.scored) == (labels, names, not names)
+    assert {type(label) for label in found.labels} == ({int} if names else {float})
+
+
+def test_labels_of_json(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"text": "x", "label": v}) + "\n" for v in (True, False))
+    assert read(written(tmp_path, lines, "x.jsonl")).labels == (1, 0)
+    lines = "".join(json.dumps({"text": "x", "label": v}) + "\n" for v in (1.5, 2))
+    assert read(written(tmp_path, lines, "y.jsonl")).labels == (1.5, 2.0)
+
+
+# What does not fit.
+
+REFUSED = {
+    "a row short of fields": ("x.tsv", "text\tlabel\na\t0\nb\n", {}, "line 3: 1 fields, where there are 2 columns"),
+    "a row with too many": ("x.tsv", "text\tlabel\na\tb\t0\n", {}, "line 2: 3 fields, where there are 2 columns"),
+    "a short row of csv": ("x.csv", 'text,label\n"a\nb",0\nc\n', {}, "line 4: 1 fields, where there are 2"),
+    "a quote left open": ("x.csv", 'text,label\na,0\n"b,1\n', {}, "line 3: unexpected end of data"),
+    "an unknown class": ("x.tsv", "text\tlabel\na\tmaybe\n", {"classes": ("no", "yes")}, "line 2: label is 'maybe', wh"),
+    "a number too high": ("x.tsv", "text\tlabel\na\t1\nb\t2\n", {"classes": ("no", "yes")}, "line 3: label is '2', whi"),
+    "an unlabelled row": ("x.tsv", "text\tlabel\na\t-1\n", {"classes": ("no", "yes")}, "line 2: label is '-1', which"),
+    "no score": ("x.tsv", "text\tlabel\na\tnan\n", {"classes": ()}, "line 2: label is 'nan', which is no number"),
+    "nothing": ("x.tsv", "", {}, "is empty: it has no rows"),
+    "nothing in json": ("x.jsonl", "\n", {}, "is empty: it has no rows"),
+    "only names": ("x.tsv", "text\tlabel\n", {}, "is empty: it has no rows"),
+    "two names alike": ("x.tsv", "text\ttext\tlabel\na\tb\t0\n", {}, "two columns of one name"),
+    "no object": ("x.jsonl", '{"text": "a", "label": 0}\n[1]\n', {}, "line 2: list, where each line is one object"),
+    "no json": ("x.jsonl", '{"text": "a", "label": 0}\n{"text"\n', {}, "line 2: no JSON"),
+    "a key less": ("x.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', {}, "line 2: no 'label', which the first"),
+    "no text": ("x.jsonl", '{"text": null, "label": 0}\n', {}, "line 1: text is None, which is no text"),
+    "another form": ("x.xml", "<a/>", {}, "no known form. Known: .tsv, .csv, .jsonl, .parquet"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str, tmp_path: Path) -> None:
+    name, text, options, said = REFUSED[case]
+    with pytest.raises(BadInput) as caught:
+        read(written(tmp_path, text, name), **options)  # type: ignore[arg-type]
+    assert said in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes("text\tlabel\nok\t0\ncafé\t1\n".encode("latin-1"))
+    with pytest.raises(BadInput, match="line 3: byte 0xe9 is not UTF-8"):
+        read(tmp_path / "x.tsv")
+
+
+@pytest.mark.parametrize("packed", [".gz", ".xz", ".bz2"])
+def test_damaged_archives(packed: str, tmp_path: Path) -> None:
+    tsv(tmp_path / "x.tsv")
+    data = PACKERS[packed]((tmp_path / "x.tsv").read_bytes())
+    for k, damaged in enumerate((data[: len(data) // 2], b"nothing of the kind")):
+        (tmp_path / f"{k}.tsv{packed}").write_bytes(damaged)
+        with pytest.raises(BrokenFile, match="cannot be unpacked"):
+            read(tmp_path / f"{k}.tsv{packed}")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="There is no file .*x.tsv"):
+        read(tmp_path / "x.tsv")
+
+
+# The value.
+
+
+def test_parts_and_sums() -> None:
+    table = Table(tuple("abcdefghij"), None, tuple(range(10)), tuple("0123456789"))
+    one, other = table.parted(0.3, seed=1)
+    assert (len(one), len(other)) == (3, 7)
+    assert sorted((*one.texts, *other.texts)) == list(table.texts)
+    assert all(table.texts[label] == text for part in (one, other) for text, label in zip(part.texts, part.labels))
+    assert table.parted(0.3, seed=1) == (one, other)
+    assert table.parted(0.3, seed=2) != (one, other)
+    assert (one + other).texts == one.texts + other.texts
+    with pytest.raises(BadInput, match="leaves one part empty"):
+        table.parted(0.01)
+
+
+def test_tables_that_do_not_fit() -> None:
+    one = Table(("a",), None, (0,), ("x", "y"))
+    for other in (Table(("a",), ("b",), (0,), ("x", "y")), Table(("a",), None, (0,), ("y", "x"))):
+        with pytest.raises(BadInput, match="same classes and as many texts a row"):
+            _ = one + other
+    with pytest.raises(BadInput, match="of one length"):
+        Table(("a", "b"), None, (0,), ("x",))
+    with pytest.raises(BadInput, match="2 classes have numbers 0 to 1; found 0 to 2"):
+        Table(("a", "b"), None, (0, 2), ("x", "y"))
