@@ -1,10 +1,11 @@
-"""Keep what `niwaki bench ispasp` left in a folder.   python bench/ispasp.py synthetic|mnist|time FOLDER
+"""Keep what `niwaki bench ispasp` left in a folder.   python bench/ispasp.py synthetic|mnist|time|heads FOLDER
 
 The runs themselves are made by
 
     niwaki bench ispasp synthetic --out runs/ispasp
     niwaki bench ispasp mnist --data FOLDER/mnist --fast --out runs/mnist
     niwaki bench ispasp time --out runs/ispasp
+    niwaki bench ispasp heads --task sst2 --encoder FOLDER --out runs/ispasp
 
 Here their results go into one file each, with the machine that this command runs on, and a plot beside it; the tables
 of docs/ispasp.md are made of them.
@@ -19,16 +20,16 @@ from pathlib import Path
 
 from ledger import RESULTS, keep
 
-from niwaki.bench.ispasp import plots, study, table, timing
+from niwaki.bench.ispasp import heads, plots, study, table, timing
 from niwaki.bench.ispasp.synthetic import miss
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figure", choices=("synthetic", "mnist", "time"))
+    parser.add_argument("figure", choices=("synthetic", "mnist", "time", "heads"))
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     asked = parser.parse_args()
-    {"synthetic": synthetic, "mnist": mnist, "time": times}[asked.figure](asked.folder)
+    {"synthetic": synthetic, "mnist": mnist, "time": times, "heads": pruned_heads}[asked.figure](asked.folder)
 
 
 def synthetic(folder: Path) -> None:
@@ -52,6 +53,13 @@ def times(folder: Path) -> None:
     }
     keep("ispasp_time", figures, results)
     (RESULTS / "ispasp_time.svg").write_text(plots.times(results) + "\n")
+
+
+def pruned_heads(folder: Path) -> None:
+    results = heads.read(folder)
+    rows = table.kept_heads(results)
+    figures = {f"{task}: {who}": dict(zip(rows[0][2:], cells, strict=True)) for task, who, *cells in rows[1:]}
+    keep("ispasp_heads", figures, results)
 
 
 if __name__ == "__main__":

@@ -238,6 +238,36 @@ def synthetic(matrices: int, seed: int, out: Path) -> None:
 
 
 @ispasp.command()
+@click.option("--task", "name", required=True, help="sst2, rte, mrpc, nli, …; below NIWAKI_DATA/text.")
+@click.option("--encoder", type=click.Path(path_type=Path), required=True, help="Folder, fine-tuned on the task.")
+@click.option("--pruner", "pruners", multiple=True, metavar="NAME", help="ispasp, michel, uniform, …; all of them.")
+@click.option("--kept", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.25, 0.4), show_default=True)
+@click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
+@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="Of tuning after the cut.")
+@click.option("--lr", default=5e-5, show_default=True, help="Its highest rate.")
+@click.option("--rows", type=click.IntRange(2), help="Use only so many rows of the training part.")
+@_ispasp_out
+@_traceback
+@click.pass_context
+def heads(
+    ctx: click.Context, name: str, encoder: Path, pruners: tuple[str, ...], kept: tuple[float, ...], seeds: int,
+    epochs: int, lr: float, rows: int | None, out: Path,
+) -> None:  # fmt: skip
+    """Table 2: heads of an encoder, chosen by i-SpaSP, by Michel et al. and at random, then tuned.
+
+    A cell that is there is not made again.
+    """
+    from niwaki.bench.ispasp import show
+    from niwaki.bench.ispasp.heads import PRUNERS, Heads
+    from niwaki.text.finetuning import Settings
+    from niwaki.text.tasks import task
+
+    ctx.meta[_KEPT] = out
+    order = Heads(task(name), encoder, out, kept, pruners or tuple(PRUNERS), seeds, Settings(epochs, lr), rows)
+    _stdout().print(show.pruned_heads(order))
+
+
+@ispasp.command()
 @click.option("--channels", multiple=True, type=int, default=(64, 512), show_default=True, help="Of the blocks.")
 @click.option("--kept", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.2, 0.4), show_default=True)
 @click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="ispasp, 'gfs 50', …; all of them.")

@@ -15,6 +15,7 @@ from niwaki.recipes.progress import Teller
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from niwaki.bench.ispasp.heads import Heads
     from niwaki.bench.ispasp.study import Study
     from niwaki.bench.ispasp.synthetic import Synthetic
     from niwaki.bench.ispasp.timing import Timing
@@ -35,6 +36,15 @@ def timed(order: Timing, teller: Teller | None = None) -> Table:
     rows = table.times(results)
     _leave(order.out, "timing", rows, lambda: plots.times(results))
     return table.drawn(rows, f"time to prune one block on {order.samples} images; in brackets the paper's on 1,280")
+
+
+def pruned_heads(order: Heads, teller: Teller | None = None) -> Table:
+    """Table 2: ``heads.md``, beside a file for each cell."""
+    rows = table.kept_heads(order.run(teller))
+    _write(order.out / "heads.md", table.markdown(rows))
+    return table.drawn(
+        rows, f"{order.task.metrics[0]} on {order.task.name} in percent; in brackets the number of seeds"
+    )
 
 
 def mnist(order: Study, teller: Teller | None = None) -> Table:
@@ -59,4 +69,4 @@ def _write(path: Path, text: str) -> None:
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
-__all__ = ["mnist", "synthetic", "timed"]
+__all__ = ["mnist", "pruned_heads", "synthetic", "timed"]

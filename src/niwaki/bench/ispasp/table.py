@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from niwaki.bench.ispasp import timing
+from niwaki.bench.ispasp import heads, timing
 from niwaki.bench.ispasp.printed import DENSE, FIGURE_1, FIGURE_2, FIGURE_3
 from niwaki.bench.ispasp.rivals import LABELS
 from niwaki.bench.ispasp.study import WHEN
@@ -52,6 +52,31 @@ def _time(results: Sequence[Mapping[str, Any]], channels: int, name: str, share:
     theirs = printed.get(name, {}).get(share)
     paper = "" if theirs is None else f" ({theirs / printed['ispasp'][share]:.3g}×)"
     return f"{mine:.3g}" + ("" if first is None else f", {mine / first:.3g}×{paper}")
+
+
+def kept_heads(results: Sequence[Mapping[str, Any]]) -> Rows:
+    """Of Table 2: the task's measure as cut and after tuning, means over the seeds in percent."""
+    shares = sorted({each["kept"] for each in results})
+    columns = [f"{share:.0%} kept, {when}" for share in shares for when in ("as cut", "tuned")]
+    rows = [["task, encoder", "heads chosen by", *columns]]
+    for job in dict.fromkeys((each["task"], each["encoder"]) for each in results):
+        ours = [each for each in results if (each["task"], each["encoder"]) == job]
+        for name, label in heads.LABELS.items():
+            found = [[e for e in ours if (e["pruner"], e["kept"]) == (name, share)] for share in shares]
+            cells = [_seeds([e[when] for e in some]) for some in found for when in ("before", "after")]
+            if any(cells):
+                rows.append([f"{job[0]}, {job[1]}", label, *cells])
+        rows.append([f"{job[0]}, {job[1]}", "all heads", *[_seeds([ours[0]["dense"]])] * len(columns)])
+    return rows
+
+
+def _seeds(values: Sequence[float]) -> str:
+    """Mean and spread of shares in percent, and how many there are."""
+    if not values:
+        return ""
+    percent = [100 * value for value in values]
+    spread = f" ± {statistics.stdev(percent):.2f} ({len(percent)})" if len(percent) > 1 else ""
+    return f"{statistics.fmean(percent):.2f}{spread}"
 
 
 def means(results: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -120,4 +145,4 @@ def markdown(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
-__all__ = ["accuracies", "dense", "drawn", "markdown", "means", "synthetic", "times"]
+__all__ = ["accuracies", "dense", "drawn", "kept_heads", "markdown", "means", "synthetic", "times"]
