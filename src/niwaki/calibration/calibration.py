@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.calibration.activity import Activity
-from niwaki.calibration.batches import Source
+from niwaki.calibration.batches import Batch, Source
 from niwaki.calibration.blocks import Block
 from niwaki.calibration.calls import BATCH_NORMS, Call, record_calls
-from niwaki.calibration.chain import find_chain
+from niwaki.calibration.chain import Chain, find_chain
 from niwaki.calibration.second import Second
 from niwaki.calibration.sensitivity import Loss, sensitivity
 from niwaki.calibration.shelf import Shelf
@@ -58,9 +58,15 @@ class Calibration:
         with uncompiled(self.model):
             self._calls, output = record_calls(self.model, first)
             self._chain = find_chain(self.model, self._calls)
-            walks = self.walk and not self.fresh and len(self._chain) > 0
-            if walks and holds(self.model, self._chain, first, output):
-                self._walk.chain = self._chain
+            if self.walk and not self.fresh:
+                self._walk.chain = self._sound_chain(first, output)
+
+    def _sound_chain(self, batch: Batch, output: Any) -> Chain:
+        """The finest chain along which the model can be walked; an empty one if there is none."""
+        for chain in (self._chain, find_chain(self.model, self._calls, fine=False)):
+            if len(chain) and holds(self.model, chain, batch, output):
+                return chain
+        return Chain(())
 
     def _draw(self) -> Walk:
         """Samples, before the first block: the first of the data, or the next."""
@@ -117,20 +123,13 @@ class Calibration:
     def _second(self, taker: Taker, place: int) -> Second:
         """The layer with the batch norm that reads its output, if nothing else does."""
         given = self._calls[place]
-        readers = [k for k, call in enumerate(self._calls) if given.gives in call.takes and k > place]
-        for k in readers:
-            call = self._calls[k]
-            norm: Any = call.module
-            if isinstance(norm, BATCH_NORMS) and call.spent and norm.running_mean is not None:
-                alone = set(readers) <= {k, *self._above(k)}
-                fits = alone and given.rank == 2 + taker.space  # behind a Linear on sequences it would norm positions
-                return Second(taker, norm, call.path) if fits else Second(taker)
+        # Behind a Linear on sequences a batch norm would norm positions, not features.
+        if given.readers == 1 and given.rank == 2 + taker.space:
+            for call in self._calls[place + 1 :]:
+                norm: Any = call.module
+                if isinstance(norm, BATCH_NORMS) and given.gives in call.takes and norm.running_mean is not None:
+                    return Second(taker, norm, call.path)
         return Second(taker)
-
-    def _above(self, call: int) -> Iterator[int]:
-        """The calls around a call."""
-        while (call := self._calls[call].parent) >= 0:
-            yield call
 
     def _check_inside(self, block: Block) -> None:
         """Raise :class:`Unfit` for groups that are not the inside of one block."""

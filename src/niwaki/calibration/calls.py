@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import weakref
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.calibration.batches import Batch
@@ -23,8 +24,8 @@ class Call:
     """One call of a module. Tensors go by tokens: the same number for the same object.
 
     ``takes``: of its arguments; ``gives``: of the first tensor that it returned, -1 for none; ``rank``: its dimensions.
-    ``parent``: the place of the call around it in the list, -1 for none. ``spent``: nothing held its first argument
-    any more when the next module was called, so that nothing else can read that.
+    ``readers``: how many operations read that tensor and made another. ``parent``: the place of the call around it in
+    the list, -1 for none.
     """
 
     path: str
@@ -33,46 +34,43 @@ class Call:
     takes: tuple[int, ...]
     gives: int = -1
     rank: int = 0
-    spent: bool = False
+    readers: int = 0
 
 
-@dataclass(eq=False)
-class Recorder:
-    """Hooks that write the list of calls."""
+class Recorder(TorchFunctionMode):
+    """Writes the list of calls, by hooks, and counts what reads each tensor."""
 
-    calls: list[Call] = field(default_factory=list)
-    _open: list[int] = field(default_factory=list)
-    _tokens: Any = field(default_factory=WeakIdKeyDictionary)
-    _count: int = 0
-    _waiting: list[tuple[int, weakref.ref[Tensor]]] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.reads: Counter[int] = Counter()
+        self._open: list[int] = []
+        self._tokens: Any = WeakIdKeyDictionary()
+        self._count = 0
 
     def watch(self, path: str, module: nn.Module, stack: ExitStack) -> None:
         """Note the calls of one module until the stack unwinds."""
 
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self.look_back()
             parent = self._open[-1] if self._open else -1
             self._open.append(len(self.calls))
             takes = tuple(self._token(t) for t in tensors_of((args, kwargs)))
             self.calls.append(Call(path, module, parent, takes))
 
         def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            self.look_back()
-            here = self._open.pop()
+            here = self.calls[self._open.pop()]
             given = next(tensors_of(output), None)
             if given is not None:
-                self.calls[here].gives, self.calls[here].rank = self._token(given), given.dim()
-            if isinstance(module, BATCH_NORMS) and args and isinstance(args[0], Tensor):
-                self._waiting.append((here, weakref.ref(args[0])))
+                here.gives, here.rank = self._token(given), given.dim()
 
         stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
         stack.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
 
-    def look_back(self) -> None:
-        """See which first arguments of batch norms are gone by now."""
-        for place, tensor in self._waiting:
-            self.calls[place].spent = tensor() is None
-        self._waiting.clear()
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if next(tensors_of(output), None) is not None:  # else a shape, a dtype, …
+            self.reads.update({self._token(t) for t in tensors_of((args, kwargs or {}))})
+        return output
 
     def _token(self, tensor: Tensor) -> int:
         if tensor not in self._tokens:
@@ -89,8 +87,10 @@ def record_calls(model: nn.Module, batch: Batch) -> tuple[list[Call], Any]:
         stack.enter_context(calm(model))
         for path, module in model.named_modules():
             recorder.watch(path, module, stack)
-        output = model(*batch.args, **batch.kwargs)
-        recorder.look_back()
+        with recorder:
+            output = model(*batch.args, **batch.kwargs)
+    for call in recorder.calls:
+        call.readers = recorder.reads[call.gives]
     return recorder.calls, output
 
 

@@ -95,11 +95,11 @@ class Chain:
                     module.__dict__["forward"] = before[key]
 
 
-def find_chain(model: nn.Module, calls: Sequence[Call]) -> Chain:
+def find_chain(model: nn.Module, calls: Sequence[Call], *, fine: bool = True) -> Chain:
     """The chain in a recorded forward pass.
 
-    Blocks are members of ``nn.Sequential`` and ``nn.ModuleList``. A block that is no more than a chain of such members
-    itself gives way to them.
+    Blocks are members of ``nn.Sequential`` and ``nn.ModuleList``. ``fine``: a block that is no more than a chain of
+    such members itself gives way to them.
     """
     members = {
         f"{path}.{name}".lstrip(".")
@@ -108,7 +108,7 @@ def find_chain(model: nn.Module, calls: Sequence[Call]) -> Chain:
         for name, _ in module.named_children()
     }
     inside = _inside(calls, members)
-    top = list(_refined(-1, calls, inside))
+    top = list(_refined(-1, calls, inside)) if fine else inside[-1]
     runs: list[list[int]] = []
     for k in top:
         if runs and calls[runs[-1][-1]].gives in calls[k].takes and calls[k].takes:

@@ -73,9 +73,10 @@ class Second:
         """Raise :class:`Unfit` unless the layer is one matrix over all of its input, unfolded."""
         module: Any = self.taker.module
         if isinstance(module, TRANSPOSED) or getattr(module, "groups", 1) > 1:
+            kind = type(module).__name__
             raise Unfit(
-                f"{what} of group {group!r} needs its layer {self.taker.path!r} as one matrix, and it "
-                f"is a {type(module).__name__} of {module.groups} groups: leave the group out (skip={group!r}), or do without"
+                f"{what} of group {group!r} needs {self.taker.path!r} as one matrix, and it is a {kind} of "
+                f"{module.groups} groups: leave the group out (skip={group!r}), or do without"
             )
 
     def matrix(self) -> Tensor:

@@ -401,7 +401,7 @@ def _rehearse_looking(part: Recover | Sensitive, view: EngineView, looks: Looks)
         if part.compensate or part.selector.moments:
             what = "compensation" if part.compensate else "greedy selection from inner products"
             looks.check_moments(graph, part.target, part.sampling, what)
-    for name, reason in looks.left_out(part.sampling).items():
+    for name, reason in looks.left_out(graph, part.target, part.sampling).items():
         view.note(event="left", group=name, reason=reason)
 
 

@@ -33,9 +33,14 @@ class Looks:
         """See :meth:`niwaki.methods.view.View.places`."""
         return self._placed(graph, target, sampling)[0]
 
-    def left_out(self, sampling: Sampling) -> dict[str, str]:
-        """Why groups that the target offers are left alone, by name."""
-        return dict(self._made[sampling].left_out)
+    def left_out(self, graph: Graph, target: Target, sampling: Sampling) -> dict[str, str]:
+        """Why groups that the target offers are left alone, by name.
+
+        Raises:
+            BadInput: all are, or one that is named in full.
+        """
+        self._blocks(graph, target, sampling)
+        return dict(self._calibration(graph, sampling).left_out)
 
     def activity(self, graph: Graph, name: str, sampling: Sampling, *, moments: bool, steps: int) -> Activity:
         """See :meth:`niwaki.methods.view.View.activity`. ``steps``: of training so far, after which what was kept of

@@ -68,7 +68,10 @@ class Session:
 def begin(make: Make, method: Method, optimizer: OptimizerFactory) -> Session:
     """A session at step 0."""
     work = make()
-    return Session(work, Pruning(work.model, optimizer(work.model.parameters()), method, work.inputs))
+    seen: dict[str, Any] = {}
+    if method.needs:  # the inputs serve as data
+        seen = {"data": [work.inputs], "loss": lambda model, batch: work.loss(model, 0)}
+    return Session(work, Pruning(work.model, optimizer(work.model.parameters()), method, work.inputs, **seen))
 
 
 def backward(work: Exercise, optimizer: torch.optim.Optimizer, step: int) -> None:
