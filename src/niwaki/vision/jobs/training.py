@@ -17,6 +17,13 @@ def loss(model: Callable[[Tensor], Tensor], batch: tuple[Tensor, Tensor]) -> Ten
     return F.cross_entropy(_logits(model, images), labels)
 
 
+def smoothed_loss(model: Callable[[Tensor], Tensor], batch: tuple[Tensor, Tensor]) -> Tensor:
+    """The same with labels smoothed by 0.1 (Szegedy et al., *Rethinking the Inception Architecture*, 2016, section 7):
+    a tenth of each label is spread evenly over all classes."""
+    images, labels = batch
+    return F.cross_entropy(_logits(model, images), labels, label_smoothing=0.1)
+
+
 def taught_loss(
     model: Callable[[Tensor], Tensor],
     teacher: Callable[[Tensor], Tensor],
@@ -25,7 +32,7 @@ def taught_loss(
     temperature: float = 4.0,
     share: float = 0.9,
 ) -> Tensor:
-    """The same, mixed with what a teacher says (Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural
+    """`loss`, mixed with what a teacher says (Hinton, Vinyals and Dean, *Distilling the Knowledge in a Neural
     Network*, 2015, section 2).
 
     ``(1 - share) * cross-entropy + share * T**2 * KL(teacher / T || model / T)``, a mean over the batch; ``T**2`` keeps
@@ -51,4 +58,4 @@ def _logits(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return logits.float()
 
 
-__all__ = ["bf16_pays", "loss", "taught_loss"]
+__all__ = ["bf16_pays", "loss", "smoothed_loss", "taught_loss"]
