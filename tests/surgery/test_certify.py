@@ -209,3 +209,65 @@ def test_a_certificate_is_written_as_json(tmp_path: Path) -> None:
     assert [c["holds"] for c in data["checks"]] == [True, True]
     assert data["environment"]["torch"] == torch.__version__
     assert not room.Certificate((), "", {}).holds
+
+
+class Cancelling(nn.Module):
+    """The small difference of two large numbers: of seven digits that float32 has, two are left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.plus, self.minus = nn.Linear(8, 500), nn.Linear(500, 3), nn.Linear(500, 3)
+        self.minus.load_state_dict(self.plus.state_dict())
+        self.minus.weight.data *= 1 + 1e-5 * torch.randn(3, 500)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        return self.plus(hidden) - self.minus(hidden)
+
+
+def cancelling() -> tuple[Cancelling, Tensor]:
+    torch.manual_seed(0)
+    return Cancelling(), torch.randn(4, 8)
+
+
+def test_what_only_rounding_keeps_apart_is_decided_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = cancelling()
+    graph = nk.trace(model, inputs)
+    plan = nk.plan(graph, target=nk.Ratio(0.5), score=nk.scores.Random())
+    small = nk.cut(model, plan)
+    found = nk.certify(model, plan, small, inputs)
+    assert found.holds
+    assert all("in float64; as it is:" in check.detail for check in found.checks)
+    assert [check.tolerance for check in found.checks] == pytest.approx([1e-9, 1e-9])
+    assert {p.dtype for m in (model, small) for p in m.parameters()} == {torch.float32}
+    monkeypatch.setattr(room, "_again_in_float64", lambda checks, *rest: checks)
+    assert not nk.certify(model, plan, small, inputs).holds
+
+
+def test_what_is_wrong_is_not_made_right_by_float64() -> None:
+    model, inputs = cancelling()
+    plan = nk.plan(nk.trace(model, inputs), target=nk.Ratio(0.5))
+    small = nk.cut(model, plan)
+    handle = small.plus.register_forward_hook(lambda module, given, out: out + 1e-4)
+    found = nk.certify(model, plan, small, inputs)
+    handle.remove()
+    assert not found.holds
+    assert all("in float64" not in check.detail for check in found.checks)
+
+
+def test_a_model_that_is_bound_to_float32_is_judged_as_it_is() -> None:
+    model, inputs = cancelling()
+
+    class Bound(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x.float())
+
+    bound = Bound()
+    plan = nk.plan(nk.trace(bound, inputs), target=nk.Ratio(0.5), score=nk.scores.Random())
+    found = nk.certify(bound, plan, nk.cut(bound, plan), inputs)
+    assert not found.holds
+    assert {check.tolerance for check in found.checks} == {1e-5}
