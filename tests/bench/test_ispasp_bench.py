@@ -298,6 +298,8 @@ def test_means_by_hand() -> None:
     rows = table.accuracies([line])
     assert rows[1] == ["i-SpaSP", "as cut", "45.00 ± 7.07 (43.4)"]
     assert rows[2] == ["i-SpaSP", "with least squares", "90.00 ± 0.00"]
+    fewer = {**line, "rival": "gfs", "seeds": 1}
+    assert table.accuracies([line, fewer])[2][0] == "GFS, 50 candidates (1 of 2 seeds)"
     assert table.dense([line]) == "98.00 ± 0.00 (98.19), 2 seeds"
 
 

@@ -64,8 +64,14 @@ def accuracies(lines: Sequence[Mapping[str, Any]]) -> Rows:
                 _cell(of[rival, w][when], FIGURE_3.get(when, {}).get(rival, {}).get(w)) if (rival, w) in of else ""
                 for w in widths
             ]
-            rows.append([LABELS[rival], label, *cells])
+            rows.append([_name(lines, rival), label, *cells])
     return rows
+
+
+def _name(lines: Sequence[Mapping[str, Any]], rival: str) -> str:
+    """Its label, with its seeds where others have more."""
+    most, mine = max(line["seeds"] for line in lines), min(line["seeds"] for line in lines if line["rival"] == rival)
+    return LABELS[rival] if mine == most else f"{LABELS[rival]} ({mine} of {most} seeds)"
 
 
 def dense(lines: Sequence[Mapping[str, Any]]) -> str:
