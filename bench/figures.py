@@ -1,4 +1,7 @@
-"""Write the figures of README.md and docs/greg.md from bench/results.   python bench/figures.py [--check]"""
+"""Write the figures of README.md, docs/greg.md and docs/ispasp.md from bench/results.
+
+python bench/figures.py [--check]
+"""
 
 from __future__ import annotations
 
@@ -82,6 +85,37 @@ def _settings(found: dict) -> str:
 
     changed = [f"{name} {ours:g}, not {paper:g}" for name, (paper, ours) in differences(Settings(**found)).items()]
     return ", ".join(changed) or "the paper's"
+
+
+def made_up() -> str:
+    """Figure 2 of i-SpaSP, between the marks of docs/ispasp.md."""
+    found = _read("ispasp_synthetic")
+    if found is None:
+        return "Made-up matrices: not run."
+    from niwaki.bench.ispasp import table
+
+    s, worst = found["raw"]["settings"], max(found["figures"]["mean_miss_log10"].values())
+    rows = table.markdown(table.synthetic(found["raw"]["curves"]))
+    text = f"Mean of {s['matrices']} matrices, {s['iters']} iterations, seed {s['seed']}; {_machine(found)}."
+    return f"{rows}\n\n{text} The worst of the mean misses is {worst:.3f}."
+
+
+def digits() -> str:
+    """Figure 3 of i-SpaSP, between the marks of docs/ispasp.md."""
+    found = _read("ispasp_mnist")
+    if found is None:
+        return "MNIST: not run."
+    from niwaki.bench.ispasp import table
+
+    lines = list(found["figures"].values())
+    changed = table.changed(found["raw"])
+    text = f"Dense networks: {table.dense(lines)}. Run on {_machine(found)}. Settings: {changed}."
+    return "\n\n".join([table.markdown(table.accuracies(lines)), text, table.verdict(lines)])
+
+
+def networks() -> str:
+    """i-SpaSP on real networks, between the marks of docs/ispasp.md."""
+    return "On networks: not run."
 
 
 def pressing() -> str:
@@ -208,6 +242,7 @@ def main() -> int:
 PAGES = {
     ROOT / "README.md": {"figures": section, "families": families, "big models": big_models, "fuzz": fuzz},
     ROOT / "docs" / "greg.md": {"greg": greg, "pressing": pressing},
+    ROOT / "docs" / "ispasp.md": {"made-up matrices": made_up, "MNIST": digits, "networks": networks},
 }
 """What is written between which marks of which page."""
 

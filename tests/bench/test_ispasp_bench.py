@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -298,7 +298,32 @@ def test_means_by_hand() -> None:
     rows = table.accuracies([line])
     assert rows[1] == ["i-SpaSP", "as cut", "45.00 ± 7.07 (43.4)"]
     assert rows[2] == ["i-SpaSP", "with least squares", "90.00 ± 0.00"]
+    fewer = {**line, "rival": "gfs", "seeds": 1}
+    assert table.accuracies([line, fewer])[2][0] == "GFS, 50 candidates (1 of 2 seeds)"
     assert table.dense([line]) == "98.00 ± 0.00 (98.19), 2 seeds"
+
+
+def test_the_verdict_by_hand() -> None:
+    def line(rival: str, keep: int, *means: float) -> dict[str, Any]:
+        return {"rival": rival, "keep": keep, **{w: {"mean": m} for w, m in zip(WHEN, means, strict=True)}}
+
+    lines = [
+        line("ispasp", 1, 2, 6, 7, 9),
+        line("ispasp", 2, 3, 7, 8, 9),
+        line("gfs", 1, 5, 8, 6, 8),
+        line("gfs", 2, 7, 6, 9, 8),
+    ]
+    said = table.verdict(lines).splitlines()[2:]
+    assert [text.rpartition(" at ")[2] for text in said] == ["1 of 2.", "1 of 2.", "1 of 2.", "2 of 2."]
+    assert said[0] == "- i-SpaSP with least squares: above GFS, 50 candidates as cut at 1 of 2."
+
+
+def test_changed_settings_are_told(done) -> None:
+    told = table.changed(done[1])
+    assert "width 48, not 10000" in told
+    assert "kept (6, 12), not (100, 250, 500, 750, 1000)" in told
+    paper = [{"settings": json.loads(json.dumps(asdict(PAPER)))}]
+    assert table.changed(paper) == "the paper's"
 
 
 def test_tables_and_plots_are_left_in_the_folder(done, tmp_path: Path) -> None:

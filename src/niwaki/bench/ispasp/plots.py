@@ -24,7 +24,8 @@ def synthetic(curves: Sequence[Mapping[str, Any]]) -> str:
                 printed = FIGURE_2.get(width, {}).get(curve["p"], {})
                 axes.plot(list(printed), list(printed.values()), "o", color=shade, markersize=4, fillstyle="none")
             axes.set(yscale="log", xlabel=f"units kept of {width}", ylabel="squared residual")
-        panels[0].legend(loc="lower left")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
+        panels[-1].legend(loc="lower left")
         return svg(figure, "Squared residual of i-SpaSP on made-up matrices; circles are the paper's")
 
 
@@ -39,8 +40,9 @@ def accuracies(lines: Sequence[Mapping[str, Any]]) -> str:
                 axes.plot(x, [line[when]["mean"] for line in mine], color=shade, linewidth=1.1, label=LABELS[rival])
                 printed = FIGURE_3.get(when, {}).get(rival, {})
                 axes.plot(list(printed), list(printed.values()), "o", color=shade, markersize=4, fillstyle="none")
-            axes.set(ylabel=f"accuracy, %, {label}")
-        panels[0].legend(loc="lower right")
+            axes.set(ylabel="accuracy, %")
+            axes.set_title(label, loc="left", fontsize=10)
+        panels[-1].legend(loc="lower right")
         panels[-1].set_xlabel("units kept of 10,000")
         return svg(figure, "Accuracy on MNIST as cut, with least squares, and tuned; circles are the paper's")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from niwaki.bench.ispasp import heads, timing
 from niwaki.bench.ispasp.printed import DENSE, FIGURE_1, FIGURE_2, FIGURE_3
 from niwaki.bench.ispasp.rivals import LABELS
+from niwaki.bench.ispasp.settings import Schedule, Settings, differences
 from niwaki.bench.ispasp.study import WHEN
 from niwaki.bench.ispasp.synthetic import miss
 
@@ -111,14 +112,48 @@ def accuracies(lines: Sequence[Mapping[str, Any]]) -> Rows:
                 _cell(of[rival, w][when], FIGURE_3.get(when, {}).get(rival, {}).get(w)) if (rival, w) in of else ""
                 for w in widths
             ]
-            rows.append([LABELS[rival], label, *cells])
+            rows.append([_name(lines, rival), label, *cells])
     return rows
+
+
+def _name(lines: Sequence[Mapping[str, Any]], rival: str) -> str:
+    """Its label, with its seeds where others have more."""
+    most, mine = max(line["seeds"] for line in lines), min(line["seeds"] for line in lines if line["rival"] == rival)
+    return LABELS[rival] if mine == most else f"{LABELS[rival]} ({mine} of {most} seeds)"
 
 
 def dense(lines: Sequence[Mapping[str, Any]]) -> str:
     """The accuracy of the wide networks."""
-    found = lines[0]["dense"]
-    return f"{_cell(found, DENSE)}, {lines[0]['seeds']} seeds"
+    seeds = lines[0]["seeds"]
+    return f"{_cell(lines[0]['dense'], DENSE)}, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def changed(results: Sequence[Mapping[str, Any]]) -> str:
+    """In which settings the runs are not the paper's."""
+    dense, tune = (Schedule(**results[0]["settings"][name]) for name in ("dense", "tune"))
+    rest = {**results[0]["settings"], "kept": tuple(results[0]["settings"]["kept"]), "dense": dense, "tune": tune}
+    found = differences(Settings(**rest))
+    return ", ".join(f"{name} {ours}, not {paper}" for name, (paper, ours) in found.items()) or "the paper's"
+
+
+def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
+    """At how many widths i-SpaSP is above the others, by the means."""
+    asked = [("compensated", "before"), ("compensated", "compensated"), ("after", "after")]
+    asked.append(("after_compensated", "after_compensated"))
+    said = [f"- i-SpaSP {WHEN[mine]}: {_above(lines, mine, theirs)}." for mine, theirs in asked]
+    return "\n".join(["At how many widths the mean of i-SpaSP is above that of another:", "", *said])
+
+
+def _above(lines: Sequence[Mapping[str, Any]], mine: str, theirs: str) -> str:
+    ours = {line["keep"]: line[mine]["mean"] for line in lines if line["rival"] == "ispasp"}
+    found = []
+    for rival in [name for name in LABELS if name != "ispasp"]:
+        others = {line["keep"]: line[theirs]["mean"] for line in lines if line["rival"] == rival}
+        both = ours.keys() & others.keys()
+        if both:
+            won = sum(ours[keep] > others[keep] for keep in both)
+            found.append(f"above {LABELS[rival]} {WHEN[theirs]} at {won} of {len(both)}")
+    return "; ".join(found) or "compared with nothing"
 
 
 def _cell(value: Mapping[str, Any], printed: float | None) -> str:
@@ -145,4 +180,6 @@ def markdown(rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
-__all__ = ["accuracies", "dense", "drawn", "kept_heads", "markdown", "means", "synthetic", "times"]
+__all__ = [
+    "accuracies", "changed", "dense", "drawn", "kept_heads", "markdown", "means", "synthetic", "times", "verdict",
+]  # fmt: skip
