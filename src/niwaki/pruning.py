@@ -13,7 +13,7 @@ from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.surgery.wrappers import unwrapped
-from niwaki.train.engine import Pruning
+from niwaki.train.engine import Pruning, Record
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -25,6 +25,7 @@ def prune(
     *,
     data: Iterable[Any] | None = None,
     loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    record: Record | None = None,
 ) -> Model:
     """A pruned copy of ``model`` in one call, for methods that need no training steps.
 
@@ -36,6 +37,8 @@ def prune(
             (the model's one argument), a dict of keywords, or a tuple of as many positional arguments as ``inputs``
             has; one entry more, or a second one beside a dict, is labels, which no such method reads.
         loss: of (model, batch) to one number with a gradient, for methods that need one (``nk.methods.michel``).
+        record: called with one dict per recorded figure, for instance what was chosen, and which groups were left alone
+            and why.
 
     Raises:
         BadInput: the method needs training steps; or data or a loss, and there is none; or a batch cannot be read.
@@ -46,7 +49,8 @@ def prune(
             "method, inputs) and call its step() in place of optimizer.step()."
         )
     small = duplicate(unwrapped(model, "the pruned copy"))
-    run = Pruning(small, torch.optim.SGD(small.parameters(), lr=0.0), method, inputs, data=data, loss=loss)
+    optimizer = torch.optim.SGD(small.parameters(), lr=0.0)
+    run = Pruning(small, optimizer, method, inputs, record=record, data=data, loss=loss)
     run.run_at_once()
     return small
 

@@ -26,6 +26,11 @@ MANY = [
     nk.methods.greg2(nk.Ratio(0.5, scope="global"), of="weights"),
     nk.methods.magnitude(nk.Ratio(0.5), of="weights"),
     nk.methods.fixreg(nk.Ratio(0.5), factor=2.0),
+    nk.methods.ispasp(nk.Ratio(0.5)),
+    nk.methods.ispasp(nk.Macs(0.5), iters=3, fresh=True, mass="signed", statistics="batch", compensate=True, tune=2),
+    nk.methods.topk(nk.Params(0.5), samples=7, memory=0),
+    nk.methods.gfs(nk.Ratio({"*": 0.2}), candidates=50, reuse=False, seed=3),
+    nk.methods.michel(nk.Ratio(0.6), each=True, normalised=True),
     Method(
         "all parts",
         sequence(
@@ -133,11 +138,32 @@ def test_every_method_has_a_card_and_says_where_it_departs(name: str) -> None:
     card = METHODS[name].__doc__ or ""
     for heading in ("What: ", "When to use it: ", "When not: ", "Settings"):
         assert heading in card, heading
-    method = build(name, {"target": {"ratio": 0.5}}) if name in ("magnitude", "greg1") else None
+    method = (
+        build(name, {"target": {"ratio": 0.5}})
+        if name in ("magnitude", "greg1", "ispasp", "topk", "gfs", "michel")
+        else None
+    )
     assert method is None or (method.name == name and method.departs)
 
 
+def test_methods_say_what_they_need() -> None:
+    assert nk.methods.magnitude(nk.Ratio(0.5)).needs == frozenset()
+    assert nk.methods.ispasp(nk.Ratio(0.5)).needs == {"data"}
+    assert nk.methods.michel(nk.Ratio(0.5)).needs == {"data", "loss"}
+
+
+def test_every_setting_of_ispasp_makes_another_method() -> None:
+    changes: list[dict[str, Any]] = [
+        {}, {"iters": 1}, {"samples": 1}, {"fresh": True}, {"mass": "signed"}, {"statistics": "batch"},
+        {"compensate": True}, {"ridge": 1.0}, {"reestimate": True}, {"tune": 1}, {"memory": 1},
+    ]  # fmt: skip
+    others = [nk.methods.ispasp(nk.Ratio(0.5), **more) for more in changes]
+    assert all((a == b) == (i == j) for i, a in enumerate(others) for j, b in enumerate(others))
+
+
 def test_only_training_takes_time() -> None:
+    assert not nk.methods.ispasp(nk.Ratio(0.5)).takes_time
+    assert nk.methods.ispasp(nk.Ratio(0.5), tune=1).takes_time
     assert not nk.methods.magnitude(nk.Ratio(0.5)).takes_time
     assert nk.methods.greg1(nk.Ratio(0.5)).takes_time
     assert nk.methods.greg1(nk.Ratio(0.5), hold=0).takes_time

@@ -136,6 +136,14 @@ CASES: list[tuple[dict[str, Any], str]] = [
         {"method": GREG},
         "method 'greg1' prunes while the model trains: it needs 'data', 'loss', 'optimizer' in the recipe",
     ),
+    (
+        {"method": {"name": "ispasp", "target": {"ratio": 0.5}}},
+        "method 'ispasp' looks at data: it needs 'data' in the recipe",
+    ),
+    (
+        {"method": {"name": "michel", "target": {"ratio": 0.5}}, "data": "@batches"},
+        "method 'michel' looks at data: it needs 'loss' in the recipe",
+    ),
     ({"finetune": {"epochs": 1}}, "finetune needs 'data', 'loss', 'optimizer' in the recipe"),
     ({"optimizer": {"name": "SDG", "lr": 1}}, "torch.optim has no 'SDG'; did you mean 'SGD'?"),
     ({"optimizer": {"name": "SGD", "momentun": 0}}, "optimizer 'SGD' has no 'momentun'; did you mean 'momentum'?"),

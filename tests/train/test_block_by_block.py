@@ -50,8 +50,7 @@ def test_what_every_method_gives_is_certified_and_the_same_again(name: str) -> N
     assert widths == {4} if "paper" not in name and "code" not in name else widths <= {3, 4}
     assert all(torch.equal(a, b) for a, b in zip(small.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    if name not in ("compensated", "gfs", "stochastic gfs"):  # those write other weights
-        assert nk.certify(model, plan, small, x[:2]).holds
+    assert nk.certify(model, plan, small, x[:2]).holds
 
 
 def test_masked_and_cut_at_the_end_is_cut_block_by_block() -> None:
@@ -121,6 +120,14 @@ def test_rounding_and_balance_hold() -> None:
     model, x = deep(), images()
     small = nk.prune(model, x[:1], nk.methods.ispasp(nk.Ratio(0.6, round_to=4)), data=halves(x))
     assert [part.conv1.out_channels for part in small.blocks] == [4, 4, 4]
+
+
+def test_what_is_left_alone_is_told() -> None:
+    model, x = deep(), images()
+    rows: list[dict[str, Any]] = []
+    nk.prune(model, x[:1], nk.methods.ispasp(HALF), data=halves(x), record=rows.append)
+    assert [(row["event"], row.get("group")) for row in rows][:2] == [("left", "stem"), ("choose", None)]
+    assert "name it in `only`" in rows[0]["reason"]
 
 
 def test_a_stream_is_pruned_when_it_is_named() -> None:

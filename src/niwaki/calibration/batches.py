@@ -49,12 +49,13 @@ def read(batch: Any, inputs: Inputs) -> Batch:
     """
     called = batch
     if isinstance(batch, (list, tuple)):
-        wanted = len(inputs) if isinstance(inputs, (list, tuple)) else 1
+        positional = isinstance(inputs, (list, tuple))
+        wanted = len(inputs) if positional else 1
         if not wanted <= len(batch) <= wanted + 1:
             raise BadInput(
                 f"a batch of data has {len(batch)} entries, and inputs has {wanted}: give those, or those and labels"
             )
-        called = batch[0] if wanted == 1 and isinstance(batch[0], Mapping) else tuple(batch[:wanted])
+        called = tuple(batch[:wanted]) if positional or not isinstance(batch[0], Mapping) else batch[0]
     elif not isinstance(batch, (Tensor, Mapping)):
         raise BadInput(
             f"a batch of data must be a tensor, a tuple (inputs, labels) or a dict of keywords, not "

@@ -54,7 +54,7 @@ def ispasp(
         reestimate: measure all batch norms again on the samples when all is chosen. The code lets them start anew and
             leaves this to fine-tuning; here they are else kept.
         tune: training steps after each group, with what is chosen held at zero (the paper: an epoch). Needs
-            nk.Pruning.
+            nk.Pruning, in place of nk.prune.
         memory: bytes of samples and of what blocks give on them that stay in memory; the rest goes to a temporary
             folder.
     """

@@ -31,7 +31,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: Run
         seen["loss"] = stuff.loss and partial(call, "loss", stuff.loss)
     if not method.takes_time:
         with teller.wait(f"{method.name}: prune"):
-            return prune(model, stuff.inputs, method, **seen)
+            return prune(model, stuff.inputs, method, record=record, **seen)
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
     run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=thinning(method), **seen)

@@ -1,0 +1,64 @@
+"""How batches are read, and how many samples are drawn of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from niwaki.calibration.batches import Source, read
+
+X, Y, LABELS = torch.rand(3, 2), torch.rand(3, 4), torch.tensor([0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("batch", "inputs", "args", "names"),
+    [
+        (X, X, 1, []),
+        ((X, LABELS), X, 1, []),
+        ([X, LABELS], X, 1, []),
+        ((X,), X, 1, []),
+        ((X, Y), (X, Y), 2, []),
+        ((X, Y, LABELS), (X, Y), 2, []),
+        ({"x": X, "y": Y}, {"x": X}, 0, ["x", "y"]),
+        (({"x": X}, LABELS), {"x": X}, 0, ["x"]),
+        ({"x": X}, X, 0, ["x"]),
+        (({"x": X},), ({"x": X},), 1, []),
+    ],
+)
+def test_a_batch_is_called_as_the_inputs_are(batch: Any, inputs: Any, args: int, names: list[str]) -> None:
+    found = read(batch, inputs)
+    assert (len(found.args), list(found.kwargs), found.size) == (args, names, 3)
+    assert found.given is batch
+
+
+def test_the_first_samples_of_what_is_as_long_as_the_batch() -> None:
+    found = read(({"x": X, "bias": torch.ones(2, 4), "deep": [Y]}, LABELS), {"x": X}).first(2)
+    assert {k: len(v) for k, v in found.kwargs.items() if k != "deep"} == {"x": 2, "bias": 2}
+    assert len(found.kwargs["deep"][0]) == 2
+    assert len(found.given[1]) == found.size == 2
+
+
+def test_samples_come_from_the_beginning_and_fresh_ones_go_on() -> None:
+    source = Source([X + k for k in range(3)], X)
+    assert [b.size for b in source.samples(7)] == [3, 3, 1]
+    assert [b.size for b in source.samples(99)] == [3, 3, 3]
+    drawn = [float(b.args[0][0, 0] - X[0, 0]) for _ in range(4) for b in source.next_samples(3)]
+    assert drawn == pytest.approx([0, 1, 2, 0], abs=1e-6)
+    again = Source(source.data, X)
+    again.forward_to(source.drawn)
+    (one,), (other,) = list(source.next_samples(3)), list(again.next_samples(3))
+    assert torch.equal(one.args[0], other.args[0])
+
+
+def test_a_loader_that_starts_anew_is_gone_through_once() -> None:
+    starts = []
+
+    class Loader:
+        def __iter__(self) -> Any:
+            starts.append(1)
+            return iter([X, X])
+
+    assert sum(b.size for b in Source(Loader(), X).samples(100)) == 6
+    assert len(starts) == 1
