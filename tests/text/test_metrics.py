@@ -59,7 +59,10 @@ def test_correlations_reach_below_zero() -> None:
 
 def test_of_logits_and_of_scores() -> None:
     logits = torch.tensor([[0.0, 1.0], [3.0, -1.0], [2.0, 2.0]])  # of equal ones the first
-    assert scores(["accuracy", "f1"], logits, [1, 0, 1]) == {"accuracy": pytest.approx(2 / 3), "f1": pytest.approx(2 / 3)}
+    assert scores(["accuracy", "f1"], logits, [1, 0, 1]) == {
+        "accuracy": pytest.approx(2 / 3),
+        "f1": pytest.approx(2 / 3),
+    }
     assert scores(["pearson"], torch.tensor([[1.0], [2.0], [3.0]]), [2.0, 4.0, 6.0]) == {"pearson": pytest.approx(1)}
 
 

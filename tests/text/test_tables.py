@@ -17,7 +17,11 @@ import pytest
 from niwaki.errors import BadInput, BrokenFile, MissingExtra
 from niwaki.text.tables import Table, read
 
-ROWS = [("a fine film", "it was good", "yes"), ('"dull", he said', "bad, bad", "no"), ("zeilen\u2028trenner", "é", "no")]
+ROWS = [
+    ("a fine film", "it was good", "yes"),
+    ('"dull", he said', "bad, bad", "no"),
+    ("zeilen\u2028trenner", "é", "no"),
+]
 NAMES = ("sentence1", "sentence2", "label")
 EXPECTED = Table(tuple(r[0] for r in ROWS), tuple(r[1] for r in ROWS), (1, 0, 0), ("no", "yes"))
 
@@ -197,8 +201,18 @@ REFUSED = {
     "a row with too many": ("x.tsv", "text\tlabel\na\tb\t0\n", {}, "line 2: 3 fields, where there are 2 columns"),
     "a short row of csv": ("x.csv", 'text,label\n"a\nb",0\nc\n', {}, "line 4: 1 fields, where there are 2"),
     "a quote left open": ("x.csv", 'text,label\na,0\n"b,1\n', {}, "line 3: unexpected end of data"),
-    "an unknown class": ("x.tsv", "text\tlabel\na\tmaybe\n", {"classes": ("no", "yes")}, "line 2: label is 'maybe', wh"),
-    "a number too high": ("x.tsv", "text\tlabel\na\t1\nb\t2\n", {"classes": ("no", "yes")}, "line 3: label is '2', whi"),
+    "an unknown class": (
+        "x.tsv",
+        "text\tlabel\na\tmaybe\n",
+        {"classes": ("no", "yes")},
+        "line 2: label is 'maybe', wh",
+    ),
+    "a number too high": (
+        "x.tsv",
+        "text\tlabel\na\t1\nb\t2\n",
+        {"classes": ("no", "yes")},
+        "line 3: label is '2', whi",
+    ),
     "an unlabelled row": ("x.tsv", "text\tlabel\na\t-1\n", {"classes": ("no", "yes")}, "line 2: label is '-1', which"),
     "no score": ("x.tsv", "text\tlabel\na\tnan\n", {"classes": ()}, "line 2: label is 'nan', which is no number"),
     "nothing": ("x.tsv", "", {}, "is empty: it has no rows"),
