@@ -135,7 +135,7 @@ def test_refused(words: object, tokens: Tokens, tmp_path: Path) -> None:
         Batches(tokens, 0)
     with pytest.raises(BadInput, match="no rows to tokenise"):
         tokenised(Table((), None, (), ("a", "b")), words)
-    with pytest.raises(BadInput, match="There is no folder .*nowhere; name one"):
+    with pytest.raises(BadInput, match=r"There is no folder .*nowhere; name one"):
         tokenizer(tmp_path / "nowhere")
     with pytest.raises(BadInput, match="holds no tokenizer that can be read"):
         tokenizer(tmp_path)

@@ -51,7 +51,7 @@ def test_the_folders_weights_and_a_seeded_head(write: Any, tmp_path: Path, capfd
     one, same, other = (classifier(tmp_path, 3, seed) for seed in (1, 1, 2))
     assert capfd.readouterr() == ("", "")  # neither a warning nor a bar
     stored = load_file(tmp_path / "model.safetensors")
-    values = {name: tensor for name, tensor in one.named_parameters()}
+    values = dict(one.named_parameters())
     found = [n for n in values if any(n.endswith(f".{s}") and torch.equal(values[n], stored[s]) for s in stored)]
     assert len(found) >= len(stored) - 2  # RoBERTa and MPNet have no pooler in front of this head
     assert all(map(torch.equal, one.state_dict().values(), same.state_dict().values()))
@@ -118,12 +118,12 @@ def test_missing_layers_are_no_head(tmp_path: Path) -> None:
 
 
 def test_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="has no config.json; name a local folder"):
+    with pytest.raises(BadInput, match=r"has no config.json; name a local folder"):
         classifier(tmp_path, 2)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "nothing"}))
-    with pytest.raises(BadInput, match="config.json cannot be read"):
+    with pytest.raises(BadInput, match=r"config.json cannot be read"):
         classifier(tmp_path, 2)
     tiny.encoder(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(BadInput, match="holds no weights in safetensors .* Other forms can run code"):
+    with pytest.raises(BadInput, match=r"holds no weights in safetensors .* Other forms can run code"):
         classifier(tmp_path, 2)

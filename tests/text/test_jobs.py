@@ -38,7 +38,7 @@ def test_an_encoder_by_its_folder_or_below_the_data(root: Path, monkeypatch: pyt
         assert all(map(torch.equal, one.state_dict().values(), model.state_dict().values()))
     assert one.config.id2label == {0: "negative", 1: "positive"}
     assert jobs.classifier("bert", "sick-r").config.num_labels == 1
-    with pytest.raises(BadInput, match="There is no folder roberta nor .*roberta; name the encoder's"):
+    with pytest.raises(BadInput, match=r"There is no folder roberta nor .*roberta; name the encoder's"):
         jobs.classifier("roberta", "sst2")
 
 

@@ -120,7 +120,7 @@ def test_refused(model: nn.Module) -> None:
         perplexity(model, row(40), 41)
     with pytest.raises(BadInput, match="cannot be cut"):
         disjoint(row(3), 4)
-    with pytest.raises(BadInput, match="int64 tensor of one dimension, not torch.float32"):
+    with pytest.raises(BadInput, match=r"int64 tensor of one dimension, not torch.float32"):
         perplexity(model, row(40).float(), 8)
     with pytest.raises(BadInput, match="At least one window is due"):
         calibration(row(40), 8, 0)

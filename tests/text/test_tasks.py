@@ -69,13 +69,13 @@ def test_a_task_of_ones_own_and_any_form(name: str, tmp_path: Path, monkeypatch:
 def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="No task is called 'sst'; did you mean 'sst2'\\? Known: sst2, mrpc"):
         task("sst")
-    with pytest.raises(BadInput, match="mrpc has no part 'dev'. It has: train, test."):
+    with pytest.raises(BadInput, match=r"mrpc has no part 'dev'. It has: train, test."):
         task("mrpc").read("dev", tmp_path)
     with pytest.raises(BadInput, match=f"There is no en/rte.dev in {tmp_path}; put en/rte.dev.tsv there"):
         task("rte").read("dev", tmp_path)
     with pytest.raises(BadInput, match="own: metrics must be some of accuracy, f1, matthews, pearson, not"):
         Task("own", {"dev": ("x",)}, (), ("acuracy",))
-    with pytest.raises(BadInput, match="own has no part 'dev'. It has: test."):
+    with pytest.raises(BadInput, match=r"own has no part 'dev'. It has: test."):
         Task("own", {"test": ("x",)}, ())
     monkeypatch.delenv("NIWAKI_DATA", raising=False)
     with pytest.raises(BadInput, match="NIWAKI_DATA is not set"):
