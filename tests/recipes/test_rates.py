@@ -8,7 +8,7 @@ import pytest
 
 from niwaki.errors import BadInput
 from niwaki.recipes import Finetune
-from niwaki.recipes.rates import Step, rate, read_schedule
+from niwaki.recipes.rates import Linear, Step, rate, read_schedule
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,17 @@ def test_the_named_ones() -> None:
     assert [rate("constant", p) for p in (0, 1)] == [1.0, 1.0]
 
 
+def test_up_and_down_in_straight_lines() -> None:
+    line = read_schedule("x", {"linear": {"warmup": 0.2}})
+    assert [rate(line, p) for p in (0, 0.1, 0.2, 0.6, 1)] == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
+    assert [rate(read_schedule("x", "linear"), p) for p in (0, 0.25, 1)] == [1.0, 0.75, 0.0]
+    for said in ("linear", {"linear": {"warmup": 0.2}}):
+        tuning = Finetune.read({"epochs": 1, "schedule": said})
+        assert isinstance(tuning.schedule, Linear)
+        assert tuning.to_json()["schedule"] == said
+        assert Finetune.read(tuning.to_json()) == tuning
+
+
 def test_fine_tuning_says_it_and_says_it_again() -> None:
     read = Finetune.read({"epochs": 90, "schedule": {"step": ["1/3", 0.5]}, "data_args": {"size": 4}})
     assert read.schedule == Step((1 / 3, 0.5))
@@ -43,8 +54,13 @@ def test_fine_tuning_says_it_and_says_it_again() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("step", "x has no 'step'. Known: constant, cosine, {step: [1/2, 3/4]}."),
+        ("step", "x has no 'step'. Known: constant, cosine, linear, {linear: {warmup: 0.1}}, {step: [1/2, 3/4]}."),
         ({"steps": [0.5]}, "x has no 'steps'; did you mean 'step'?"),
+        ({"linear": {"warmup": 1}}, "x.linear.warmup must be a share of all steps from 0 to below 1, not 1"),
+        ({"linear": {"warmup": "0.1"}}, "x.linear.warmup must be a share"),
+        ({"linear": {"warm": 0.1}}, "x.linear has no 'warm'; did you mean 'warmup'?"),
+        ({"linear": 0.1}, "x.linear must be a mapping"),
+        ({"linear": {}, "step": [0.5]}, "x has no 'step'"),
         ({"step": []}, "x.step must be rising"),
         ({"step": None}, "x lacks 'step'"),
         ({"step": [0.5, 0.5]}, "x.step must be rising shares of the epochs"),

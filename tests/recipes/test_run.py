@@ -156,9 +156,17 @@ def test_a_method_that_cuts_nothing_is_told(tmp_path: Path, monkeypatch: pytest.
         run(Recipe.load(project(tmp_path)[0]), teller=QUIET)
 
 
-@pytest.mark.parametrize(("schedule", "rates"), [("cosine", [1.0, 0.75, 0.25]), ("constant", [1.0, 1.0, 1.0])])
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("cosine", [1.0, 0.75, 0.25]),
+        ("constant", [1.0, 1.0, 1.0]),
+        ("linear", [1.0, 2 / 3, 1 / 3]),
+        ({"linear": {"warmup": 2 / 3}}, [0.0, 0.5, 1.0]),
+    ],
+)
 def test_the_learning_rate_follows_its_schedule(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str, rates: list[float]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Any, rates: list[float]
 ) -> None:
     path, _ = project(tmp_path, finetune={"epochs": 1, "schedule": schedule}, **TRAINED)
     seen: list[float] = []

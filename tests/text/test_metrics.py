@@ -12,7 +12,7 @@ from scipy import stats
 from niwaki.errors import BadInput
 from niwaki.text.metrics import METRICS, accuracy, f1, matthews, pearson, scores
 
-# Right are rows 0, 1, 3, 4, 6: of class 1 three are hit (TP), one is missed (FN), two are false (FP); two are left (TN).
+# Of class 1, rows 0, 1 and 4 are hit (TP), 5 is missed (FN), 2 and 7 are false (FP); 3 and 6 are left (TN).
 PREDICTED = [1, 1, 1, 0, 1, 0, 0, 1]
 LABELS = [1, 1, 0, 0, 1, 1, 0, 0]
 

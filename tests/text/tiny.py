@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-WORDS = "a an the film plot was is good bad dull fine great not very he she they it saw liked hated . ,".split()
+WORDS = (
+    *("a", "an", "the", "film", "plot", "was", "is", "he", "she", "they", "it", "saw", "not", "very", ".", ","),
+    *("good", "bad", "dull", "fine", "great", "liked", "hated"),
+)
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 GOOD, BAD = ("good", "fine", "great", "liked"), ("bad", "dull", "hated")
 
@@ -40,13 +43,13 @@ def bert_config(**changes: Any) -> Any:
     return BertConfig(vocab_size=len(SPECIAL) + len(WORDS), max_position_embeddings=32, **{**sizes, **changes})
 
 
-def encoder(folder: Path, seed: int = 0, **changes: Any) -> Path:
+def encoder(folder: Path, seed: int = 0) -> Path:
     """A BERT without a head, and its tokenizer, saved in the folder."""
     from transformers import BertModel
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        BertModel(bert_config(**changes), add_pooling_layer=changes.pop("pooler", True)).save_pretrained(folder)
+        BertModel(bert_config()).save_pretrained(folder)
     tokenizer(folder)
     return folder
 
@@ -75,7 +78,7 @@ def reviews(count: int, seed: int = 0) -> list[tuple[str, int]]:
     """Short reviews that say whether they are good (1) or bad (0) with one of a few words."""
     draw = torch.Generator().manual_seed(seed)
 
-    def pick(words: tuple[str, ...] | list[str]) -> str:
+    def pick(words: tuple[str, ...]) -> str:
         return words[int(torch.randint(len(words), (), generator=draw))]
 
     found = []

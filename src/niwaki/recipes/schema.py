@@ -238,8 +238,8 @@ def _inputs(value: Any) -> str | Shapes | Mapping[str, Draw]:
     shapes = checks.listed(value)
     if not shapes or not all(map(is_shape, shapes)):
         raise BadInput(
-            f"inputs must be module:function, or a list of shapes, one per argument, such as [[1, 3, 32, 32]], or a "
-            f"mapping of arguments to shapes; found {value!r}"
+            f"inputs must be module:function or a list of shapes, one per argument (or a mapping of arguments to "
+            f"shapes), such as [[1, 3, 32, 32]]; found {value!r}"
         )
     return tuple(tuple(shape) for shape in shapes)
 
