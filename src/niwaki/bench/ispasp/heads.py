@@ -110,10 +110,10 @@ class Heads:
         self, seed: int, kept: float, name: str, teller: Teller, title: str
     ) -> tuple[nn.Module, dict[str, Any]]:
         method = PRUNERS[name](self._names, 1 - kept, seed)
-        asked = {"loss": loss} if "loss" in method.needs else {}
+        told = loss if "loss" in method.needs else None
         start = time.process_time()
         with teller.wait(f"{title}: prune"):
-            small = prune(self._model, self._inputs, method, data=self._samples(seed), **asked)
+            small = prune(self._model, self._inputs, method, data=self._samples(seed), loss=told)
             spent = time.process_time() - start
             plan = plan_of(small)
             assert plan is not None
