@@ -5,12 +5,13 @@ python bench/figures.py [--check]
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
+import figures_ispasp as ispasp
+from kept import machine, read
+
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "bench" / "results"
 NAMES = {"dense": "dense", "magnitude": "one-shot L1", "greg1": "GReg-1"}
 
 
@@ -21,7 +22,7 @@ def section() -> str:
 
 def families() -> str:
     """The Markdown between the marks of the families."""
-    if _read("families") is None:
+    if read("families") is None:
         return "The families: not run."
     from families import markdown  # imports torch, for which most of this page has no use
 
@@ -30,7 +31,7 @@ def families() -> str:
 
 def big_models() -> str:
     """The Markdown between the marks of the models of real size."""
-    if _read("big_models") is None:
+    if read("big_models") is None:
         return "Models of real size: not run."
     from big_models import markdown  # imports torch, too
 
@@ -39,7 +40,7 @@ def big_models() -> str:
 
 def fuzz() -> str:
     """The sentences between the marks of the random networks."""
-    found = _read("fuzz")
+    found = read("fuzz")
     if found is None:
         return "Random networks: not run."
     f = found["figures"]
@@ -57,7 +58,7 @@ def fuzz() -> str:
 
 def greg() -> str:
     """The tables between the marks of docs/greg.md: what was run, and of every row what the paper printed."""
-    found = _read("greg")
+    found = read("greg")
     from niwaki.bench.greg import table
     from niwaki.bench.greg.contestants import CONTESTANTS, USUAL
     from niwaki.bench.greg.rows import ROWS
@@ -68,7 +69,7 @@ def greg() -> str:
     text = ""
     if found:
         bases = sorted({f"{100 * r['base']['accuracy']:.2f} % ({r['base']['sha256'][:12]}…)" for r in run})
-        text = f"{table.markdown(run)}\nFrom the dense network of {', '.join(bases)}. Run on {_machine(found)}. "
+        text = f"{table.markdown(run)}\nFrom the dense network of {', '.join(bases)}. Run on {machine(found)}. "
         text += f"Settings: {' or '.join(sorted({_settings(line['settings']) for line in run}))}.\n\n"
     rows = ["| row | paper: one-shot L1 | GReg-1 | GReg-2 | ours |", "|---|--:|--:|--:|---|"]
     for row in ROWS:
@@ -87,62 +88,26 @@ def _settings(found: dict) -> str:
     return ", ".join(changed) or "the paper's"
 
 
-def made_up() -> str:
-    """Figure 2 of i-SpaSP, between the marks of docs/ispasp.md."""
-    found = _read("ispasp_synthetic")
-    if found is None:
-        return "Made-up matrices: not run."
-    from niwaki.bench.ispasp import table
-
-    s, worst = found["raw"]["settings"], max(found["figures"]["mean_miss_log10"].values())
-    rows = table.markdown(table.synthetic(found["raw"]["curves"]))
-    text = f"Mean of {s['matrices']} matrices, {s['iters']} iterations, seed {s['seed']}; {_machine(found)}."
-    return f"{rows}\n\n{text} The worst of the mean misses is {worst:.3f}."
-
-
-def digits() -> str:
-    """Figure 3 of i-SpaSP, between the marks of docs/ispasp.md."""
-    found = _read("ispasp_mnist")
-    if found is None:
-        return "MNIST: not run."
-    from niwaki.bench.ispasp import table
-
-    lines = list(found["figures"].values())
-    changed = table.changed(found["raw"])
-    text = f"Dense networks: {table.dense(lines)}. Run on {_machine(found)}. Settings: {changed}."
-    return "\n\n".join([table.markdown(table.accuracies(lines)), text, table.verdict(lines)])
-
-
-def networks() -> str:
-    """i-SpaSP on real networks, between the marks of docs/ispasp.md."""
-    return "On networks: not run."
-
-
 def pressing() -> str:
     """What pressing adds to a training step, between the marks of docs/greg.md."""
-    found = _read("cifar_step")
+    found = read("cifar_step")
     if found is None:
         return "What pressing adds to a training step: not run."
     f = found["figures"]
     added, speed = f["added_share_of_the_mean_step"], f["images_per_second"]
     rows = ["| step of ResNet-56 | images per second | added to the mean step |", "|---|--:|--:|"]
     rows += [f"| {name} | {speed[name]:,} | {'' if name == 'plain' else f'{added[name]:+.1%}'} |" for name in speed]
-    text = f"Batches of {f['batch']}, all in turns, {f['runs']} steps each, {f['threads']} threads, {_machine(found)}."
+    text = f"Batches of {f['batch']}, all in turns, {f['runs']} steps each, {f['threads']} threads, {machine(found)}."
     return "\n".join([*rows, "", text + f" Drawing a batch takes {f['drawing_a_batch_share']:.1%} of a plain step."])
 
 
-def _read(name: str) -> dict | None:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
 def _demo() -> str:
-    found = _read("demo_seeds")
+    found = read("demo_seeds")
     if found is None:
         return "The demo over several seeds: not run."
     f = found["figures"]
     lines = [
-        f"The demo with seeds {', '.join(map(str, f['seeds']))} ({_machine(found)}):",
+        f"The demo with seeds {', '.join(map(str, f['seeds']))} ({machine(found)}):",
         "",
         "| network | accuracy, % | mean ± std | multiply-adds | faster, PyTorch | faster, ONNX Runtime |",
         "|---|---|---|---|---|---|",
@@ -163,7 +128,7 @@ def _demo() -> str:
 
 def _harder() -> str:
     """Smaller still, from the same dense networks."""
-    found = _read("harder_ratio")
+    found = read("harder_ratio")
     if found is None:
         return "Smaller still: not run."
     lines = ["Smaller still, from the same dense networks, same fine-tuning, mean ± std over the seeds:", ""]
@@ -180,22 +145,22 @@ def _harder() -> str:
 
 def _costs() -> str:
     rows = ["| cost | measured |", "|---|---|"]
-    if found := _read("import_time"):
+    if found := read("import_time"):
         f = found["figures"]
         rows.append(f"| `import niwaki` on top of `import torch` | {f['niwaki_on_top_s']:.3f} s |")
         rows.append(f"| the same with all that tracing, planning and training need | {f['first_use_on_top_s']:.2f} s |")
-    if found := _read("trace_time"):
+    if found := read("trace_time"):
         f = found["figures"]
         rows.append(f"| tracing a ResNet-50 (224 × 224), dry run included | {f['trace_s']:.2f} s |")
         rows.append(f"| planning it to half of its multiply-adds | {f['plan_to_half_macs_s']:.2f} s |")
-    if found := _read("step_overhead"):
+    if found := read("step_overhead"):
         f = found["figures"]
         rows.append(f"| a ResNet-50 training step with the engine, against the plain step | {f['overhead']:+.1%} |")
     return "\n".join(rows)
 
 
 def _resnet() -> str:
-    found = _read("latency_ratio")
+    found = read("latency_ratio")
     if found is None:
         return "Latency of a ResNet-50: not run."
     f = found["figures"]
@@ -213,11 +178,6 @@ def _speed(figures: dict, name: str, runtime: str) -> str:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def _machine(found: dict) -> str:
-    e = found["environment"]
-    return f"{e['cores']} cores of {e['processor']}, torch {e['torch']}"
 
 
 def _put(text: str, opening: str, closing: str, body: str) -> str:
@@ -242,7 +202,11 @@ def main() -> int:
 PAGES = {
     ROOT / "README.md": {"figures": section, "families": families, "big models": big_models, "fuzz": fuzz},
     ROOT / "docs" / "greg.md": {"greg": greg, "pressing": pressing},
-    ROOT / "docs" / "ispasp.md": {"made-up matrices": made_up, "MNIST": digits, "networks": networks},
+    ROOT / "docs" / "ispasp.md": {
+        "made-up matrices": ispasp.made_up,
+        "MNIST": ispasp.digits,
+        "networks": ispasp.networks,
+    },
 }
 """What is written between which marks of which page."""
 

@@ -1,0 +1,113 @@
+"""The figures of docs/ispasp.md, as Markdown."""
+
+from __future__ import annotations
+
+from kept import machine, read
+
+
+def made_up() -> str:
+    """Figure 2 of i-SpaSP, between the marks of docs/ispasp.md."""
+    found = read("ispasp_synthetic")
+    if found is None:
+        return "Made-up matrices: not run."
+    from niwaki.bench.ispasp import table
+
+    s, worst = found["raw"]["settings"], max(found["figures"]["mean_miss_log10"].values())
+    rows = table.markdown(table.synthetic(found["raw"]["curves"]))
+    text = f"Mean of {s['matrices']} matrices, {s['iters']} iterations, seed {s['seed']}; {machine(found)}."
+    return f"{rows}\n\n{text} The worst of the mean misses is {worst:.3f}."
+
+
+def digits() -> str:
+    """Figure 3 of i-SpaSP, between the marks of docs/ispasp.md."""
+    found = read("ispasp_mnist")
+    if found is None:
+        return "MNIST: not run."
+    from niwaki.bench.ispasp import table
+
+    lines = list(found["figures"].values())
+    changed = table.changed(found["raw"])
+    text = f"Dense networks: {table.dense(lines)}. Run on {machine(found)}. Settings: {changed}."
+    return "\n\n".join([table.markdown(table.accuracies(lines)), text, table.verdict(lines)])
+
+
+def networks() -> str:
+    """i-SpaSP on networks, between the marks of docs/ispasp.md."""
+    parts = (_blocks, _heads, _sample, _linear)
+    return "\n\n".join(part() for part in parts)
+
+
+def _blocks() -> str:
+    """Figure 1."""
+    title = "**Time to prune one block** of ResNet-34 (the paper's Figure 1; its ratios in brackets)"
+    found = read("ispasp_time")
+    if found is None:
+        return f"{title}: not run."
+    from niwaki.bench.ispasp import table
+
+    samples = sorted({each["samples"] for each in found["raw"]})
+    text = f"Seconds of one core from the call to the smaller block, {samples[0]} images; {machine(found)}."
+    return "\n\n".join([f"{title}:", table.markdown(table.times(found["raw"])), text])
+
+
+def _heads() -> str:
+    """Table 2."""
+    title = "**Heads of an encoder** (as the paper's Table 2, on other data)"
+    found = read("ispasp_heads")
+    if found is None:
+        return f"{title}: not run."
+    from niwaki.bench.ispasp import table
+
+    one = found["raw"][0]
+    tuning, rows = one["tuning"], "all rows" if one["rows"] is None else f"the first {one['rows']:,} rows"
+    text = f"{one['measure'].capitalize()} in percent; in brackets the number of seeds. Tuned for {tuning['epochs']} "
+    text += f"epochs on {rows} of the training part, rate {tuning['lr']:g}; {machine(found)}."
+    return "\n\n".join([f"{title}:", table.markdown(table.kept_heads(found["raw"])), text])
+
+
+def _sample() -> str:
+    """Real ImageNet weights, a regression figure."""
+    title = "**MobileNetV2 with real weights**, pruned and not trained"
+    found = read("ispasp_sample")
+    if found is None:
+        return f"{title}: not run."
+    f = found["figures"]
+    removed = sorted({row["removed"] for row in found["raw"]} - {0.0})
+    rows = [
+        f"| chosen by | {' | '.join(f'{share:.0%} removed' for share in removed)} |",
+        "|---|" + "--:|" * len(removed),
+    ]
+    for name in dict.fromkeys(row["rival"] for row in found["raw"] if row["removed"]):
+        cells = [_right(f.get(f"{name}, {share:.0%} removed")) for share in removed]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    text = f"Right answers in percent on 500 pictures that were not looked at; dense {_right(f['dense'])}. They are "
+    text += (
+        "pictures that the network was trained on, so this is no accuracy on ImageNet, but says what pruning loses; "
+    )
+    return "\n\n".join([f"{title}:", "\n".join(rows), text + f"{machine(found)}."])
+
+
+def _right(found: dict | None) -> str:
+    if found is None:
+        return ""
+    return f"{found['right_percent']:.1f}" + (f" ± {found['std']:.1f}" if found["std"] is not None else "")
+
+
+def _linear() -> str:
+    """What i-SpaSP costs against depth and samples."""
+    title = "**Cost** against depth and the number of samples"
+    found = read("ispasp_cost")
+    if found is None:
+        return f"{title}: not run."
+    rows = [
+        "| network, of | from, to | seconds of a core for each | r² of a line | peak memory, MiB |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name, f in found["figures"].items():
+        span, peaks = (
+            f"{f['from_to'][0]:,}, {f['from_to'][1]:,}",
+            f"{min(f['peak_mib']):.0f} to {max(f['peak_mib']):.0f}",
+        )
+        rows.append(f"| {name.replace('_', ' ')} | {span} | {f['seconds_each']:.3g} | {f['r2']:.3f} | {peaks} |")
+    text = f"`python bench/ispasp_cost.py`, {machine(found)}. Memory is what came on top of the network."
+    return "\n\n".join([f"{title}:", "\n".join(rows), text])
