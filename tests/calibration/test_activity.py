@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from niwaki.calibration.takers import takers_of
 from niwaki.errors import BadInput
+from niwaki.units import Axis, Entries, Group, Member
 from tests.calibration.nets import Deep, activity, alive, block, calibration, deep, images, perceptron, rows
 
 
@@ -181,3 +184,11 @@ def test_what_runs_through_several_blocks_is_left_alone_and_told() -> None:
     assert list(found.left_out) == ["stem"]
     assert "joins what several blocks make (a residual stream); name it in `only`" in found.left_out["stem"]
     assert [b.group.name for b in found.blocks(found.graph.groups, ["stem"])][:2] == ["stem", "blocks.0.conv1"]
+
+
+def test_a_grouped_convolution_takes_a_unit_in_each_of_its_groups() -> None:
+    """Three units over two groups of three channels: unit u is at channels u and 3 + u."""
+    axis, units = Axis("conv.weight", 1), np.arange(3)
+    group = Group("g", "channel", 3, (Member(*axis, "takes"),), {axis: Entries(units, units)})
+    (taker,) = takers_of(group, {"conv": nn.Conv2d(6, 4, 1, groups=2)}, {})
+    assert taker.unit_of.tolist() == [0, 1, 2, 0, 1, 2]

@@ -206,7 +206,7 @@ def test_resumes_bit_for_bit_and_repeats_itself(method: Method) -> None:
 def test_blocks_are_chosen_in_one_step_beside_other_parts() -> None:
     """A part that asks again in the same step neither moves the others on nor waits for the optimizer."""
     model, x = perceptron(), rows()
-    method = Method("beside", sequence(together(Recover(Heaviest(), HALF), Wait(2)), Cut()))
+    method = Method("beside", sequence(together(Wait(2), Recover(Heaviest(), HALF)), Cut()))
     run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.0), method, x[:1], data=halves(x))
     train(run, x)
     assert {n: len(units) for n, units in run.chosen.items()} == {"0": 6, "2": 5}
@@ -223,6 +223,15 @@ def test_a_generator_serves_once_and_is_refused_for_fresh_samples() -> None:
     assert plan_of(once) == plan_of(again)
     with pytest.raises(nk.errors.BadInput, match="A generator is empty after its first use"):
         nk.prune(model, x[:1], nk.methods.ispasp(HALF, fresh=True), data=iter(halves(x)))
+
+
+def test_fresh_samples_come_with_every_iteration() -> None:
+    """One batch to look at the model, then one for each of three iterations in each of two groups."""
+    model, x = perceptron(), rows()
+    method = nk.methods.ispasp(HALF, iters=3, fresh=True, samples=8)
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), method, x[:1], data=halves(x))
+    run.run_at_once()
+    assert run.state_dict()["drawn"] == 7
 
 
 def test_samples_are_as_many_as_asked() -> None:
