@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up. A room may import rooms of lower floors, and itself.
 FLOORS = (
     ("errors",),
-    ("place", "recovery", "schedules", "units"),
+    ("modes", "place", "recovery", "schedules", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("surgery",),
     ("calibration", "measure", "export", "methods"),
@@ -40,8 +40,8 @@ NEVER = {
     "scores": {"graph"},
     "report": {"torch"},
     # Networks and data such as anyone has: what prunes them must not be tailored to them, nor they to it.
-    "text": {room for rooms in FLOORS for room in rooms} - {"errors", "place", "text"},
-    "vision": {room for rooms in FLOORS for room in rooms} - {"errors", "place", "units", "vision"},
+    "text": {room for rooms in FLOORS for room in rooms} - {"errors", "modes", "place", "text"},
+    "vision": {room for rooms in FLOORS for room in rooms} - {"errors", "modes", "place", "units", "vision"},
 }
 
 

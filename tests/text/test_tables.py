@@ -226,6 +226,7 @@ REFUSED = {
         "line 3: label is '2', whi",
     ),
     "an unlabelled row": ("x.tsv", "text\tlabel\na\t-1\n", {"classes": ("no", "yes")}, "line 2: label is '-1', which"),
+    "numbers of rows": ("x.tsv", "text\tlabel\na\t20240101\n", {}, "label reaches 20240101; for so many classes, name"),
     "no score": ("x.tsv", "text\tlabel\na\tnan\n", {"classes": ()}, "line 2: label is 'nan', which is no number"),
     "nothing": ("x.tsv", "", {}, "is empty: it has no rows"),
     "nothing in json": ("x.jsonl", "\n", {}, "is empty: it has no rows"),

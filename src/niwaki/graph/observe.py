@@ -27,6 +27,7 @@ from niwaki.graph.numbers import bind
 from niwaki.graph.rules import find
 from niwaki.graph.sites import Compass
 from niwaki.graph.turnstile import Turnstile
+from niwaki.modes import evaluating
 from niwaki.units import Axis
 
 RESHAPED = frozenset({"view", "reshape", "_unsafe_view", "expand"})
@@ -176,18 +177,6 @@ def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observa
     observer.ledger.numbers.extend(bind(model, observer.ledger))
     parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
     return Observation(observer.ledger, observer.shapes, observer.aliases, parameters, real)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, every module's own mode restored after."""
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

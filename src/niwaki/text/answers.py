@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.errors import BadInput
+from niwaki.modes import evaluating
 from niwaki.place import bf16_pays
 from niwaki.text.batches import Batch, Tokens, by_length
 from niwaki.text.metrics import scores
@@ -66,16 +66,4 @@ def measured(
     return scores(metrics, outputs(model, tokens, size, bf16), tokens.labels.tolist())
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; the modes of all modules are put back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-__all__ = ["evaluating", "logits", "loss", "measured", "outputs"]
+__all__ = ["logits", "loss", "measured", "outputs"]

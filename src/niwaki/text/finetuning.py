@@ -37,6 +37,7 @@ class Settings:
         accumulate: batches whose gradients are averaged for one step.
         seed: of the order of the rows and of dropout.
         keep: ``last``, or ``best``: the weights after the epoch that was best by ``evaluate``, the first of equals.
+            (Not for a model that is cut on the way: its earlier weights do not fit any more.)
         bf16: products in bfloat16; by default, where the device has it in hardware.
     """
 
@@ -91,7 +92,8 @@ class Finetuning:
         model: trained in place, where it is. tokens: to train on.
         evaluate: called after each epoch; without it ``keep="best"`` is refused.
         optimizer: by default `adamw`. Its rates are peaks, whatever `Settings.lr` says.
-        step: in place of ``optimizer.step()``, for instance that of a run that prunes while it trains.
+        step: in place of ``optimizer.step()``, for instance that of a run that prunes while it trains. That run's own
+            state is not in `state_dict`.
     """
 
     def __init__(

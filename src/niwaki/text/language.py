@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.errors import BadInput
+from niwaki.modes import evaluating
 from niwaki.place import bf16_pays
 from niwaki.text import files
-from niwaki.text.answers import evaluating
 from niwaki.text.batches import Batch
 
 

@@ -17,6 +17,7 @@ from niwaki.text.sheets import Sheet
 
 USUAL_TEXTS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("sentence",), ("text",))
 USUAL_LABEL = "label"
+_MANY = 10_000  # classes that numbers alone do not stand for: they may be numbers of rows, or dates
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _labels(
     """The labels, and the names of their classes: none for scores."""
     column = [_plain(value) for value in sheet.column(name)]
     if classes is None:
-        classes = _guessed(column)
+        classes = _guessed(sheet, name, column)
     if not classes:
         return tuple(_score(sheet, row, name, value) for row, value in enumerate(column)), ()
     numbers = {text: number for number, text in enumerate(classes)}
@@ -166,14 +167,16 @@ def _plain(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else int(value) if isinstance(value, bool) else value
 
 
-def _guessed(column: list[Any]) -> tuple[str, ...]:
+def _guessed(sheet: Sheet, name: str, column: list[Any]) -> tuple[str, ...]:
     """The classes of labels of which nothing is said."""
-    numbers = [_number(value) for value in column]
-    if any(number is None for number in numbers):
+    if any(_number(value) is None for value in column):
         return tuple(sorted({str(value) for value in column}))
-    if all(_is_class(value) for value in column):
-        return tuple(map(str, range(int(max(n for n in numbers if n is not None)) + 1)))
-    return ()
+    if not all(_is_class(value) for value in column):
+        return ()
+    most = max(int(value) for value in column)
+    if most >= _MANY:
+        raise BadInput(f"{sheet.path}: {name} reaches {most}; for so many classes, name them; for scores, classes=().")
+    return tuple(map(str, range(most + 1)))
 
 
 def _is_class(value: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput
+from niwaki.modes import evaluating
 from niwaki.vision.augment import PAPER, CropAndFlip, Moves
 
 Colour = tuple[float, float, float]
@@ -203,7 +203,7 @@ def share_right(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> f
         BadInput: there is no image.
     """
     right, count = torch.zeros((), dtype=torch.int64), 0
-    with _evaluating(model):
+    with evaluating(model):
         for x, y in batches:
             # Summed where the answers are: asking for each sum would make the device wait.
             right = right.to(y.device) + (model(x).argmax(1) == y).sum()
@@ -211,17 +211,6 @@ def share_right(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> f
     if not count:
         raise BadInput("There are no images to be right or wrong about; give at least one batch.")
     return int(right) / count
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _check(images: Tensor, labels: Tensor) -> None:
