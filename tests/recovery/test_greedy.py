@@ -106,3 +106,17 @@ def test_numbers_out_of_range_are_refused(picks: int, options: dict, told: str) 
 def test_losses_that_are_none_are_refused(found: Tensor) -> None:
     with pytest.raises(BadInput, match="3 candidates have one loss each"):
         greedy(lambda counts, candidates: found, 3, 1)
+
+
+def test_so_many_of_each_part_join_and_no_more() -> None:
+    """Units 0 and 1 are the best, and of one part, of which one may join: 0, and then 3, the better of 2 and 3."""
+    worth = torch.tensor([9.0, 8.0, 1.0, 2.0])
+
+    def losses(counts: Tensor, candidates: Tensor) -> Tensor:
+        return -worth[candidates]
+
+    parts = torch.tensor([0, 0, 1, 1])
+    assert greedy(losses, 4, (1, 1), parts=parts).tolist() == [0, 3]
+    assert greedy(losses, 4, (0, 2), parts=parts).tolist() == [3, 2]
+    with pytest.raises(BadInput, match="between 1 and 4 of 4 units can be picked"):
+        greedy(losses, 4, (0, 0), parts=parts)

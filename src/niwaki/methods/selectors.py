@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
 from niwaki.methods.parts import at_least
 from niwaki.methods.view import Activity, Place
-from niwaki.recovery import largest, pursue
+from niwaki.recovery import Inner, greedy, largest, pursue, share
 
 Mass = Literal["absolute", "signed"]
 """How hidden activations add up to a unit's mass: their absolute values, or with their signs."""
@@ -103,52 +102,31 @@ class Greedy(Selector):
         return units / kept if self.rescale else 1.0
 
     def choose(self, see: See, place: Place, *, fresh: bool) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        activity, chosen = see(), torch.zeros(len(place), dtype=torch.bool)
-        products = activity.products().cpu().numpy() if self.reuse else None
-        left = list(place.keep)
-        while sum(left):
-            if fresh and chosen.any():
-                activity = see()
-                products = activity.products().cpu().numpy() if self.reuse else None
-            tried = self._tried(chosen, left, place, generator)
-            losses = _quick(products, chosen, tried) if products is not None else _slow(activity, chosen, tried)
-            best = int(tried[int(np.argmin(losses))])  # of equals, the first
-            chosen[best] = True
-            left[int(place.parts[best])] -= 1
-        return chosen.nonzero().flatten()
+        products: list[Tensor] = []
 
-    def _tried(self, chosen: Tensor, left: list[int], place: Place, generator: torch.Generator) -> Tensor:
-        """The candidates of this step, ascending: units not chosen, of parts that are not full."""
-        open_ = (~chosen & (torch.tensor(left)[place.parts] > 0)).nonzero().flatten()
-        if self.candidates is None or len(open_) <= self.candidates:
-            return open_
-        drawn = torch.randperm(len(open_), generator=generator)[: self.candidates]
-        return open_[drawn.sort().values]
+        def losses(counts: Tensor, tried: Tensor) -> Tensor:
+            activity = see()
+            if not self.reuse:
+                return _by_running(activity, counts, tried)
+            if fresh or not products:
+                products[:] = [activity.products().cpu()]
+            return Inner(products[0], averaged=True)(counts, tried)
+
+        picked = greedy(losses, len(place), place.keep, tries=self.candidates, seed=self.seed, parts=place.parts)
+        return picked.sort().values
 
 
-def _quick(products: np.ndarray, chosen: Tensor, tried: Tensor) -> np.ndarray:
-    """``||U - c (Z + z_i)||² - ||U||²`` for each candidate, with c = units / (chosen + 1), from inner products."""
-    inside, units = chosen.numpy().astype(float), len(chosen)
-    with_chosen, with_all = products @ inside, products.sum(1)
-    scale = units / (inside.sum() + 1)
-    square = inside @ with_chosen + 2 * with_chosen + products.diagonal()
-    across = inside @ with_all + with_all
-    losses: np.ndarray = (scale**2 * square - 2 * scale * across)[tried.numpy()]
-    return losses
-
-
-def _slow(activity: Activity, chosen: Tensor, tried: Tensor) -> list[float]:
-    """``||U - c (Z + z_i)||²`` for each candidate, by running it."""
-    scale = len(chosen) / (int(chosen.sum()) + 1)
+def _by_running(activity: Activity, counts: Tensor, tried: Tensor) -> Tensor:
+    """``||U - c (Z + z_i)||²`` for each candidate, with c = units / (chosen + 1), by running it."""
+    scale = share(len(counts), int(counts.sum()) + 1, averaged=True)
 
     def weights(piece: Tensor) -> Iterator[Tensor]:
         for unit in piece.tolist():
-            weight = chosen.double()
+            weight = counts.double()
             weight[unit] = 1
             yield scale * weight
 
-    return [loss for piece in tried.split(PIECE) for loss in activity.errors(weights(piece))]
+    return torch.tensor([loss for piece in tried.split(PIECE) for loss in activity.errors(weights(piece))])
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:

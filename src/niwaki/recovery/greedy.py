@@ -6,7 +6,7 @@ every candidate's output; `Reusing` computes all inner products between units on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -20,33 +20,45 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 
 def greedy(
-    losses: Losses, units: int, picks: int, *, tries: int | None = None, seed: int = 0, repeats: bool = False
+    losses: Losses,
+    units: int,
+    picks: int | Sequence[int],
+    *,
+    tries: int | None = None,
+    seed: int = 0,
+    repeats: bool = False,
+    parts: Tensor | None = None,
 ) -> Tensor:
-    """Which units join, in their order: int64 (picks,). The first n of them are the choice of n.
+    """Which units join, in their order: int64, as many as are picked. The first n of them are the choice of n.
 
     Of equals, the candidate with the smaller number joins.
 
     Args:
         picks: how many join. tries: candidates in each step, drawn by ``seed``; None: all. repeats: a unit may join
             again, and counts as often as it did.
+        parts: the part of each unit, int64 of shape (units,), where so many must join of each part: ``picks`` then has
+            a number per part.
 
     Raises:
         BadInput: numbers out of range, or losses that are no numbers.
     """
-    if picks < 1 or (picks > units and not repeats):
+    parts = torch.zeros(units, dtype=torch.int64) if parts is None else parts
+    left = torch.tensor([picks] if isinstance(picks, int) else list(picks))
+    if left.sum() < 1 or (left.sum() > units and not repeats):
         raise BadInput(f"between 1 and {units} of {units} units can be picked, not {picks}")
     if tries is not None and tries < 1:
         raise BadInput(f"at least one candidate is tried in each step, not {tries}")
     generator = torch.Generator().manual_seed(seed)
     counts, chosen = torch.zeros(units, dtype=torch.int64), []
-    for _ in range(picks):
-        open_ = torch.arange(units) if repeats else (counts == 0).nonzero().flatten()
+    while left.any():
+        open_ = ((left[parts] > 0) & (repeats | (counts == 0))).nonzero().flatten()
         candidates = open_ if tries is None else _some(open_, tries, generator)
         found = losses(counts, candidates).detach().cpu()
         if found.shape != candidates.shape or found.isnan().any():
             raise BadInput(f"{len(candidates)} candidates have one loss each that is a number, not {found}")
         best = int(candidates[int(torch.argmin(found))])
         counts[best] += 1
+        left[parts[best]] -= 1
         chosen.append(best)
     return torch.tensor(chosen)
 
@@ -88,18 +100,15 @@ class Forming:
         return torch.stack(found)
 
 
-class Reusing:
-    """The same losses, from inner products of the units that are computed once.
+class Inner:
+    """The same losses, from the inner products of what the units add to U.
 
-    Unit j adds ``u_j``, the outer product of a column of W1 and a row of H, so that ``<u_i, u_j>`` is the product of
-    two inner products. All of them are two Gram matrices: units x units numbers, and each step is a product with one
-    row of them.
+    Args:
+        products: ``<u_i, u_j>``, units x units. averaged: as for `Forming`.
     """
 
-    def __init__(self, model: TwoLayer, *, averaged: bool = False) -> None:
-        second, hidden = model.second.double(), model.hidden.double()
-        self._inner = (second.T @ second) * (hidden @ hidden.T)
-        self._averaged = averaged
+    def __init__(self, products: Tensor, *, averaged: bool = False) -> None:
+        self._inner, self._averaged = products, averaged
 
     def __call__(self, counts: Tensor, candidates: Tensor) -> Tensor:
         """Costs units x units at most."""
@@ -111,4 +120,17 @@ class Reusing:
         return with_all.sum() - 2 * scale * across + scale**2 * inside
 
 
-__all__ = ["Forming", "Losses", "Reusing", "greedy", "share"]
+class Reusing(Inner):
+    """The same for a two-layer model, whose inner products are computed once.
+
+    Unit j adds ``u_j``, the outer product of a column of W1 and a row of H, so that ``<u_i, u_j>`` is the product of
+    two inner products. All of them are two Gram matrices: units x units numbers, and each step is a product with one
+    row of them.
+    """
+
+    def __init__(self, model: TwoLayer, *, averaged: bool = False) -> None:
+        second, hidden = model.second.double(), model.hidden.double()
+        super().__init__((second.T @ second) * (hidden @ hidden.T), averaged=averaged)
+
+
+__all__ = ["Forming", "Inner", "Losses", "Reusing", "greedy", "share"]
