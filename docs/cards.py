@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from niwaki.methods import METHODS
-from niwaki.targets import Ratio
+from niwaki.targets import NM, Ratio
 
 PAGES = Path(__file__).parent / "methods"
 
@@ -17,7 +17,8 @@ def page(name: str) -> str:
     function = METHODS[name]
     card = inspect.cleandoc(function.__doc__ or "").replace("``", "`")
     lines = [f"# {name}", "", "```", f"nk.methods.{name}{signature(name)}", "```", "", *dressed(card.splitlines())]
-    lines += ["", "## Departures from the paper", "", *(f"- {d}" for d in function(Ratio(0.5)).departs)]
+    departs = (function(NM()) if name == "nm" else function(Ratio(0.5))).departs
+    lines += ["", "## Departures from the paper", "", *(f"- {d}" for d in departs)] if departs else []
     return "\n".join(lines) + "\n"
 
 

@@ -29,6 +29,7 @@ _HOME = {
     "Ratio": "niwaki.targets:Ratio",
     "Macs": "niwaki.targets:Macs",
     "Params": "niwaki.targets:Params",
+    "NM": "niwaki.targets:NM",
     "adapter": "niwaki.surgery.modules:adapter",
     "NiwakiError": "niwaki.errors:NiwakiError",
 }
@@ -38,6 +39,7 @@ _ROOMS = (
     "graph",
     "measure",
     "methods",
+    "penalties",
     "report",
     "schedules",
     "scores",

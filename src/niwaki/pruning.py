@@ -13,7 +13,8 @@ from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.surgery.wrappers import unwrapped
-from niwaki.train.engine import Pruning, Record
+from niwaki.train.engine import Pruning
+from niwaki.train.view import Record
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from niwaki.errors import BadInput
 
@@ -52,10 +55,57 @@ class Constant:
 Schedule = Ramp | Constant
 
 
+def geometric(removed: float, rounds: int) -> tuple[float, ...]:
+    """Shares removed after each of so many rounds, each of which removes the same share of what is left:
+    ``1 - (1 - removed)^(k / rounds)`` (Frankle and Carbin 2019)."""
+    return (*(1 - (1 - removed) ** (k / rounds) for k in range(1, rounds)), removed)
+
+
+def linear(removed: float, rounds: int) -> tuple[float, ...]:
+    """Shares removed after each of so many rounds, each of which removes the same number: ``removed × k / rounds``."""
+    return (*(removed * k / rounds for k in range(1, rounds)), removed)
+
+
+def cubic(removed: float, first: float, progress: float) -> float:
+    """Share removed at a progress from 0 to 1: ``removed + (first - removed) (1 - progress)³`` (Zhu and Gupta 2017,
+    Eq. 1)."""
+    return removed + (first - removed) * (1 - progress) ** 3
+
+
+def per_round(rounds: Sequence[int], warmup: float = 0.0) -> Callable[[int], float]:
+    """The share of the highest learning rate at a step (0, 1, …), which starts anew in every round: in a straight line
+    up to 1 over a share ``warmup`` of the round's steps, and down to 0 at the step after its last. After all rounds: 0.
+
+    For ``torch.optim.lr_scheduler.LambdaLR(optimizer, per_round(method.rounds))``.
+
+    Args:
+        rounds: steps of each (:attr:`niwaki.methods.Method.rounds`).
+    """
+    if not 0 <= warmup <= 1:
+        raise BadInput(f"warmup is the share of a round's steps in which the rate rises, 0 to 1, not {warmup!r}")
+    ends = list(accumulate(rounds))
+
+    def share(step: int) -> float:
+        at = bisect_right(ends, step)
+        if at == len(ends):
+            return 0.0
+        steps = rounds[at]
+        rising, done = round(warmup * steps), step - (ends[at] - steps)
+        return done / rising if done < rising else (steps - done) / max(1, steps - rising)
+
+    return share
+
+
 def above_zero(value: object, what: str) -> None:
     """Raise :class:`BadInput` unless ``value`` is a finite number above 0."""
     if not _is_finite(value) or value <= 0:  # type: ignore[operator]
         raise BadInput(f"{what} must be a number above 0, not {value!r}")
+
+
+def not_below_zero(value: object, what: str) -> None:
+    """Raise :class:`BadInput` unless ``value`` is a finite number of at least 0."""
+    if not _is_finite(value) or value < 0:  # type: ignore[operator]
+        raise BadInput(f"{what} must be a number of at least 0, not {value!r}")
 
 
 def _finite(value: object, what: str) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 from niwaki.errors import BadInput
 from niwaki.units import Group
 
-Scope = Literal["group", "global"]
+Scope = Literal["group", "layer", "global"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,9 @@ class Target:
         only: glob patterns of group names that may be pruned (all if empty).
         skip: glob patterns of group names that may not.
         round_to: widths that are left are multiples of this (rounded up, so that no more goes than was asked).
-        scope: ``"group"``: every group gives the same share. ``"global"``: units of all groups compete, each score
-            divided by its group's mean.
+        scope: ``"group"``: every group (of single weights: every tensor) gives the same share. ``"global"``: units of
+            all groups compete, each score divided by its group's mean; single weights by their plain worth.
+            ``"layer"``: single weights of one numbered layer compete (``encoder.layer.3``, with all its matrices).
     """
 
     only: tuple[str, ...] = ()
@@ -41,8 +43,8 @@ class Target:
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         if type(self.round_to) is not int or self.round_to < 1:
             raise BadInput(f"round_to must be a whole number of at least 1, not {self.round_to!r}")
-        if self.scope not in ("group", "global"):
-            raise BadInput(f"scope must be 'group' or 'global', not {self.scope!r}")
+        if self.scope not in get_args(Scope):
+            raise BadInput(f"scope must be 'group', 'layer' or 'global', not {self.scope!r}")
 
     def picks(self, groups: Iterable[Group]) -> list[Group]:
         """The groups that ``only`` and ``skip`` leave. A pattern that matches no group is an error."""
@@ -83,8 +85,10 @@ class Ratio(Target):
             object.__setattr__(self, "removed", dict(self.removed))
         for value in self.removed.values() if isinstance(self.removed, Mapping) else [self.removed]:
             _share(value, "Ratio (the share removed)", allow_zero=True)
-        if isinstance(self.removed, Mapping) and self.scope == "global":
-            raise BadInput("a Ratio by pattern says where to remove how much; scope='global' would contradict it")
+        if isinstance(self.removed, Mapping) and self.scope != "group":
+            raise BadInput(
+                f"a Ratio by pattern says where to remove how much; scope={self.scope!r} would contradict it"
+            )
 
     def share_of(self, name: str) -> float:
         """The share that the group called ``name`` loses."""
@@ -94,6 +98,12 @@ class Ratio(Target):
 
     def offers(self, groups: Iterable[Group]) -> list[Group]:
         return [g for g in self.picks(groups) if self.share_of(g.name) > 0]
+
+    def on_the_way(self, share: Callable[[float], float]) -> Ratio:
+        """The same target with every share that it removes replaced by ``share`` of it, which is smaller."""
+        if isinstance(self.removed, Mapping):
+            return replace(self, removed={name: share(value) for name, value in self.removed.items()})
+        return replace(self, removed=share(self.removed))
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -121,7 +131,35 @@ class Params(Target):
         _share(self.remain, "Params (the share that remains)")
 
 
-TARGETS: dict[str, type[Target]] = {"Ratio": Ratio, "Macs": Macs, "Params": Params}
+@dataclass(frozen=True)
+class NM(Target):
+    """Of every M single weights that follow each other along the inputs, N stay: ``NM("2:4")`` (Mishra et al. 2021).
+
+    The form that sparse tensor cores multiply. Only tensors of which dimension 1 is a multiple of M are taken from.
+    """
+
+    keep: str = "2:4"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        found = re.fullmatch(r"(\d+):(\d+)", self.keep) if isinstance(self.keep, str) else None
+        if found is None or not 0 < int(found[1]) < int(found[2]):
+            raise BadInput(f"NM is written 'N:M', with N of every M weights to stay and 0 < N < M, not {self.keep!r}")
+        if self.scope != "group":
+            raise BadInput(f"NM lets the weights of each {self.keep} compete; scope={self.scope!r} would contradict it")
+
+    @property
+    def n(self) -> int:
+        return int(self.keep.split(":")[0])
+
+    @property
+    def m(self) -> int:
+        return int(self.keep.split(":")[1])
+
+
+SINGLE: tuple[type[Target], ...] = (Ratio, NM)
+"""Targets that single weights can be chosen by."""
+TARGETS: dict[str, type[Target]] = {"Ratio": Ratio, "Macs": Macs, "Params": Params, "NM": NM}
 
 
 def _share(value: object, what: str, *, allow_zero: bool = False) -> None:

@@ -54,6 +54,9 @@ METHODS: dict[str, tuple[Method, int]] = {
     "fixreg": (nk.methods.fixreg(HALF, factor=0.5, steps=3, every=2, hold=2), 7),
     "random": (nk.methods.random(HALF, seed=1), 4),
     "masked_then_cut": (masked_then_cut(HALF), 6),
+    "imp": (nk.methods.imp(0.5, rounds=2, steps=2, dense=2, rewind=1), 8),
+    "spur": (nk.methods.spur(nk.Ratio(0.5, scope="global"), rounds=2, steps=2, dense=1, alpha=0.01), 7),
+    "movement": (nk.methods.movement(0.5, steps=3, every=2, dense=1, after=1), 7),
 }
 """Methods in a hurry, each with the steps that it needs and some after the cut."""
 

@@ -245,8 +245,22 @@ def zero_the_counter(state: dict[str, Any]) -> None:
         ("greg1", lambda state: state.update(plans=[])),
         ("masked_then_cut", lambda state: state.update(masked=None)),
         ("magnitude", lambda state: state.update(plans=[])),
+        ("imp", lambda state: state.update(zeroed={})),
+        ("imp", lambda state: state.update(remembered={})),
+        ("movement", lambda state: state.update(moved={})),
     ],
-    ids=["counter", "pressure", "kept pressure", "chosen", "plans", "mask", "magnitude's plans"],
+    ids=[
+        "counter",
+        "pressure",
+        "kept pressure",
+        "chosen",
+        "plans",
+        "mask",
+        "magnitude's plans",
+        "zeros",
+        "copy",
+        "movement",
+    ],
 )
 def test_state_that_forgets(monkeypatch: Patch, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
     method, steps = METHODS[name]

@@ -83,11 +83,9 @@ def test_what_is_written_out_is_the_papers(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fast_is_shorter_in_pressing_and_in_retraining(name: str) -> None:
-    from niwaki.recipes.phases import longest
-
     slow, fast = load(name), load(name, fast=True)
     for before, after in zip(slow.methods[1:], fast.methods[1:], strict=True):
-        steps = [longest(build(m.name, m.settings).body) or 0 for m in (before, after)]
+        steps = [build(m.name, m.settings).body.longest or 0 for m in (before, after)]
         assert 0 < steps[1] < steps[0] / 10
     assert slow.finetune is not None
     assert fast.finetune is not None

@@ -53,7 +53,7 @@ def test_every_weight_follows_the_three_phases() -> None:
     run = pruning(model, greg2())
     weights = [0.5, -1.0, 2.0]
     for k, (picked, kept) in enumerate(FACTORS):
-        assert run.chosen == ({} if k <= 4 else {"0": (0,)}), k
+        assert run.chosen == ({} if k <= 3 else {"0": (0,)}), k
         step(run)
         weights = [w * (1 - LR * (picked if u == 0 else kept)) for u, w in enumerate(weights)]
         if k < len(FACTORS) - 1:

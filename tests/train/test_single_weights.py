@@ -166,7 +166,7 @@ def test_the_parts_of_the_method() -> None:
 
 def test_what_makes_no_sense_is_refused() -> None:
     target = nk.Ratio(0.5)
-    with pytest.raises(BadInput, match=r"single weights are counted: their target is nk\.Ratio, not Macs"):
+    with pytest.raises(BadInput, match=r"single weights are counted: their target is nk\.Ratio or nk\.NM, not Macs"):
         nk.methods.greg1(nk.Macs(0.5), of="weights")
     with pytest.raises(BadInput, match=r"of must be 'units' \(.*\) or 'weights' \(.*\), not 'filters'"):
         nk.methods.magnitude(target, of="filters")
@@ -258,7 +258,7 @@ def test_masks_come_back_to_where_the_weights_are() -> None:
     second = pruning(net(), nk.methods.magnitude(nk.Ratio(0.5), of="weights"))
     second.model.to("meta")
     second.load_state_dict(run.state_dict())
-    assert {mask.device.type for mask in (*second._zeroed.values(), *second.chosen.values())} == {"meta"}
+    assert {mask.device.type for mask in (*second._zeros.gone.values(), *second.chosen.values())} == {"meta"}
 
 
 def test_weights_are_read_only_if_something_depends_on_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,16 @@ from typing import Any
 
 from niwaki.errors import BadInput, nearest, unknown_key
 from niwaki.methods.controls import fixreg, random
+from niwaki.methods.gradual import gradual, movement
 from niwaki.methods.greg import greg1, greg2
+from niwaki.methods.imp import imp
 from niwaki.methods.ispasp import ispasp
 from niwaki.methods.magnitude import magnitude
 from niwaki.methods.method import Method
 from niwaki.methods.michel import michel
+from niwaki.methods.nm import nm
 from niwaki.methods.selections import gfs, topk
+from niwaki.methods.spur import spur
 from niwaki.scores import SCORES, Score
 from niwaki.targets import TARGETS, Target
 
@@ -27,6 +31,11 @@ METHODS: dict[str, Callable[..., Method]] = {
     "topk": topk,
     "gfs": gfs,
     "michel": michel,
+    "imp": imp,
+    "spur": spur,
+    "gradual": gradual,
+    "movement": movement,
+    "nm": nm,
 }
 
 

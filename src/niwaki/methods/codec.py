@@ -6,26 +6,31 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from niwaki import penalties, schedules
+from niwaki import schedules
 from niwaki.errors import BadInput, nearest, unknown_key
 from niwaki.methods import parts, press, selectors
+from niwaki.methods.gradually import Gradually
 from niwaki.methods.method import Method
 from niwaki.methods.michel import Sensitive
 from niwaki.methods.recover import Recover
+from niwaki.methods.regularize import Regularize
+from niwaki.methods.several import Sequence, Together
 from niwaki.methods.view import Sampling
+from niwaki.penalties import PENALTIES
 from niwaki.scores import SCORES
 from niwaki.targets import TARGETS
 
-_PARTS = ("Choose", "Hold", "Wait", "Mask", "Cut", "Sequence", "Together")
+_PARTS = ("Choose", "Hold", "Wait", "Mask", "Cut", "Remember", "Rewind")
 
 
 def _kinds() -> dict[str, type]:
     found: dict[str, type] = {"Method": Method, **SCORES, **TARGETS}
     found.update({name: getattr(parts, name) for name in _PARTS})
+    found.update({"Sequence": Sequence, "Together": Together, "Regularize": Regularize, "Gradually": Gradually})
     found.update({"Press": press.Press, "Spread": press.Spread})
     found.update({"Recover": Recover, "Sensitive": Sensitive, "Sampling": Sampling})
     found.update({name: getattr(selectors, name) for name in ("Pursuit", "Heaviest", "Greedy")})
-    found.update({"Ramp": schedules.Ramp, "Constant": schedules.Constant, "Ridge": penalties.Ridge})
+    found.update({"Ramp": schedules.Ramp, "Constant": schedules.Constant, **PENALTIES})
     return found
 
 

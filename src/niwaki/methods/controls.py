@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, Hold, sequence
+from niwaki.methods.parts import Choose, Cut, Hold
 from niwaki.methods.press import Press
+from niwaki.methods.several import sequence
 from niwaki.penalties import Ridge
 from niwaki.schedules import Constant, above_zero
 from niwaki.scores import L1, Random

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, Hold, Mask, Part, sequence
+from niwaki.methods.parts import Choose, Cut, Hold, Mask, Part
 from niwaki.methods.press import Press, Spread
+from niwaki.methods.several import sequence
 from niwaki.methods.view import Of
 from niwaki.penalties import Ridge
 from niwaki.schedules import Ramp

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Cut, sequence
+from niwaki.methods.parts import Cut
 from niwaki.methods.recover import Recover
 from niwaki.methods.selectors import Mass, Pursuit, Statistics
+from niwaki.methods.several import sequence
 from niwaki.methods.view import Sampling
 from niwaki.targets import Target
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, Mask, sequence
+from niwaki.methods.parts import Choose, Cut, Mask
+from niwaki.methods.several import sequence
 from niwaki.methods.view import Of
 from niwaki.scores import L1, Score
 from niwaki.targets import Target

@@ -24,6 +24,12 @@ class Method:
         return self.body.takes_time
 
     @property
+    def rounds(self) -> tuple[int, ...]:
+        """Optimizer steps of each stretch of training from one choice to the next, for schedules of the learning rate
+        that start anew in each (:func:`niwaki.schedules.per_round`)."""
+        return self.body.rounds
+
+    @property
     def needs(self) -> frozenset[str]:
         """What must be at hand beside the model: ``"data"`` to look at, a ``"loss"``."""
         return frozenset().union(*(part.needs for part in self.body.walk()))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from niwaki.errors import BadInput
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Cut, Part, sequence
+from niwaki.methods.parts import Cut, Part
+from niwaki.methods.several import sequence
 from niwaki.methods.view import Outcome, Sampling, State, View
 from niwaki.targets import Ratio, Target
 

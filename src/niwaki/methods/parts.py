@@ -1,7 +1,8 @@
 """The parts that methods are made of. Each is a frozen value; its state is a plain dict that survives a checkpoint.
 
 A part takes time (``press``, ``hold``, ``wait``: one step of the optimizer at a time) or none (``choose``, ``mask``,
-``cut``). ``step`` is asked once per optimizer step, before it; a part that takes no time is over at once.
+``cut``). ``step`` is asked once per optimizer step, before it; a part that takes no time is over at once. ``settle`` is
+asked after the step: what takes no time and comes next is done then, and not one gradient later.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.methods.view import NOTHING, Chosen, Of, Orders, Outcome, Pressing, State, View, check_of
+from niwaki.methods.view import Chosen, Of, Orders, Outcome, Pressing, State, View, check_of
 from niwaki.penalties import Penalty, Ridge
 from niwaki.scores import L1, Score
-from niwaki.targets import Ratio, Target
+from niwaki.targets import SINGLE, Ratio, Target
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,24 @@ class Part:
     """Base of all parts. ``needs``: what must be at hand beside the model, of ``"data"`` and ``"loss"``."""
 
     takes_time: ClassVar[bool] = False
+    aside: ClassVar[bool] = False
+    """Does it go on for as long as the parts beside it, and no longer?"""
     needs: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def longest(self) -> int | None:
+        """The most steps that it can take; None if that cannot be told."""
+        return None if self.takes_time else 0
+
+    @property
+    def updates(self) -> int:
+        """How many rows it may write to the record at most, or one more."""
+        return 0
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Steps of each stretch of training from one choice to the next, at most; none where that cannot be told."""
+        return (self.longest,) if self.longest else ()
 
     def begin(self, view: View) -> State:
         """The state at the start of the part."""
@@ -34,6 +52,10 @@ class Part:
     def step(self, state: State, view: View) -> Outcome:
         """Update ``state`` in place and say what is to be done in this step."""
         raise NotImplementedError
+
+    def settle(self, state: State, view: View) -> Outcome:
+        """The same, of what is to be done right after a step. ``again``: ask once more when that has been done."""
+        return Outcome()
 
     def walk(self) -> Iterator[Part]:
         """This part and all parts inside it."""
@@ -50,10 +72,10 @@ class Choose(Part):
 
     def __post_init__(self) -> None:
         check_of(self.of)
-        if self.of == "weights" and not isinstance(self.target, Ratio):
-            raise BadInput(f"single weights are counted: their target is nk.Ratio, not {self.target!r}")
         if not isinstance(self.target, Target):
             raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {self.target!r}")
+        if self.of == "weights" and not isinstance(self.target, SINGLE):
+            raise BadInput(f"single weights are counted: their target is nk.Ratio or nk.NM, not {self.target!r}")
         if not callable(self.score):
             raise BadInput(f"a score is a value such as nk.scores.L1(), not {self.score!r}")
         if self.of == "weights" and self.target.round_to != 1:
@@ -101,12 +123,39 @@ class Wait(Part):
     def __post_init__(self) -> None:
         at_least(self.steps, 1, "steps")
 
+    @property
+    def longest(self) -> int:
+        return self.steps
+
     def begin(self, view: View) -> State:
         return {"step": 0}
 
     def step(self, state: State, view: View) -> Outcome:
         state["step"] += 1
         return Outcome(over=state["step"] >= self.steps)
+
+
+def wait(steps: int) -> Iterator[Wait]:
+    """Train on for so many steps, if there are any."""
+    if steps:
+        yield Wait(steps)
+
+
+@dataclass(frozen=True)
+class Remember(Part):
+    """Keep a copy of the model as it is now, for `Rewind`."""
+
+    def step(self, state: State, view: View) -> Outcome:
+        return Outcome(Orders(remember=True), over=True)
+
+
+@dataclass(frozen=True)
+class Rewind(Part):
+    """Go back to the copy, but for what is zero by now; and forget the optimizer's moments."""
+
+    def step(self, state: State, view: View) -> Outcome:
+        view.note(event="rewind")
+        return Outcome(Orders(rewind=True), over=True)
 
 
 @dataclass(frozen=True)
@@ -125,6 +174,10 @@ class Hold(Part):
         check_of(self.of)
         at_least(self.steps, 0, "steps of hold")
 
+    @property
+    def longest(self) -> int:
+        return self.steps
+
     def begin(self, view: View) -> State:
         return {"step": 0, "chosen": dict(view.pressure), "kept": dict(view.kept_pressure)}
 
@@ -137,79 +190,6 @@ class Hold(Part):
         view.pressure, view.kept_pressure = dict(state["chosen"]), dict(state["kept"])
         orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure, self.of),))
         return Outcome(orders, over=state["step"] >= self.steps)
-
-
-@dataclass(frozen=True)
-class _Several(Part):
-    """A part made of parts."""
-
-    parts: tuple[Part, ...]
-
-    @property
-    def takes_time(self) -> bool:  # type: ignore[override]
-        return any(p.takes_time for p in self.parts)
-
-    def walk(self) -> Iterator[Part]:
-        yield self
-        for part in self.parts:
-            yield from part.walk()
-
-
-@dataclass(frozen=True)
-class Sequence(_Several):
-    """One part after another."""
-
-    def begin(self, view: View) -> State:
-        return {"index": 0, "inner": None}
-
-    def step(self, state: State, view: View) -> Outcome:
-        """Run parts that take no time until one does; that one gets this step."""
-        orders = NOTHING
-        while state["index"] < len(self.parts):
-            part = self.parts[state["index"]]
-            if state["inner"] is None:
-                state["inner"] = part.begin(view)
-            outcome = part.step(state["inner"], view)
-            orders += outcome.orders
-            if outcome.again:
-                return Outcome(orders, again=True)
-            if outcome.over:
-                state["index"], state["inner"] = state["index"] + 1, None
-            if not outcome.over or part.takes_time or orders.cut:
-                break
-        return Outcome(orders, over=state["index"] >= len(self.parts))
-
-
-@dataclass(frozen=True)
-class Together(_Several):
-    """Several parts side by side, until all are over."""
-
-    def begin(self, view: View) -> State:
-        return {"inner": [p.begin(view) for p in self.parts], "over": [False] * len(self.parts), "at": 0}
-
-    def step(self, state: State, view: View) -> Outcome:
-        """``at``: the part that wants to be asked again in this step; those before it have had theirs."""
-        orders = NOTHING
-        for k, part in enumerate(self.parts):
-            if k >= state["at"] and not state["over"][k]:
-                outcome = part.step(state["inner"][k], view)
-                orders += outcome.orders
-                if outcome.again:
-                    state["at"] = k
-                    return Outcome(orders, again=True)
-                state["over"][k] = outcome.over
-        state["at"] = 0
-        return Outcome(orders, over=all(state["over"]))
-
-
-def sequence(*parts: Part) -> Sequence:
-    """One part after another."""
-    return Sequence(tuple(parts))
-
-
-def together(*parts: Part) -> Together:
-    """Several parts side by side."""
-    return Together(tuple(parts))
 
 
 def at_least(value: object, least: int, what: str) -> None:

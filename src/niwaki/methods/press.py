@@ -37,6 +37,14 @@ class Spread(Part):
         if not isinstance(self.schedule, Ramp):
             raise BadInput(f"all units are pressed with a growing factor, a Ramp, not {self.schedule!r}")
 
+    @property
+    def longest(self) -> int:
+        return self.schedule.every * self.updates
+
+    @property
+    def updates(self) -> int:
+        return raises(self.schedule, self.ceiling)
+
     def begin(self, view: View) -> State:
         return {"step": 0, "update": 0, "groups": view.offered(self.target, self.of)}
 
@@ -92,6 +100,17 @@ class Press(Part):
         elif isinstance(self.schedule, Constant) and self.schedule.value <= self.ceiling and self.steps is None:
             raise BadInput("a constant schedule at or below the ceiling never ends: set parted or steps, or use hold")
 
+    @property
+    def longest(self) -> int | None:
+        most = self.schedule.every * self.updates if isinstance(self.schedule, Ramp) else None
+        return min((n for n in (most, self.steps) if n is not None), default=None)
+
+    @property
+    def updates(self) -> int:
+        if isinstance(self.schedule, Ramp):
+            return raises(self.schedule, self.ceiling)
+        return (self.steps or 0) // self.schedule.every
+
     def begin(self, view: View) -> State:
         names = [name for name, chosen in view.chosen.items() if how_many(chosen)]
         return {
@@ -130,6 +149,11 @@ class Press(Part):
             for name, n in updates.items():
                 more = {"ratio": ratio[name], "done": done[name]}
                 _record(view, name, worth[name], self.schedule.at(n), **more)
+
+
+def raises(schedule: Ramp, ceiling: float) -> int:
+    """How many updates take a growing factor past its ceiling; at least 1."""
+    return max(1, int((ceiling - schedule.start) / schedule.grow + 1))
 
 
 def how_many(chosen: tuple[int, ...] | Tensor) -> int:

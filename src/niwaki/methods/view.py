@@ -159,26 +159,44 @@ class Pressing:
 
 
 @dataclass(frozen=True)
+class Regularizing:
+    """A penalty on whole tensors in one step: its factor by tensor name. ``proximal``: as a proximal step of the
+    learning rate times the factor after the optimizer's, and not as a gradient."""
+
+    penalty: Penalty
+    factors: Mapping[str, float]
+    proximal: bool = False
+
+
+@dataclass(frozen=True)
 class Orders:
-    """What a part wants done in this step: writing comes first, then masks, then measuring again, then a cut.
+    """What a part wants done in this step. Before the optimizer steps: remember, press. After it: rewind, write, mask,
+    measure again, cut, in this order.
 
     ``mask``: what is to be zero, as it was chosen when the part said so. ``write``: new values of tensors, by name.
-    ``reestimate``: measure the statistics of batch norms again on this data.
+    ``reestimate``: measure the statistics of batch norms again on this data. ``remember``: keep a copy of the model as
+    it is. ``rewind``: go back to that copy, with an optimizer that has seen nothing; what is zero stays zero.
     """
 
     press: tuple[Pressing, ...] = ()
+    regularize: tuple[Regularizing, ...] = ()
     mask: tuple[Chosen, ...] = ()
     cut: bool = False
     write: tuple[Mapping[str, Tensor], ...] = ()
     reestimate: Sampling | None = None
+    remember: bool = False
+    rewind: bool = False
 
     def __add__(self, other: Orders) -> Orders:
         return Orders(
             self.press + other.press,
+            self.regularize + other.regularize,
             self.mask + other.mask,
             self.cut or other.cut,
             self.write + other.write,
             other.reestimate or self.reestimate,
+            self.remember or other.remember,
+            self.rewind or other.rewind,
         )
 
 

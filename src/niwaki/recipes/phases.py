@@ -10,14 +10,13 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.methods import Hold, Method, Part, Press, Sequence, Spread, Together, Wait
+from niwaki.methods import Method
 from niwaki.pruning import Pruning, prune
 from niwaki.recipes.borrowed import call
 from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.rates import Linear, rate
 from niwaki.recipes.record import RunRecord
-from niwaki.schedules import Ramp
 
 _ROWS = 200  # updates of a penalty that are recorded, about: enough for a smooth picture
 
@@ -37,7 +36,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: Run
     run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=thinning(method), **seen)
     model.train()
     meter = Meter(record, "prune")
-    with teller.stage(f"{method.name}: prune", longest(method.body)) as advance:
+    with teller.stage(f"{method.name}: prune", method.body.longest) as advance:
         for batch in _forever(stuff.batches(stuff.recipe.seed), meter):
             meter.add(_backward(stuff, run.model, optimizer, batch, run.steps, stuff.recipe.optimizer.clip), batch)
             run.step()
@@ -98,32 +97,9 @@ class Meter:
         self.epoch, self._losses = self.epoch + 1, []
 
 
-def longest(part: Part) -> int | None:
-    """The most steps that a part can take; None if that cannot be told."""
-    if isinstance(part, (Sequence, Together)):
-        inner = [longest(p) for p in part.parts]
-        known = [n for n in inner if n is not None]
-        return None if len(known) < len(inner) else (sum if isinstance(part, Sequence) else max)(known or [0])
-    if isinstance(part, (Hold, Wait)):
-        return part.steps
-    if isinstance(part, (Press, Spread)):
-        most = part.schedule.every * _updates(part) if isinstance(part.schedule, Ramp) else None
-        limit = part.steps if isinstance(part, Press) else None
-        return min((n for n in (most, limit) if n is not None), default=None)
-    return None if part.takes_time else 0
-
-
 def thinning(method: Method) -> int:
     """Of how many updates one is recorded, for a picture that is smooth and a record that stays small."""
-    counts = [_updates(part) for part in method.body.walk() if isinstance(part, (Press, Spread))]
-    return max(1, sum(counts) // _ROWS)
-
-
-def _updates(part: Press | Spread) -> int:
-    """How many updates of its penalty a part makes at most, or one more."""
-    if isinstance(part.schedule, Ramp):
-        return max(1, int((part.ceiling - part.schedule.start) / part.schedule.grow + 1))
-    return (getattr(part, "steps", None) or 0) // part.schedule.every
+    return max(1, method.body.updates // _ROWS)
 
 
 def _backward(
@@ -176,4 +152,4 @@ def _length(batches: Iterable[Any]) -> int | None:
         return None
 
 
-__all__ = ["finetune", "longest", "prune_with", "thinning"]
+__all__ = ["finetune", "prune_with", "thinning"]

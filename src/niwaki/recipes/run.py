@@ -30,7 +30,7 @@ from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import plan_of
 from niwaki.surgery.store import load, save
 from niwaki.tracing import trace
-from niwaki.train.engine import rehearse
+from niwaki.train.rehearsal import rehearse
 from niwaki.units import Plan
 
 

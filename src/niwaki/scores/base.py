@@ -30,6 +30,11 @@ def register(cls: type) -> type:
     return cls
 
 
+def watches(score: Score) -> bool:
+    """Is the score summed up over training steps?"""
+    return bool(getattr(score, "watches", False))
+
+
 def sum_per_unit(
     group: Group, tensors: Mapping[str, Tensor], value: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:

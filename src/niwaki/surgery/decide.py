@@ -51,6 +51,8 @@ def select(
     """The units that go, by group, given what each unit is worth (one number per unit, by group name). ``as_is``: where
     groups compete, worths are compared as they are, not divided by the mean of each group."""
     graph.require_groups()
+    if target.scope == "layer":
+        raise BadInput("scope='layer' is for single weights; units compete within their group, or all: 'global'")
     picked = target.picks([g for g in graph.groups if g.name in worth])
     ladders = [ladder(g, worth[g.name].detach().double().cpu().numpy(), _round(g, target.round_to)) for g in picked]
     if as_is:
@@ -61,7 +63,7 @@ def select(
         return not_empty(graph, ladders, _by_cost(ladders, target, graph.macs, target.remain, "multiply-adds"))
     if isinstance(target, Params):
         return not_empty(graph, ladders, _by_cost(ladders, target, graph.params, target.remain, "parameters"))
-    raise BadInput(f"no way to choose by {type(target).__name__}")
+    raise BadInput(f"units cannot be chosen by {type(target).__name__}: use nk.Ratio, nk.Macs or nk.Params")
 
 
 def not_empty(graph: Graph, ladders: list[Ladder], chosen: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

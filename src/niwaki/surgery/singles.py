@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,9 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.errors import BadInput, NothingToPrune
-from niwaki.scores import Score
+from niwaki.scores import Score, watches
 from niwaki.surgery.wrappers import bare
-from niwaki.targets import Ratio, Target, count
+from niwaki.targets import NM, Ratio, Scope, Target, count
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ def _parametrized(model: nn.Module) -> set[str]:
     return set(found)
 
 
-def worth_each(score: Score, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What every single weight is worth, in the shape of its tensor.
+def worth_each(
+    score: Score, weights: Mapping[str, Tensor], moved: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """What every single weight is worth, in the shape of its tensor. ``moved``: what scores that watch training are of.
 
     Raises:
         BadInput: the score can tell of whole units only.
@@ -77,52 +80,99 @@ def worth_each(score: Score, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
     each = getattr(score, "each", None)
     if each is None:
         raise BadInput(f"{type(score).__name__} scores whole units and not single weights; nk.scores.L1 does both")
+    if watches(score):
+        return {name: each(name, (moved or {}).get(name, torch.zeros_like(w))) for name, w in weights.items()}
     return {name: each(name, w.detach().float()) for name, w in weights.items()}
 
 
-def offered(weights: Iterable[str], target: Target) -> list[str]:
+def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
     """Names of the tensors of which the target may take weights.
 
     Raises:
-        BadInput: a pattern matches none.
+        BadInput: a pattern matches none. NothingToPrune: no tensor has inputs in groups of M, as NM wants.
     """
     named: list[Any] = [_Named(name) for name in weights]
     for pattern in target.removed if isinstance(target, Ratio) and isinstance(target.removed, Mapping) else ():
         Ratio(0.5, only=(pattern,)).picks(named)
-    return [each.name for each in target.offers(named)]
+    names = [each.name for each in target.offers(named)]
+    if isinstance(target, NM):
+        fitting = [name for name in names if weights[name].shape[1] % target.m == 0]
+        if names and not fitting:
+            raise NothingToPrune(
+                f"NM({target.keep!r}) takes from tensors whose dimension 1 is a multiple of {target.m}, and none is: "
+                + ", ".join(f"{name} {tuple(weights[name].shape)}" for name in names[:5])
+            )
+        return fitting
+    return names
 
 
-def select_each(worth: Mapping[str, Tensor], target: Target) -> dict[str, Tensor]:
+def select_each(
+    worth: Mapping[str, Tensor], target: Target, gone: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """The weights that go: for every tensor that is offered a bool tensor of its shape, true where a weight goes.
 
-    The least go first, and of equals the one that comes first. A tensor keeps at least one weight. With the global
-    scope all weights compete by their plain worth (and not by its share of the tensor's mean, as units do).
+    The least go first, and of equals the one that comes first; before all of them those that are ``gone`` already. A
+    tensor keeps at least one weight. Where several tensors compete (scope global or layer), their weights do so by
+    their plain worth, and not by its share of the tensor's mean, as units do.
     """
-    assert isinstance(target, Ratio)
     names = offered(worth, target)
-    if target.scope == "global" and names:
-        return _globally({name: worth[name] for name in names}, target)
-    return {name: _least(worth[name], count(target.share_of(name), worth[name].numel())) for name in names}
+    before = {name: _after(worth[name], (gone or {}).get(name)) for name in names}
+    if isinstance(target, NM):
+        return {name: _least_of_each(values, target.n, target.m) for name, values in before.items()}
+    assert isinstance(target, Ratio)
+    found: dict[str, Tensor] = {}
+    for pool in _pools(names, target.scope):
+        found |= _least_of_all({name: before[name] for name in pool}, target.share_of(pool[0]))
+    return {name: found[name] for name in names}
 
 
-def _least(worth: Tensor, count: int) -> Tensor:
-    order = torch.sort(worth.flatten(), stable=True).indices
-    gone = torch.zeros(worth.numel(), dtype=torch.bool, device=worth.device)
-    gone[order[:count]] = True
-    return gone.reshape(worth.shape)
+def _after(worth: Tensor, gone: Tensor | None) -> Tensor:
+    return worth if gone is None else worth.masked_fill(gone.to(worth.device), -math.inf)
 
 
-def _globally(worth: Mapping[str, Tensor], target: Ratio) -> dict[str, Tensor]:
-    assert not isinstance(target.removed, Mapping)
+def _pools(names: list[str], scope: Scope) -> list[list[str]]:
+    """Which tensors compete with each other."""
+    if scope == "group":
+        return [[name] for name in names]
+    if scope == "global":
+        return [names] if names else []
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        layers.setdefault(_layer(name), []).append(name)
+    return list(layers.values())
+
+
+def _layer(name: str) -> str:
+    """``encoder.layer.3`` of ``encoder.layer.3.output.dense.weight``; without a number, the name itself."""
+    found = re.match(r"(?:.*?\.)?\d+(?=\.)", name)
+    return found[0] if found else name
+
+
+def _least_of_all(worth: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """This share of all weights together; every tensor keeps its best."""
     flat = []
     for each in worth.values():
         values = each.flatten().clone()
-        values[values.argmax()] = math.inf
+        values[len(values) - 1 - int(values.flip(0).argmax())] = math.inf  # of equals, the last
         flat.append(values)
-    total = sum(v.numel() for v in flat)
-    gone = _least(torch.cat(flat), min(count(target.removed, total), total - len(flat)))
-    parts = gone.split([v.numel() for v in flat])
-    return {name: part.reshape(worth[name].shape) for name, part in zip(worth, parts, strict=True)}
+    sizes = [values.numel() for values in flat]
+    gone = _least(torch.cat(flat), min(count(share, sum(sizes)), sum(sizes) - len(sizes)))
+    return {name: part.reshape(worth[name].shape) for name, part in zip(worth, gone.split(sizes), strict=True)}
+
+
+def _least(worth: Tensor, count: int) -> Tensor:
+    order = torch.sort(worth, stable=True).indices
+    gone = torch.zeros(worth.numel(), dtype=torch.bool, device=worth.device)
+    gone[order[:count]] = True
+    return gone
+
+
+def _least_of_each(worth: Tensor, keep: int, of: int) -> Tensor:
+    """All but ``keep`` of every ``of`` that follow each other along dimension 1."""
+    last = worth.movedim(1, -1)
+    order = torch.sort(last.reshape(-1, of), dim=1, stable=True).indices
+    gone = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, : of - keep], True)
+    return gone.reshape(last.shape).movedim(-1, 1).contiguous()
 
 
 @torch.no_grad()

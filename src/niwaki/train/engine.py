@@ -13,23 +13,24 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
-from niwaki.methods import Choose, Cut, Hold, Method, Press, Recover, Sensitive, Sequence, Spread, to_json
+from niwaki.methods import Method, to_json
 from niwaki.methods.parts import at_least
-from niwaki.methods.view import NOTHING, Activity, Chosen, Of, Orders, Place, Sampling
-from niwaki.scores import Score
+from niwaki.methods.view import NOTHING, Chosen, Orders, Outcome, State, View
 from niwaki.surgery.cut import Receipt, cut_
-from niwaki.surgery.decide import make_plan, select, within
+from niwaki.surgery.decide import make_plan
 from niwaki.surgery.masks import mask_
-from niwaki.surgery.singles import check_own, offered, select_each, single_weights, worth_each, zero_
 from niwaki.surgery.wrappers import bare
-from niwaki.targets import Target
 from niwaki.tracing import trace
 from niwaki.train.looks import Looks, Loss, require
-from niwaki.train.pressure import Pressure
+from niwaki.train.movement import Moves
+from niwaki.train.pressure import Pressure, regularize, shrink_
+from niwaki.train.rehearsal import check, what_of
+from niwaki.train.snapshot import Snapshot
+from niwaki.train.view import EngineView, Record
+from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
 
-Record = Callable[[dict[str, Any]], None]
-VERSION = 2
+VERSION = 3
 
 
 class Pruning:
@@ -71,19 +72,20 @@ class Pruning:
         require(method, data, loss)
         at_least(record_every, 1, "record_every")
         self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
-        self._of = _of(method)
+        self._of = what_of(method)
         self._graph = trace(model, inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
         self.finished = False
         self.steps = 0
         looks = None if data is None or not method.needs else Looks(model, inputs, data, loss)
-        self._view = EngineView(model, self._graph, record, record_every, looks)
+        self._zeros, self._moves, self._snapshot = Zeros(model), Moves.of(method, model), Snapshot(model)
+        self._view = EngineView(model, self._graph, record, record_every, looks, self._zeros.gone, self._moves.sums)
         self._state = method.body.begin(self._view)
         self._masked: Plan | None = None
-        self._zeroed: dict[str, Tensor] = {}
         self._plans: list[Plan] = []
         self._pressure: Pressure | None = None
-        _rehearse(method, self._view)
+        self._orders: Orders | None = None
+        check(method, self._view)
         _same_parameters(model, optimizer)
 
     @property
@@ -118,23 +120,55 @@ class Pruning:
     def step(self, scaler: Any = None) -> None:
         """Press, let the optimizer step, keep masks, and cut when it is time.
 
-        ``scaler``: a gradient scaler of mixed precision; its gradients are unscaled before the penalty is added.
+        ``scaler``: a gradient scaler of mixed precision; its gradients are unscaled before the penalty is added. (If
+        you have unscaled them yourself, to clip: `before_step`, ``scaler.step(optimizer)``, `after_step`.)
         """
-        orders = NOTHING if self.finished else self._advance()
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        for pressing in orders.press:
-            self._press().add(pressing)
+        self.before_step()
         if scaler is not None:
             scaler.step(self.optimizer)
         else:
             self.optimizer.step()
+        self.after_step()
+
+    def before_step(self) -> None:
+        """The part of `step` that comes before ``optimizer.step()``, for loops that call that themselves: gradients are
+        as the optimizer will see them, clipped and unscaled.
+
+        Raises:
+            BadInput: called twice without `after_step` between.
+        """
+        if self._orders is not None:
+            raise BadInput("before_step was called twice; call after_step when the optimizer has stepped")
+        if not self.finished:
+            self._moves.add()
+        self._orders = NOTHING if self.finished else self._advance()
+        if self._orders.remember:
+            self._snapshot.take()
+        for pressing in self._orders.press:
+            self._press().add(pressing)
+        for each in self._orders.regularize:
+            if not each.proximal:
+                regularize(each, self._parameters())
+
+    def after_step(self) -> None:
+        """The part of `step` that comes after ``optimizer.step()``.
+
+        Raises:
+            BadInput: `before_step` was not called.
+        """
+        if self._orders is None:
+            raise BadInput("after_step comes after before_step and the optimizer's step; before_step was not called")
+        orders, self._orders = self._orders, None
         self.steps += 1
         self._view.steps = self.steps
+        for each in orders.regularize:
+            if each.proximal:
+                shrink_(each, self._parameters(), self.optimizer)
         self._keep_zero()
-        self._act(orders)
-        while self._rest_takes_no_time():
-            self._act(self._advance())
+        self._act(replace(orders, remember=False))
+        self._settle()
 
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
@@ -157,7 +191,9 @@ class Pruning:
             "kept_pressure": dict(self._view.kept_pressure),
             "asked": self._view.asked,
             "masked": None if self._masked is None else self._masked.to_json(),
-            "zeroed": {name: mask.clone() for name, mask in self._zeroed.items()},
+            "zeroed": {name: mask.clone() for name, mask in self._zeros.gone.items()},
+            "moved": {name: moved.clone() for name, moved in self._moves.sums.items()},
+            "remembered": self._snapshot.state_dict(),
             "plans": [p.to_json() for p in self._plans],
             "drawn": 0 if self._view.looks is None else self._view.looks.source.drawn,
         }
@@ -183,8 +219,10 @@ class Pruning:
         self._view.kept_pressure = dict(state["kept_pressure"])
         self._view.asked = state["asked"]
         self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
-        self._zeroed = {n: torch.as_tensor(mask) for n, mask in self._there(state["zeroed"]).items()}
-        self._pressure = None
+        self._zeros.put({n: torch.as_tensor(mask) for n, mask in self._there(state["zeroed"]).items()})
+        self._moves.put({n: torch.as_tensor(moved) for n, moved in self._there(state["moved"]).items()})
+        self._snapshot.load_state_dict(state["remembered"])
+        self._pressure, self._orders = None, None
         if self._view.looks is not None:
             self._view.looks.source.forward_to(state.get("drawn", 0))
 
@@ -197,24 +235,40 @@ class Pruning:
 
     def _advance(self) -> Orders:
         """Ask the method what is to be done in this step; carry out at once what it waits for."""
-        before, orders = self._view.chosen, NOTHING
-        outcome = self.method.body.step(self._state, self._view)
+        orders, outcome = NOTHING, self._ask(self.method.body.step)
         while outcome.again:
-            self._act(replace(outcome.orders, press=()))
-            orders += Orders(press=outcome.orders.press)
-            outcome = self.method.body.step(self._state, self._view)
+            self._act(replace(outcome.orders, press=(), regularize=()))
+            orders += Orders(press=outcome.orders.press, regularize=outcome.orders.regularize)
+            outcome = self._ask(self.method.body.step)
+        return orders + outcome.orders
+
+    def _settle(self) -> None:
+        """Do what takes no time and comes after the step that has been made."""
+        again = not self.finished
+        while again:
+            outcome = self._ask(self.method.body.settle)
+            self._act(outcome.orders)
+            again = outcome.again
+
+    def _ask(self, how: Callable[[State, View], Outcome]) -> Outcome:
+        before = self._view.chosen
+        outcome = how(self._state, self._view)
         if self._view.chosen is not before:
             self._pressure = None
         self.finished = outcome.over
-        return orders + outcome.orders
+        return outcome
 
     def _act(self, orders: Orders) -> None:
-        """Write, mask, measure again and cut."""
+        """Remember, rewind, write, mask, measure again and cut."""
+        if orders.remember:
+            self._snapshot.take()
+        if orders.rewind:
+            self._snapshot.bring_back(self.optimizer)
         for values in orders.write:
             self._write(values)
         for chosen in orders.mask:
             self._mask(chosen)
-        if orders.mask:
+        if orders.mask or orders.rewind:
             self._keep_zero()
         if orders.reestimate is not None and self._view.looks is not None:
             self._view.looks.reestimate(self.graph, orders.reestimate)
@@ -232,9 +286,7 @@ class Pruning:
     def _mask(self, chosen: Chosen) -> None:
         """What is chosen joins what is kept zero already."""
         if "weights" in self._of:
-            for name, gone in chosen.items():
-                old = self._zeroed.get(name)
-                self._zeroed[name] = torch.as_tensor(gone) if old is None else old | torch.as_tensor(gone)
+            self._zeros.join({name: torch.as_tensor(gone) for name, gone in chosen.items()})
             return
         plan = self._plan(chosen)
         if self._view.looks is not None and any(self.graph[name].changes_statistics for name in chosen):
@@ -252,15 +304,7 @@ class Pruning:
         """What is masked is zero, whatever the optimizer made of it."""
         if self._masked is not None:
             mask_(self.model, self._masked)
-        if self._zeroed:
-            zero_(self._parameters(), self._zeroed)
-
-    def _rest_takes_no_time(self) -> bool:
-        """Are the last parts of the method's outer sequence next? They run with the step before them."""
-        body = self.method.body
-        if self.finished or not isinstance(body, Sequence) or self._state["inner"] is not None:
-            return False
-        return not any(part.takes_time for part in body.parts[self._state["index"] :])
+        self._zeros.hold()
 
     def _press(self) -> Pressure:
         if self._pressure is None:
@@ -284,125 +328,6 @@ class Pruning:
         if self._view.looks is not None:
             self._view.looks.forget()
         self._graph = self._view.graph = None if self.finished else trace(self.model, self.inputs)
-
-
-class EngineView:
-    """What the engine lets a method see (:class:`niwaki.methods.view.View`)."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        graph: Graph | None,
-        record: Record | None,
-        record_every: int,
-        looks: Looks | None = None,
-    ) -> None:
-        self.model, self.graph, self.steps, self.looks = model, graph, 0, looks
-        self.chosen: Chosen = {}
-        self.pressure: dict[str, float] = {}
-        self.kept_pressure: dict[str, float] = {}
-        self._record, self._every = record, record_every
-        self.asked = 0  # how often a part asked whether to record
-
-    @property
-    def recording(self) -> bool:
-        self.asked += 1
-        return self._record is not None and (self.asked - 1) % self._every == 0
-
-    def worth(self, score: Score, of: Of = "units") -> dict[str, Tensor]:
-        if of == "weights":
-            return worth_each(score, single_weights(self.model))
-        tensors = dict(self.known.tensors())
-        return {g.name: score(g, tensors) for g in self.known.groups}
-
-    def offered(self, target: Target, of: Of = "units") -> list[str]:
-        if of == "weights":
-            return offered(single_weights(self.model), target)
-        return [g.name for g in target.offers(self.known.groups)]
-
-    def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units", *, as_is: bool = False) -> Chosen:
-        if of == "weights":
-            return select_each(worth, target)
-        if len(worth) < len(self.known.groups):  # the target's patterns may name groups that are not up for choice
-            target = within(target, [g.name for g in target.offers(self.known.groups) if g.name in worth])
-        return select(self.known, worth, target, as_is=as_is)
-
-    def places(self, target: Target, sampling: Sampling) -> list[Place]:
-        return self._looks.places(self.known, target, sampling)
-
-    def activity(self, name: str, sampling: Sampling, *, moments: bool = False) -> Activity:
-        return self._looks.activity(self.known, name, sampling, moments=moments, steps=self.steps)
-
-    def sensitivity(self, target: Target, sampling: Sampling, *, each: bool) -> Mapping[str, Tensor]:
-        return self._looks.sensitivity(self.known, target, sampling, each=each)
-
-    def note(self, **figures: Any) -> None:
-        if self._record is not None:
-            self._record({"step": self.steps, **figures})
-
-    @property
-    def _looks(self) -> Looks:
-        assert self.looks is not None
-        return self.looks
-
-    @property
-    def known(self) -> Graph:
-        assert self.graph is not None
-        return self.graph
-
-
-def _of(method: Method) -> frozenset[Of]:
-    """What a method prunes: units, single weights.
-
-    Raises:
-        BadInput: it would cut single weights, or it mixes both.
-    """
-    parts = list(method.body.walk())
-    found: frozenset[Of] = frozenset(part.of for part in parts if isinstance(part, (Choose, Press, Spread, Hold)))
-    if "weights" in found and any(isinstance(part, Cut) for part in parts):
-        raise BadInput(
-            f"{method.name} chooses single weights, and has a cut. Single weights can only be zero: end with Mask(), "
-            "and prune units in a run of its own."
-        )
-    if len(found) > 1:
-        told = ", ".join(f"{type(part).__name__} of {part.of}" for part in parts if hasattr(part, "of"))
-        raise BadInput(
-            f"{method.name} has parts for units and parts for single weights ({told}). Give all of them the same 'of', "
-            "and prune the others in a run of its own."
-        )
-    return found or frozenset(("units",))
-
-
-def rehearse(method: Method, graph: Graph) -> None:
-    """Check every choice of a method against a model before any step is spent.
-
-    Raises:
-        UnreachableTarget, BadInput: a choice that cannot be made.
-    """
-    _of(method)
-    _rehearse(method, EngineView(graph.model, graph, None, 1))
-
-
-def _rehearse(method: Method, view: EngineView) -> None:
-    for part in method.body.walk():
-        if isinstance(part, Choose):
-            chosen = view.select(view.worth(part.score, part.of), part.target, part.of)
-            if part.of == "weights":
-                check_own(view.model, chosen)
-        elif isinstance(part, (Recover, Sensitive)) and view.looks is not None:
-            _rehearse_looking(part, view, view.looks)
-
-
-def _rehearse_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) -> None:
-    """See that there are groups to look at, and tell which are left alone."""
-    graph = view.known
-    if isinstance(part, Recover):
-        looks.places(graph, part.target, part.sampling)
-        if part.compensate or part.selector.moments:
-            what = "compensation" if part.compensate else "greedy selection from inner products"
-            looks.check_moments(graph, part.target, part.sampling, what)
-    for name, reason in looks.left_out(graph, part.target, part.sampling).items():
-        view.note(event="left", group=name, reason=reason)
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -9,8 +9,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.methods.view import Chosen, Of, Pressing
+from niwaki.methods.view import Chosen, Of, Pressing, Regularizing
+from niwaki.penalties import Proximal
 from niwaki.units import Group, Member
+
+
+@torch.no_grad()
+def regularize(order: Regularizing, tensors: Mapping[str, Tensor]) -> None:
+    """Add a penalty's gradients. A weight without a gradient (frozen, or unused in this step) is left alone."""
+    for name, factor in order.factors.items():
+        weight = tensors[name]
+        if weight.grad is not None:
+            weight.grad.add_(order.penalty.gradient(weight), alpha=factor)
+
+
+@torch.no_grad()
+def shrink_(order: Regularizing, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Take a penalty's proximal step, of the learning rate times the factor, where the optimizer moves a weight."""
+    assert isinstance(order.penalty, Proximal)
+    rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+    for name, factor in order.factors.items():
+        weight = tensors[name]
+        if weight.grad is not None and id(weight) in rates:
+            order.penalty.shrink_(weight, factor * rates[id(weight)])
 
 
 @dataclass(frozen=True, eq=False)

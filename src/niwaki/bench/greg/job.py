@@ -23,7 +23,7 @@ from niwaki.bench.greg.rows import CLASSES, NETWORKS, Row
 from niwaki.bench.greg.settings import Settings
 from niwaki.methods import Method, magnitude
 from niwaki.pruning import Pruning, prune
-from niwaki.recipes.phases import longest, thinning
+from niwaki.recipes.phases import thinning
 from niwaki.recipes.rates import rate
 from niwaki.surgery.cut import cut_, plan_of
 from niwaki.surgery.store import save
@@ -97,7 +97,7 @@ class Job:
 
     def total(self) -> int:
         """About how many steps it takes."""
-        pressing = longest(self.method.body) or 0
+        pressing = self.method.body.longest or 0
         return pressing + self._epochs() * (len(self.home.images.train) // self.settings.batch)
 
     def done(self) -> dict[str, Any] | None:

@@ -74,7 +74,8 @@ def _end(make: Make, method: Method, steps: int, optimizer: OptimizerFactory, se
 def _phase(session: Session) -> tuple[object, ...]:
     """Changes where the method moves on to its next part, or the run cuts."""
     state = session.run.state_dict()
-    return state["state"].get("index"), len(state["plans"]), state["finished"]
+    zeros = sum(int(gone.sum()) for gone in state["zeroed"].values())
+    return state["state"].get("index"), len(state["plans"]), zeros, state["finished"]
 
 
 def _state(session: Session) -> dict[str, Any]:

@@ -1,0 +1,32 @@
+"""N of every M weights, as sparse tensor cores want them."""
+
+from __future__ import annotations
+
+from niwaki.methods.method import Method
+from niwaki.methods.parts import Choose, Mask
+from niwaki.methods.several import sequence
+from niwaki.scores import L1, Score
+from niwaki.targets import NM
+
+
+def nm(target: NM | str = "2:4", *, score: Score | None = None) -> Method:
+    """One-shot N:M pruning (Mishra et al., *Accelerating Sparse Deep Neural Networks*, 2021).
+
+    What: of every M weights that follow each other along the inputs of a layer, let the N largest stay; then train on.
+
+    When to use it: 2:4 for sparse tensor cores, which multiply such matrices up to twice as fast; as the baseline of
+    what half of all zeros cost.
+
+    When not: on hardware that has no use for it, where it makes nothing smaller or faster.
+
+    Settings:
+        target: nk.NM("2:4", only=…), or just "2:4".
+        score: of single weights; nk.scores.L1, their magnitude, if None.
+
+    Zeros stay zero while ``run.step()`` goes on.
+    """
+    target = NM(keep=target) if isinstance(target, str) else target
+    return Method("nm", sequence(Choose(score or L1(), target, "weights"), Mask()))
+
+
+__all__ = ["nm"]

@@ -1,0 +1,50 @@
+"""A penalty on all weights, beside whatever else a method does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from niwaki.errors import BadInput
+from niwaki.methods.parts import Part
+from niwaki.methods.view import Of, Orders, Outcome, Regularizing, State, View
+from niwaki.penalties import Penalty, Proximal, RowColumn
+from niwaki.schedules import not_below_zero
+from niwaki.targets import Ratio, Target
+
+
+@dataclass(frozen=True)
+class Regularize(Part):
+    """Press all weights that a target may take from with a penalty of a constant factor, for as long as the parts
+    beside it last.
+
+    ``proximal``: in place of a gradient, which goes through the optimizer's moments, take the penalty's proximal step
+    after each step of the optimizer, by the learning rate times the factor.
+    """
+
+    penalty: Penalty = field(default_factory=RowColumn)
+    factor: float = 1e-4
+    target: Target = field(default_factory=Ratio)
+    proximal: bool = False
+    of: ClassVar[Of] = "weights"
+    takes_time: ClassVar[bool] = True
+    aside: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        not_below_zero(self.factor, "factor")
+        if not isinstance(self.penalty, Penalty):
+            raise BadInput(f"a penalty is a value such as nk.penalties.RowColumn(), not {self.penalty!r}")
+        if self.proximal and not isinstance(self.penalty, Proximal):
+            raise BadInput(f"{type(self.penalty).__name__} has no proximal step: set proximal=False, or take RowColumn")
+
+    def begin(self, view: View) -> State:
+        return {"names": view.offered(self.target, self.of)}
+
+    def step(self, state: State, view: View) -> Outcome:
+        if not self.factor:
+            return Outcome()
+        factors = dict.fromkeys(state["names"], self.factor)
+        return Outcome(Orders(regularize=(Regularizing(self.penalty, factors, self.proximal),)))
+
+
+__all__ = ["Regularize"]

@@ -1,0 +1,66 @@
+"""Before any step is spent: can the method be carried out on this model?"""
+
+from __future__ import annotations
+
+from niwaki.errors import BadInput
+from niwaki.graph import Graph
+from niwaki.methods import Choose, Cut, Method, Recover, Sensitive
+from niwaki.methods.view import Of
+from niwaki.surgery.singles import check_own
+from niwaki.train.looks import Looks
+from niwaki.train.view import EngineView
+
+
+def what_of(method: Method) -> frozenset[Of]:
+    """What a method prunes: units, single weights.
+
+    Raises:
+        BadInput: it would cut single weights, or it mixes both.
+    """
+    parts = list(method.body.walk())
+    found: frozenset[Of] = frozenset(part.of for part in parts if hasattr(part, "of"))
+    if "weights" in found and any(isinstance(part, Cut) for part in parts):
+        raise BadInput(
+            f"{method.name} chooses single weights, and has a cut. Single weights can only be zero: end with Mask(), "
+            "and prune units in a run of its own."
+        )
+    if len(found) > 1:
+        told = ", ".join(f"{type(part).__name__} of {part.of}" for part in parts if hasattr(part, "of"))
+        raise BadInput(
+            f"{method.name} has parts for units and parts for single weights ({told}). Give all of them the same 'of', "
+            "and prune the others in a run of its own."
+        )
+    return found or frozenset(("units",))
+
+
+def rehearse(method: Method, graph: Graph) -> None:
+    """Check every choice of a method against a model before any step is spent.
+
+    Raises:
+        UnreachableTarget, BadInput: a choice that cannot be made.
+    """
+    what_of(method)
+    check(method, EngineView(graph.model, graph, None, 1))
+
+
+def check(method: Method, view: EngineView) -> None:
+    """The same, on what the engine shows of a model."""
+    for part in method.body.walk():
+        if isinstance(part, Choose):
+            chosen = view.select(view.worth(part.score, part.of), part.target, part.of)
+            if part.of == "weights":
+                check_own(view.model, chosen)
+        elif isinstance(part, (Recover, Sensitive)) and view.looks is not None:
+            _check_looking(part, view, view.looks)
+
+
+def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) -> None:
+    """See that there are groups to look at, and tell which are left alone."""
+    graph = view.known
+    if isinstance(part, Recover):
+        looks.places(graph, part.target, part.sampling)
+        if part.compensate or part.selector.moments:
+            what = "compensation" if part.compensate else "greedy selection from inner products"
+            looks.check_moments(graph, part.target, part.sampling, what)
+    for name, reason in looks.left_out(graph, part.target, part.sampling).items():
+        view.note(event="left", group=name, reason=reason)

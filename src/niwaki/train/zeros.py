@@ -1,0 +1,63 @@
+"""Single weights that are zero and stay so, whatever the optimizer, its momentum and its weight decay make of them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle, unserializable_hook
+
+from niwaki.surgery.singles import zero_
+from niwaki.surgery.wrappers import bare
+
+
+class Zeros:
+    """Which weights are gone, by tensor name; they have no gradient either, so that clipping does not count them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.gone: dict[str, Tensor] = {}
+        self._hooks: dict[str, RemovableHandle] = {}
+        # A model outlives its run, and must not go on with hooks of it that nobody can see.
+        weakref.finalize(self, _remove, self._hooks)
+
+    def join(self, gone: Mapping[str, Tensor]) -> None:
+        """These go too."""
+        self.put({n: self.gone[n] | mask if n in self.gone else mask for n, mask in gone.items()})
+
+    def put(self, gone: Mapping[str, Tensor]) -> None:
+        """Exactly these are gone, of the tensors named."""
+        self.gone.update(gone)
+        weights = self._weights()
+        for name, mask in gone.items():
+            if name in self._hooks:
+                self._hooks.pop(name).remove()
+            if weights[name].requires_grad:
+                self._hooks[name] = weights[name].register_hook(_without(mask))
+
+    def hold(self) -> None:
+        """What is gone is zero."""
+        if self.gone:
+            zero_(self._weights(), self.gone)
+
+    def _weights(self) -> dict[str, nn.Parameter]:
+        return dict(bare(self._model).named_parameters())
+
+
+def _without(gone: Tensor) -> Callable[[Tensor], Tensor]:
+    @unserializable_hook
+    @torch.no_grad()
+    def hook(gradient: Tensor) -> Tensor:
+        return gradient.masked_fill(gone.to(gradient.device), 0.0)
+
+    return hook
+
+
+def _remove(hooks: dict[str, RemovableHandle]) -> None:
+    for handle in hooks.values():
+        handle.remove()
+
+
+__all__ = ["Zeros"]
