@@ -23,6 +23,7 @@ _HOME = {
     "load": "niwaki.surgery.store:load",
     "prune": "niwaki.pruning:prune",
     "Pruning": "niwaki.pruning:Pruning",
+    "PruningCallback": "niwaki.train.hugging:PruningCallback",
     "Plan": "niwaki.units:Plan",
     "Group": "niwaki.units:Group",
     "Graph": "niwaki.graph:Graph",

@@ -1,0 +1,191 @@
+"""Pruning inside the Trainer of transformers: the same weights as in a plain loop, and from any checkpoint."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import niwaki as nk
+from niwaki.errors import BadInput
+from niwaki.methods import Method
+from niwaki.schedules import per_round
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*pin_memory.*", "ignore:.*LeafSpec.*:FutureWarning")
+METHODS = {
+    "imp": nk.methods.imp(nk.Ratio(0.75, only="*.layer.*"), rounds=2, steps=2),
+    "rewound": nk.methods.imp(nk.Ratio(0.75, only="*.layer.*"), rounds=2, steps=2, rewind=1),
+    "spur": nk.methods.spur(nk.Ratio(0.75, only="*.layer.*", scope="global"), rounds=2, steps=2, alpha=1e-2),
+    "proximal": nk.methods.spur(nk.Ratio(0.75, only="*.layer.*"), rounds=2, steps=2, alpha=1e-2, proximal=True),
+    "movement": nk.methods.movement(nk.Ratio(0.75, only="*.layer.*"), steps=4, dense=1, after=1),
+}
+STEPS = 6
+
+
+def bert(dropout: float = 0.1) -> nn.Module:
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    torch.manual_seed(0)
+    return transformers.BertForSequenceClassification(config)
+
+
+def rows() -> list[dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(0, 50, (48, 8), generator=generator)
+    return [{"input_ids": t, "labels": t[0] % 2} for t in tokens]
+
+
+def trainer(folder: Path, method: Method, model: nn.Module, **more: Any) -> Any:
+    options = {"resume_from": more.pop("resume_from", None)}
+    settings = {
+        "output_dir": str(folder),
+        "max_steps": STEPS,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "max_grad_norm": 0.5,
+        "save_steps": 1,
+        "use_cpu": True,
+        "report_to": [],
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+        **more,
+    }
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, per_round(method.rounds, warmup=0.5))
+    return InOrder(
+        model,
+        transformers.TrainingArguments(**settings),
+        train_dataset=rows(),
+        callbacks=[nk.PruningCallback(method, **options)],
+        optimizers=(optimizer, scheduler),
+    )
+
+
+class InOrder(transformers.Trainer):
+    """Takes the rows as they come, so that a plain loop can do the same."""
+
+    def _get_train_sampler(self, *_: Any) -> Any:
+        return torch.utils.data.SequentialSampler(rows())
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach().clone() for name, t in model.state_dict().items()}
+
+
+def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+def zeros(model: nn.Module) -> float:
+    inside = [p for name, p in model.named_parameters() if ".layer." in name and p.dim() > 1]
+    return sum(int((p == 0).sum()) for p in inside) / sum(p.numel() for p in inside)
+
+
+def in_a_plain_loop(method: Method, model: nn.Module, parts: int) -> dict[str, Tensor]:
+    """The same batches, of which two make a step. ``parts``: what the Trainer divides their losses by; it leaves it to
+    models that say that they take arguments of the loss."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    share = per_round(method.rounds, warmup=0.5)
+    run = nk.Pruning(model, optimizer, method, model.dummy_inputs)
+    batches = iter(torch.utils.data.DataLoader(rows(), 4))
+    model.train()
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = 0.01 * share(step)
+        optimizer.zero_grad()
+        for _ in range(2):
+            (model(**next(batches)).loss / parts).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        run.step()
+    return weights(model)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_trainer_makes_what_a_plain_loop_makes(tmp_path: Path, name: str) -> None:
+    work = trainer(tmp_path, METHODS[name], bert(dropout=0.0), save_strategy="no")
+    work.train()
+    expected = in_a_plain_loop(METHODS[name], bert(dropout=0.0), 1 if work.model_accepts_loss_kwargs else 2)
+    assert differing(expected, weights(work.model)) == []
+    assert zeros(work.model) == pytest.approx(0.75, abs=1e-3)
+    (callback,) = (c for c in work.callback_handler.callbacks if isinstance(c, nk.PruningCallback))
+    assert callback.run is not None
+    assert callback.run.finished
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_goes_on_from_any_checkpoint_bit_for_bit(tmp_path: Path, name: str) -> None:
+    whole = trainer(tmp_path, METHODS[name], bert())
+    whole.train()
+    expected = weights(whole.model)
+    for stop in (1, 2, 3, 5):  # in the dense phase, right after a choice, in the middle of a round
+        again = trainer(tmp_path, METHODS[name], bert())
+        again.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{stop}"))
+        assert differing(expected, weights(again.model)) == [], stop
+
+
+def test_masks_hold_in_mixed_precision(tmp_path: Path) -> None:
+    work = trainer(tmp_path, METHODS["spur"], bert(), bf16=True, save_strategy="no")
+    work.train()
+    assert zeros(work.model) == pytest.approx(0.75, abs=1e-3)
+
+
+def test_the_saved_model_loads_as_any_other(tmp_path: Path) -> None:
+    work = trainer(tmp_path / "run", METHODS["imp"], bert(), save_strategy="no")
+    work.train()
+    work.save_model(str(tmp_path / "model"))
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert differing(weights(work.model), weights(loaded)) == []
+    assert zeros(loaded) == pytest.approx(0.75, abs=1e-3)
+
+
+def test_units_are_cut_inside_the_trainer(tmp_path: Path) -> None:
+    target = nk.Ratio(0.5, only="*intermediate*")
+    model = bert()
+    work = trainer(tmp_path, nk.methods.greg1(target, grow=0.5, every=1, hold=1), model, save_strategy="no")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        work.train()
+    assert model.bert.encoder.layer[0].intermediate.dense.weight.shape == (16, 16)
+
+
+def test_a_checkpoint_without_a_state_is_told(tmp_path: Path) -> None:
+    work = trainer(tmp_path, METHODS["imp"], bert())
+    work.train()
+    (tmp_path / "checkpoint-3" / "niwaki_pruning.pt").unlink()
+    again = trainer(tmp_path, METHODS["imp"], bert())
+    with pytest.raises(BadInput, match=r"goes on from step 3, and the state of imp.*no niwaki_pruning.pt in"):
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+
+
+def test_a_checkpoint_from_elsewhere(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "old", METHODS["imp"], bert())
+    whole.train()
+    place = tmp_path / "old" / "checkpoint-3"
+    again = trainer(tmp_path / "new", METHODS["imp"], bert(), resume_from=place)
+    again.train(resume_from_checkpoint=str(place))
+    assert differing(weights(whole.model), weights(again.model)) == []
+
+
+def test_too_few_steps_are_told_before_any_is_spent(tmp_path: Path) -> None:
+    work = trainer(tmp_path, METHODS["imp"], bert(), max_steps=3)
+    with pytest.raises(BadInput, match="imp takes 6 steps of the optimizer, and the Trainer would make 3"):
+        work.train()
+
+
+def test_what_is_no_method_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"method must come from nk.methods, not str"):
+        nk.PruningCallback("imp")
