@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,8 @@ class Finetuning:
         optimizer: by default `adamw`. Its rates are peaks, whatever `Settings.lr` says.
         step: in place of ``optimizer.step()``, for instance that of a run that prunes while it trains. That run's own
             state is not in `state_dict`.
+        rate: the share of the highest rate at a step, the first being 0, in place of the one rise and fall of
+            `Settings.warmup`; for instance one that starts anew after each choice of a run that prunes.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Finetuning:
         evaluate: Evaluate | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         step: Callable[[], Any] | None = None,
+        rate: Callable[[int], float] | None = None,
     ) -> None:
         self.model, self.settings, self.evaluate = model, settings or Settings(), evaluate
         s = self.settings
@@ -115,6 +119,7 @@ class Finetuning:
         self.batches = Batches(tokens, s.size, s.seed * _APART, device=_device(model))
         self.each = -(-len(self.batches) // s.accumulate)
         self.steps = self.each * s.epochs
+        self.rate = partial(linear, steps=self.steps, warmup=s.warmup) if rate is None else rate
         self.done = 0
         self.history: list[dict[str, float]] = []
         self._losses: list[float] = []
@@ -153,7 +158,7 @@ class Finetuning:
         # The dropout of a step depends on its number alone, so that going on needs no state of a generator.
         torch.manual_seed(self.settings.seed * _FAR_APART + self.done)
         self.optimizer.zero_grad(set_to_none=True)
-        share = linear(self.done, self.steps, self.settings.warmup)
+        share = self.rate(self.done)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * share
         total = 0.0

@@ -1,0 +1,176 @@
+"""One run: a dense phase and a round for each share of zeros, looked at at the end of each."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors.torch import save_model
+from torch import nn
+
+from niwaki import pattern
+from niwaki.bench import results
+from niwaki.bench.spur.contestants import WHERE, Contestant
+from niwaki.errors import BrokenFile
+from niwaki.recipes.progress import Teller
+from niwaki.replacing import replacing
+from niwaki.schedules import per_round
+from niwaki.surgery.singles import single_weights
+from niwaki.text.answers import measured
+from niwaki.text.batches import Tokens
+from niwaki.text.encoders import classifier
+from niwaki.text.finetuning import Finetuning, Settings, adamw
+from niwaki.train.engine import Pruning
+
+if TYPE_CHECKING:
+    from niwaki.bench.spur.study import Study
+
+VERSION = 1
+WARMUP = 0.1
+EVERY = 200  # steps from one checkpoint to the next
+
+
+class Parts(NamedTuple):
+    """Rows that are trained on, that factors are chosen on, and that figures are of."""
+
+    train: Tokens
+    held_out: Tokens
+    reported: Tokens
+
+
+@dataclass(frozen=True)
+class Job:
+    """A contestant with one factor and one seed."""
+
+    study: Study
+    name: str
+    contestant: Contestant
+    shares: tuple[float, ...]
+    alpha: float | None
+    seed: int
+
+    @property
+    def stem(self) -> str:
+        """Of its files."""
+        factor = "" if self.alpha is None else f".{self.alpha:g}"
+        upto = f".{self.shares[-1]:g}" if self.contestant.at_once else ""
+        return f"{self.study.task.name}.{self.study.encoder.name}.{self.name}{upto}{factor}.{self.seed}"
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a result must agree on."""
+        s = self.study
+        settings = {"epochs": s.epochs, "lr": s.lr, "rows": s.rows, "held_out": s.held_out, "max_length": s.max_length}
+        return {
+            "version": VERSION,
+            "task": s.task.name,
+            "measure": s.task.metrics[0],
+            "encoder": s.encoder.name,
+            "contestant": self.name,
+            "alpha": self.alpha,
+            "seed": self.seed,
+            "shares": list(self.shares),
+            "settings": settings,
+        }
+
+    def run(self, teller: Teller) -> dict[str, Any]:
+        """Its result: made, gone on with, or read."""
+        path = self.study.out / "jobs" / f"{self.stem}.json"
+        found = results.read(path, self.told)
+        if found is None:
+            found = {**self.told, **_Running(self).to_the_end(teller)}
+            results.write(path, found)
+        return found
+
+
+@dataclass
+class _Running:
+    """A job under way."""
+
+    job: Job
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    core_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        study = self.job.study
+        settings = Settings(study.epochs * (len(self.job.shares) + 1), study.lr, seed=self.job.seed)
+        self.model = classifier(study.encoder, study.task.classes or 1, self.job.seed)
+        optimizer = adamw(self.model, settings.lr, settings.weight_decay)
+        self.tuning = Finetuning(self.model, study.parts.train, settings, optimizer=optimizer)
+        steps = self.tuning.each * study.epochs
+        method = self.job.contestant.method(self.job.shares, steps, self.job.alpha)
+        self.pruning = Pruning(self.model, optimizer, method, (), record=self._told)
+        self.tuning.step, self.tuning.rate = self.pruning.step, per_round(method.rounds, WARMUP)
+
+    def to_the_end(self, teller: Teller) -> dict[str, Any]:
+        """Train on from where it is; the rounds' figures and what they cost."""
+        path = self.job.study.out / "jobs" / f"{self.job.stem}.pt"
+        if path.is_file():
+            self._load(torch.load(path, weights_only=True))
+        with teller.stage(self.job.stem, self.tuning.steps - self.tuning.done) as tick:
+            while self.tuning.done < self.tuning.steps:
+                start = time.process_time()
+                self.tuning.run(lambda done, steps, loss: tick(f"loss {loss:.3f}"), self.tuning.done + EVERY)
+                self.core_s += time.process_time() - start
+                self._save(path)
+        self._look()
+        path.unlink()
+        return {"rounds": self.rounds, "steps": self.tuning.steps, "core_s": self.core_s}
+
+    def _told(self, row: dict[str, Any]) -> None:
+        """The record's row about a choice comes while the weights are still as the round before has left them."""
+        if row["event"] == "choose" and not self.job.contestant.at_once:
+            self._look()
+
+    def _look(self) -> None:
+        """How good the model is now, and where its zeros are."""
+        job, metrics = self.job, self.job.study.task.metrics
+        weights = {name: single_weights(self.model)[name].detach() for name in self._names()}
+        patterns = {name: pattern.look(weight) for name, weight in weights.items()}
+        share = sum(int((w == 0).sum()) for w in weights.values()) / sum(w.numel() for w in weights.values())
+        look = partial(measured, self.model, metrics=metrics)
+        self.rounds.append(
+            {
+                "share": round(share, 4),
+                "held_out": look(job.study.parts.held_out)[metrics[0]],
+                "reported": look(job.study.parts.reported),
+                "pattern": asdict(pattern.summary(patterns)),
+            }
+        )
+        if share >= 0.5:
+            save_model(self.model, str(self._models() / f"{job.stem}.{share:.3g}.safetensors"))
+
+    def _names(self) -> list[str]:
+        return [name for name in single_weights(self.model) if WHERE.strip("*") in name]
+
+    def _models(self) -> Path:
+        place = self.job.study.out / "models"
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def _save(self, path: Path) -> None:
+        state = {
+            "told": json.dumps(self.job.told),
+            "tuning": self.tuning.state_dict(),
+            "pruning": self.pruning.state_dict(),
+            "rounds": json.dumps(self.rounds),
+            "core_s": self.core_s,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            torch.save(state, part)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if json.loads(state["told"]) != self.job.told:
+            raise BrokenFile(f"the checkpoint of {self.job.stem} is of other settings; remove it, or name another folder")
+        self.pruning.load_state_dict(state["pruning"])
+        self.tuning.load_state_dict(state["tuning"])
+        self.rounds, self.core_s = json.loads(state["rounds"]), state["core_s"]
+
+
+__all__ = ["Job", "Parts"]
