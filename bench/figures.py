@@ -11,6 +11,8 @@ from pathlib import Path
 import figures_ispasp as ispasp
 from kept import machine, read, shows
 
+from niwaki.bench.words import counted
+
 ROOT = Path(__file__).parents[1]
 NAMES = {"dense": "dense", "magnitude": "one-shot L1", "greg1": "GReg-1"}
 
@@ -91,7 +93,8 @@ def pressing(found: dict) -> str:
     added, speed = f["added_share_of_the_mean_step"], f["images_per_second"]
     rows = ["| step of ResNet-56 | images per second | added to the mean step |", "|---|--:|--:|"]
     rows += [f"| {name} | {speed[name]:,} | {'' if name == 'plain' else f'{added[name]:+.1%}'} |" for name in speed]
-    text = f"Batches of {f['batch']}, all in turns, {f['runs']} steps each, {f['threads']} threads, {machine(found)}."
+    steps, threads = counted(f["runs"], "step"), counted(f["threads"], "thread")
+    text = f"Batches of {f['batch']}, all in turns, {steps} each, {threads}, {machine(found)}."
     return "\n".join([*rows, "", text + f" Drawing a batch takes {f['drawing_a_batch_share']:.1%} of a plain step."])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kept import machine, shows
 
+from niwaki.bench.words import counted
+
 
 @shows("ispasp_synthetic", "Made-up matrices")
 def made_up(found: dict) -> str:
@@ -12,7 +14,8 @@ def made_up(found: dict) -> str:
 
     s, worst = found["raw"]["settings"], max(found["figures"]["mean_miss_log10"].values())
     rows = table.markdown(table.synthetic(found["raw"]["curves"]))
-    text = f"Mean of {s['matrices']} matrices, {s['iters']} iterations, seed {s['seed']}; {machine(found)}."
+    of, after = counted(s["matrices"], "matrix", "matrices"), counted(s["iters"], "iteration")
+    text = f"Mean of {of}, {after}, seed {s['seed']}; {machine(found)}."
     return f"{rows}\n\n{text} The worst of the mean misses is {worst:.3f}."
 
 
@@ -42,8 +45,8 @@ def _blocks(found: dict) -> str:
     """Figure 1."""
     from niwaki.bench.ispasp import table
 
-    samples = sorted({each["samples"] for each in found["raw"]})
-    text = f"Seconds of one core from the call to the smaller block, {samples[0]} images; {machine(found)}."
+    images = counted(min(each["samples"] for each in found["raw"]), "image")
+    text = f"Seconds of one core from the call to the smaller block, {images}; {machine(found)}."
     return f"{table.markdown(table.times(found['raw']))}\n\n{text}"
 
 
@@ -54,8 +57,10 @@ def _heads(found: dict) -> str:
 
     one = found["raw"][0]
     tuning, rows = one["tuning"], "all rows" if one["rows"] is None else f"the first {one['rows']:,} rows"
-    text = f"{one['measure'].capitalize()} in percent; in brackets the number of seeds. Tuned for {tuning['epochs']} "
-    text += f"epochs on {rows} of the training part, rate {tuning['lr']:g}; {machine(found)}."
+    text = f"{one['measure'].capitalize()} in percent; in brackets the number of seeds. Tuned for "
+    text += (
+        f"{counted(tuning['epochs'], 'epoch')} on {rows} of the training part, rate {tuning['lr']:g}; {machine(found)}."
+    )
     return f"{table.markdown(table.kept_heads(found['raw']))}\n\n{text}"
 
 

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from niwaki.bench.words import counted
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -38,4 +40,4 @@ def shows(name: str, title: str, *, titled: bool = False) -> Callable[[Callable[
 def machine(found: dict) -> str:
     """On what they were made."""
     e = found["environment"]
-    return f"{e['cores']} cores of {e['processor']}, torch {e['torch']}"
+    return f"{counted(e['cores'], 'core')} of {e['processor']}, torch {e['torch']}"
