@@ -224,12 +224,8 @@ def plot(lines: dict[str, Any]) -> str:
         return canvas.svg(figure, "Time and memory of a trace, and time of a plan, against the number of layers")
 
 
-def markdown() -> str:
+def markdown(found: dict[str, Any]) -> str:
     """A compact table for README.md, from the kept result."""
-    path = RESULTS / "big_models.json"
-    if not path.is_file():
-        return "Models of real size: not run."
-    found = json.loads(path.read_text())
     head = ["model", "parameters", "trace, s", "peak memory", "plan, s", "reached: parameters, MACs", "groups"]
     lines = [f"| {' | '.join(head)} |", "|---|--:|--:|--:|--:|--:|---|"]
     lines += [_row(row) for row in found["raw"]["rows"] if row["listed"]]

@@ -34,7 +34,7 @@ import peer
 import torch
 import torch.utils._pytree
 from forked import CRASH, DONE, HANG, Memory, in_child, told
-from ledger import RESULTS, keep
+from ledger import keep
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -224,12 +224,8 @@ def _number(value: float | None) -> str:
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
-def markdown() -> str:
+def markdown(found: dict[str, Any]) -> str:
     """A compact table for README.md, from the kept result: by kind of network, how both fare."""
-    path = RESULTS / "families.json"
-    if not path.is_file():
-        return "The families: not run."
-    found = json.loads(path.read_text())
     lines = ["| networks | niwaki: cut = masked | Torch-Pruning 1.6.1 | niwaki reaches | Torch-Pruning reaches |"]
     lines.append("|---|---|---|---|---|")
     lines += [line for label, tags in SORTS if (line := _line(label, _of(found["raw"]["rows"], tags)))]

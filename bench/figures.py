@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import figures_ispasp as ispasp
-from kept import machine, read
+from kept import machine, read, shows
+
+from niwaki.bench.words import counted
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"dense": "dense", "magnitude": "one-shot L1", "greg1": "GReg-1"}
@@ -20,29 +22,25 @@ def section() -> str:
     return "\n\n".join([_demo(), _harder(), _costs(), _resnet()])
 
 
-def families() -> str:
+@shows("families", "The families")
+def families(found: dict) -> str:
     """The Markdown between the marks of the families."""
-    if read("families") is None:
-        return "The families: not run."
     from families import markdown  # imports torch, for which most of this page has no use
 
-    return markdown()
+    return markdown(found)
 
 
-def big_models() -> str:
+@shows("big_models", "Models of real size")
+def big_models(found: dict) -> str:
     """The Markdown between the marks of the models of real size."""
-    if read("big_models") is None:
-        return "Models of real size: not run."
     from big_models import markdown  # imports torch, too
 
-    return markdown()
+    return markdown(found)
 
 
-def fuzz() -> str:
+@shows("fuzz", "Random networks")
+def fuzz(found: dict) -> str:
     """The sentences between the marks of the random networks."""
-    found = read("fuzz")
-    if found is None:
-        return "Random networks: not run."
     f = found["figures"]
     lines = [
         f"Random networks: {f['networks']:,}, of {f['kinds_of_gene']} kinds of parts, through {f['operations']}",
@@ -88,23 +86,20 @@ def _settings(found: dict) -> str:
     return ", ".join(changed) or "the paper's"
 
 
-def pressing() -> str:
+@shows("cifar_step", "What pressing adds to a training step")
+def pressing(found: dict) -> str:
     """What pressing adds to a training step, between the marks of docs/greg.md."""
-    found = read("cifar_step")
-    if found is None:
-        return "What pressing adds to a training step: not run."
     f = found["figures"]
     added, speed = f["added_share_of_the_mean_step"], f["images_per_second"]
     rows = ["| step of ResNet-56 | images per second | added to the mean step |", "|---|--:|--:|"]
     rows += [f"| {name} | {speed[name]:,} | {'' if name == 'plain' else f'{added[name]:+.1%}'} |" for name in speed]
-    text = f"Batches of {f['batch']}, all in turns, {f['runs']} steps each, {f['threads']} threads, {machine(found)}."
+    steps, threads = counted(f["runs"], "step"), counted(f["threads"], "thread")
+    text = f"Batches of {f['batch']}, all in turns, {steps} each, {threads}, {machine(found)}."
     return "\n".join([*rows, "", text + f" Drawing a batch takes {f['drawing_a_batch_share']:.1%} of a plain step."])
 
 
-def _demo() -> str:
-    found = read("demo_seeds")
-    if found is None:
-        return "The demo over several seeds: not run."
+@shows("demo_seeds", "The demo over several seeds")
+def _demo(found: dict) -> str:
     f = found["figures"]
     lines = [
         f"The demo with seeds {', '.join(map(str, f['seeds']))} ({machine(found)}):",
@@ -126,11 +121,9 @@ def _demo() -> str:
     return "\n".join(lines)
 
 
-def _harder() -> str:
+@shows("harder_ratio", "Smaller still")
+def _harder(found: dict) -> str:
     """Smaller still, from the same dense networks."""
-    found = read("harder_ratio")
-    if found is None:
-        return "Smaller still: not run."
     lines = ["Smaller still, from the same dense networks, same fine-tuning, mean ± std over the seeds:", ""]
     lines += [
         "| multiply-adds left | dense | one-shot L1 | GReg-1 | GReg-1 over L1, seed by seed |",
@@ -159,10 +152,8 @@ def _costs() -> str:
     return "\n".join(rows)
 
 
-def _resnet() -> str:
-    found = read("latency_ratio")
-    if found is None:
-        return "Latency of a ResNet-50: not run."
+@shows("latency_ratio", "Latency of a ResNet-50")
+def _resnet(found: dict) -> str:
     f = found["figures"]
     speeds = ", ".join(
         f"{v:.2f}× ({k.removesuffix('_speedup').replace('_', ', ').replace('batch', 'batch ')})"

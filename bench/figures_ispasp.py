@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from kept import machine, read
+from kept import machine, shows
+
+from niwaki.bench.words import counted
 
 
-def made_up() -> str:
+@shows("ispasp_synthetic", "Made-up matrices")
+def made_up(found: dict) -> str:
     """Figure 2 of i-SpaSP, between the marks of docs/ispasp.md."""
-    found = read("ispasp_synthetic")
-    if found is None:
-        return "Made-up matrices: not run."
     from niwaki.bench.ispasp import table
 
     s, worst = found["raw"]["settings"], max(found["figures"]["mean_miss_log10"].values())
     rows = table.markdown(table.synthetic(found["raw"]["curves"]))
-    text = f"Mean of {s['matrices']} matrices, {s['iters']} iterations, seed {s['seed']}; {machine(found)}."
+    of, after = counted(s["matrices"], "matrix", "matrices"), counted(s["iters"], "iteration")
+    text = f"Mean of {of}, {after}, seed {s['seed']}; {machine(found)}."
     return f"{rows}\n\n{text} The worst of the mean misses is {worst:.3f}."
 
 
-def digits() -> str:
+@shows("ispasp_mnist", "MNIST")
+def digits(found: dict) -> str:
     """Figure 3 of i-SpaSP, between the marks of docs/ispasp.md."""
-    found = read("ispasp_mnist")
-    if found is None:
-        return "MNIST: not run."
     from niwaki.bench.ispasp import table
 
     lines = list(found["figures"].values())
@@ -37,40 +36,37 @@ def networks() -> str:
     return "\n\n".join(part() for part in parts)
 
 
-def _blocks() -> str:
+@shows(
+    "ispasp_time",
+    "**Time to prune one block** of ResNet-34 (the paper's Figure 1; its ratios in brackets)",
+    titled=True,
+)
+def _blocks(found: dict) -> str:
     """Figure 1."""
-    title = "**Time to prune one block** of ResNet-34 (the paper's Figure 1; its ratios in brackets)"
-    found = read("ispasp_time")
-    if found is None:
-        return f"{title}: not run."
     from niwaki.bench.ispasp import table
 
-    samples = sorted({each["samples"] for each in found["raw"]})
-    text = f"Seconds of one core from the call to the smaller block, {samples[0]} images; {machine(found)}."
-    return "\n\n".join([f"{title}:", table.markdown(table.times(found["raw"])), text])
+    images = counted(min(each["samples"] for each in found["raw"]), "image")
+    text = f"Seconds of one core from the call to the smaller block, {images}; {machine(found)}."
+    return f"{table.markdown(table.times(found['raw']))}\n\n{text}"
 
 
-def _heads() -> str:
+@shows("ispasp_heads", "**Heads of an encoder** (as the paper's Table 2, on other data)", titled=True)
+def _heads(found: dict) -> str:
     """Table 2."""
-    title = "**Heads of an encoder** (as the paper's Table 2, on other data)"
-    found = read("ispasp_heads")
-    if found is None:
-        return f"{title}: not run."
     from niwaki.bench.ispasp import table
 
     one = found["raw"][0]
     tuning, rows = one["tuning"], "all rows" if one["rows"] is None else f"the first {one['rows']:,} rows"
-    text = f"{one['measure'].capitalize()} in percent; in brackets the number of seeds. Tuned for {tuning['epochs']} "
-    text += f"epochs on {rows} of the training part, rate {tuning['lr']:g}; {machine(found)}."
-    return "\n\n".join([f"{title}:", table.markdown(table.kept_heads(found["raw"])), text])
+    text = f"{one['measure'].capitalize()} in percent; in brackets the number of seeds. Tuned for "
+    text += (
+        f"{counted(tuning['epochs'], 'epoch')} on {rows} of the training part, rate {tuning['lr']:g}; {machine(found)}."
+    )
+    return f"{table.markdown(table.kept_heads(found['raw']))}\n\n{text}"
 
 
-def _sample() -> str:
+@shows("ispasp_sample", "**MobileNetV2 with real weights**, pruned and not trained", titled=True)
+def _sample(found: dict) -> str:
     """Real ImageNet weights, a regression figure."""
-    title = "**MobileNetV2 with real weights**, pruned and not trained"
-    found = read("ispasp_sample")
-    if found is None:
-        return f"{title}: not run."
     f = found["figures"]
     removed = sorted({row["removed"] for row in found["raw"]} - {0.0})
     rows = [
@@ -81,10 +77,8 @@ def _sample() -> str:
         cells = [_right(f.get(f"{name}, {share:.0%} removed")) for share in removed]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     text = f"Right answers in percent on 500 pictures that were not looked at; dense {_right(f['dense'])}. They are "
-    text += (
-        "pictures that the network was trained on, so this is no accuracy on ImageNet, but says what pruning loses; "
-    )
-    return "\n\n".join([f"{title}:", "\n".join(rows), text + f"{machine(found)}."])
+    text += "pictures that the network was trained on, so this is no accuracy on ImageNet, but says what pruning loses"
+    return "\n".join([*rows, "", f"{text}; {machine(found)}."])
 
 
 def _right(found: dict | None) -> str:
@@ -93,21 +87,16 @@ def _right(found: dict | None) -> str:
     return f"{found['right_percent']:.1f}" + (f" ± {found['std']:.1f}" if found["std"] is not None else "")
 
 
-def _linear() -> str:
+@shows("ispasp_cost", "**Cost** against depth and the number of samples", titled=True)
+def _linear(found: dict) -> str:
     """What i-SpaSP costs against depth and samples."""
-    title = "**Cost** against depth and the number of samples"
-    found = read("ispasp_cost")
-    if found is None:
-        return f"{title}: not run."
     rows = [
         "| network, of | from, to | seconds of a core for each | r² of a line | peak memory, MiB |",
         "|---|--:|--:|--:|--:|",
     ]
     for name, f in found["figures"].items():
-        span, peaks = (
-            f"{f['from_to'][0]:,}, {f['from_to'][1]:,}",
-            f"{min(f['peak_mib']):.0f} to {max(f['peak_mib']):.0f}",
-        )
+        span = f"{f['from_to'][0]:,}, {f['from_to'][1]:,}"
+        peaks = f"{min(f['peak_mib']):.0f} to {max(f['peak_mib']):.0f}"
         rows.append(f"| {name.replace('_', ' ')} | {span} | {f['seconds_each']:.3g} | {f['r2']:.3f} | {peaks} |")
     text = f"`python bench/ispasp_cost.py`, {machine(found)}. Memory is what came on top of the network."
-    return "\n\n".join([f"{title}:", "\n".join(rows), text])
+    return "\n".join([*rows, "", text])

@@ -39,7 +39,7 @@ def refused(*words: object) -> str:
 LIGHT = """
 import sys
 from niwaki.cli import main
-for words in (["--help"], ["--version"], ["prune", "--help"], ["report", "--help"]):
+for words in (["--help"], ["--version"], ["prune", "--help"], ["report", "--help"], ["bench", "ispasp", "--help"]):
     try:
         main(words)
     except SystemExit as end:

@@ -17,8 +17,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up. A room may import rooms of lower floors, and itself.
 FLOORS = (
-    ("errors",),
-    ("modes", "place", "recovery", "schedules", "units"),
+    ("errors", "replacing"),
+    ("modes", "place", "recovery", "schedules", "terminal", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("surgery",),
     ("calibration", "measure", "export", "methods"),
@@ -40,7 +40,7 @@ NEVER = {
     "scores": {"graph"},
     "report": {"torch"},
     # Networks and data such as anyone has: what prunes them must not be tailored to them, nor they to it.
-    "text": {room for rooms in FLOORS for room in rooms} - {"errors", "modes", "place", "text"},
+    "text": {room for rooms in FLOORS for room in rooms} - {"errors", "modes", "place", "replacing", "text"},
     "vision": {room for rooms in FLOORS for room in rooms} - {"errors", "modes", "place", "units", "vision"},
 }
 

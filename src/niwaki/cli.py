@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from niwaki import __version__
+from niwaki.bench.commands import bench
 from niwaki.errors import BadInput, NiwakiError
+from niwaki.terminal import KEPT, TRACEBACK, stdout
+from niwaki.terminal import traceback_option as _traceback
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from niwaki.recipes import Recipe
     from niwaki.report import Report
-
-_TRACEBACK = "niwaki.traceback"
-_KEPT = "niwaki.kept"
-_WIDE = 160  # columns of a table that is piped into a file
 
 
 class Doors(click.Group):
@@ -31,26 +27,16 @@ class Doors(click.Group):
         try:
             return super().invoke(ctx)
         except (NiwakiError, OSError) as trouble:
-            if ctx.meta.get(_TRACEBACK):
+            if ctx.meta.get(TRACEBACK):
                 traceback.print_exc()
             click.echo(f"niwaki: {' '.join(str(trouble).split())}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            kept = ctx.meta.get(_KEPT)
+            kept = ctx.meta.get(KEPT)
             click.echo(
                 "niwaki: interrupted" + (f"; methods that were finished are in {kept}" if kept else ""), err=True
             )
             ctx.exit(130)
-
-
-def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.meta[_TRACEBACK] = True
-
-
-_traceback = click.option(
-    "--traceback", is_flag=True, expose_value=False, callback=_remember, help="On an error, show where it came from."
-)
 
 
 @click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,6 +44,9 @@ _traceback = click.option(
 @_traceback
 def main() -> None:
     """Prune PyTorch networks: really smaller, really faster, and proved to be the same model."""
+
+
+main.add_command(bench)
 
 
 @main.command()
@@ -76,7 +65,7 @@ def demo(ctx: click.Context, out: Path, seed: int, fast: bool) -> None:
     """Train, prune, certify and report a small network on images that come with the package."""
     from niwaki.demo.show import run
 
-    ctx.meta[_KEPT] = out
+    ctx.meta[KEPT] = out
     ctx.exit(run(out, seed, fast))
 
 
@@ -93,7 +82,7 @@ def prune(ctx: click.Context, recipe: Path, changes: tuple[str, ...], fast: bool
     Ends with status 1 if a certificate does not hold.
     """
     asked = _load(recipe, changes, out, fast)
-    ctx.meta[_KEPT] = asked.out
+    ctx.meta[KEPT] = asked.out
     from niwaki.recipes.run import run
 
     words = [
@@ -163,162 +152,6 @@ def report(folders: tuple[Path, ...]) -> None:
         click.echo(f"report: {found.save(place)}")
 
 
-@main.group()
-def bench() -> None:
-    """Run comparisons of the literature again."""
-
-
-@bench.command()
-@click.option("--row", "rows", multiple=True, required=True, metavar="PATTERN", help="resnet56-0.9, vgg19-*, …")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of CIFAR-10 or CIFAR-100.")
-@click.option("--base", type=click.Path(path_type=Path), required=True, help="Checkpoint of the dense network.")
-@click.option(
-    "--contestant", "contestants", multiple=True, metavar="NAME", help="greg1, l1, scratch, …; the usual ones."
-)
-@click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
-@click.option("--fast", is_flag=True, help="Shorter, with larger steps of growth; what it changes is told.")
-@click.option("--epochs", type=click.IntRange(1), help="Of retraining, in place of the preset's.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/greg"), show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
-@click.option("--minutes", type=float, help="Stop after so long; the same command goes on.")
-@click.option("--images", type=click.IntRange(1), help="Use only so many images, to try it.")
-@click.option("--compile", "compiled", is_flag=True, help="Train through torch.compile.")
-@_traceback
-@click.pass_context
-def greg(
-    ctx: click.Context, rows: tuple[str, ...], data: Path, base: Path, contestants: tuple[str, ...], seeds: int,
-    fast: bool, epochs: int | None, out: Path, device: str, minutes: float | None, images: int | None,
-    compiled: bool,
-) -> None:  # fmt: skip
-    """GReg-1 and GReg-2 beside one-shot L1 and training from scratch, on the paper's networks.
-
-    Every job goes on where it was stopped. The table is written to the folder as table.json and table.md.
-    """
-    from dataclasses import replace
-
-    from niwaki.bench.greg.contestants import USUAL
-    from niwaki.bench.greg.rows import rows_like
-    from niwaki.bench.greg.run import Order, compare
-    from niwaki.bench.greg.settings import PRESETS
-    from niwaki.bench.greg.table import drawn
-
-    ctx.meta[_KEPT] = out
-    settings = PRESETS["fast" if fast else "paper"]
-    if epochs is not None:
-        settings = replace(settings, epochs=epochs)
-    names = contestants or USUAL
-    order = Order(rows_like(rows), names, seeds, settings, data, base, out, device, minutes, images, compiled)
-    _stdout().print(drawn(compare(order)))
-
-
-@bench.group()
-def ispasp() -> None:
-    """The figures of i-SpaSP, each with its own data and size."""
-
-
-_ispasp_out = click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/ispasp"), show_default=True
-)
-
-
-@ispasp.command()
-@click.option("--matrices", default=3, show_default=True, help="Made-up matrices for each curve.")
-@click.option("--seed", default=0, show_default=True, help="Seed of all matrices.")
-@_ispasp_out
-@_traceback
-def synthetic(matrices: int, seed: int, out: Path) -> None:
-    """Figure 2: what is lost on made-up matrices, for every number of units that stay.
-
-    Ours beside the paper's; all values and the plot are written to the folder.
-    """
-    from niwaki.bench.ispasp import show
-    from niwaki.bench.ispasp.synthetic import Synthetic
-
-    _stdout().print(show.synthetic(Synthetic(matrices=matrices, seed=seed), out))
-
-
-@ispasp.command()
-@click.option("--task", "name", required=True, help="sst2, rte, mrpc, nli, …; below NIWAKI_DATA/text.")
-@click.option("--encoder", type=click.Path(path_type=Path), required=True, help="Folder, fine-tuned on the task.")
-@click.option("--pruner", "pruners", multiple=True, metavar="NAME", help="ispasp, michel, uniform, …; all of them.")
-@click.option("--kept", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.25, 0.4), show_default=True)
-@click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
-@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="Of tuning after the cut.")
-@click.option("--lr", default=5e-5, show_default=True, help="Its highest rate.")
-@click.option("--rows", type=click.IntRange(2), help="Use only so many rows of the training part.")
-@_ispasp_out
-@_traceback
-@click.pass_context
-def heads(
-    ctx: click.Context, name: str, encoder: Path, pruners: tuple[str, ...], kept: tuple[float, ...], seeds: int,
-    epochs: int, lr: float, rows: int | None, out: Path,
-) -> None:  # fmt: skip
-    """Table 2: heads of an encoder, chosen by i-SpaSP, by Michel et al. and at random, then tuned.
-
-    A cell that is there is not made again.
-    """
-    from niwaki.bench.ispasp import show
-    from niwaki.bench.ispasp.heads import PRUNERS, Heads
-    from niwaki.text.finetuning import Settings
-    from niwaki.text.tasks import task
-
-    ctx.meta[_KEPT] = out
-    order = Heads(task(name), encoder, out, kept, pruners or tuple(PRUNERS), seeds, Settings(epochs, lr), rows)
-    _stdout().print(show.pruned_heads(order))
-
-
-@ispasp.command()
-@click.option("--channels", multiple=True, type=int, default=(64, 512), show_default=True, help="Of the blocks.")
-@click.option("--kept", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.2, 0.4), show_default=True)
-@click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="ispasp, 'gfs 50', …; all of them.")
-@click.option("--images", default=4, show_default=True, help="How many samples all of them look at.")
-@_ispasp_out
-@_traceback
-def time(
-    channels: tuple[int, ...], kept: tuple[float, ...], contestants: tuple[str, ...], images: int, out: Path
-) -> None:
-    """Figure 1: how long it takes to prune one block of ResNet-34.
-
-    A cell that was timed is not timed again; greedy selection of 512 channels takes most of an hour.
-    """
-    from niwaki.bench.ispasp import show
-    from niwaki.bench.ispasp.timing import TIMED, Timing
-
-    _stdout().print(show.timed(Timing(out, channels, kept, images, contestants=contestants or tuple(TIMED))))
-
-
-@ispasp.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with the four files of MNIST.")
-@click.option("--rival", "rivals", multiple=True, metavar="NAME", help="ispasp, top_k, gfs, random; all of them.")
-@click.option("--seeds", default=3, show_default=True, help="How many wide networks.")
-@click.option("--fast", is_flag=True, help="A tenth of the epochs at ten times the rate; what it changes is told.")
-@click.option("--bfloat16", is_flag=True, help="Train with products in bfloat16.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
-@click.option("--images", type=click.IntRange(1), help="Use only so many images, to try it.")
-@_ispasp_out
-@_traceback
-@click.pass_context
-def mnist(
-    ctx: click.Context, data: Path, rivals: tuple[str, ...], seeds: int, fast: bool, bfloat16: bool, device: str,
-    images: int | None, out: Path,
-) -> None:  # fmt: skip
-    """Figure 3: a network of two layers on MNIST, pruned by i-SpaSP and its rivals, then tuned.
-
-    Every job goes on where it was stopped. All results, their table and the plot are written to the folder.
-    """
-    from niwaki.bench.ispasp import show
-    from niwaki.bench.ispasp.rivals import RIVALS
-    from niwaki.bench.ispasp.settings import FAST, PAPER, in_bfloat16
-    from niwaki.bench.ispasp.study import Study
-    from niwaki.vision.mnist import mnist as read
-
-    ctx.meta[_KEPT] = out
-    settings = FAST if fast else PAPER
-    digits = read(data) if images is None else read(data).first(images)
-    settings = in_bfloat16(settings) if bfloat16 else settings
-    _stdout().print(show.mnist(Study(digits.to(device), settings, out, seeds, rivals or tuple(RIVALS))))
-
-
 def _load(path: Path, changes: tuple[str, ...], out: str | None, fast: bool = False) -> Recipe:
     from niwaki.recipes import Recipe
     from niwaki.recipes.reading import quoted
@@ -342,10 +175,4 @@ def _asked(what: str, inputs: str | None, changes: tuple[str, ...]) -> Recipe:
 
 
 def _show(report: Report) -> None:
-    _stdout().print(report.summary())
-
-
-def _stdout() -> Console:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else _WIDE)
+    stdout().print(report.summary())

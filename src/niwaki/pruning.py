@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from niwaki.calibration import Loss
 from niwaki.errors import BadInput
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
@@ -25,7 +26,7 @@ def prune(
     method: Method,
     *,
     data: Iterable[Any] | None = None,
-    loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    loss: Loss | None = None,
     record: Record | None = None,
 ) -> Model:
     """A pruned copy of ``model`` in one call, for methods that need no training steps.

@@ -23,10 +23,9 @@ QUIET = Teller(quiet=True)
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
-    tiny.sst2(tmp_path)
-    encoder = tiny.encoder(tmp_path / "encoder")
+def _here(own_data: Path) -> None:
+    tiny.sst2(own_data)
+    encoder = tiny.encoder(own_data / "encoder")
     model = classifier(encoder, 2)
     model.save_pretrained(encoder)
 

@@ -57,8 +57,8 @@ def test_walking_equals_running_from_the_start(name: str) -> None:
     model, inputs = family(name).build().eval(), family(name).inputs()
     graph = nk.trace(model, inputs)
     one, other = (Calibration(model, graph, Source([inputs] * 2, inputs), walk=walk) for walk in (True, False))
-    assert one.figures["chain"] > (0 if name != "unet" else -1)
-    assert other.figures["chain"] == 0
+    assert len(one._walk.chain) > (0 if name != "unet" else -1)
+    assert len(other._walk.chain) == 0
     for a, b in zip(masses(one), masses(other), strict=True):
         assert torch.allclose(a, b, rtol=1e-5)
 
@@ -121,8 +121,8 @@ def test_the_model_is_left_as_it_was() -> None:
 def test_a_walk_that_spills_gives_the_same() -> None:
     kept, spilled = calibration(deep(), images()), calibration(deep(), images(), memory=0)
     assert all(torch.equal(a, b) for a, b in zip(masses(kept), masses(spilled), strict=True))
-    assert kept.figures["spilled"] == 0
-    assert spilled.figures["spilled"] > images().numel() * 4
+    assert kept._walk.shelf.spilled == 0
+    assert spilled._walk.shelf.spilled > images().numel() * 4
 
 
 def test_what_no_longer_serves_makes_room() -> None:
@@ -131,7 +131,7 @@ def test_what_no_longer_serves_makes_room() -> None:
     one = 24 * 5 * 6 * 6 * 4
     found = calibration(model, x, 8, memory=x.numel() * 4 + 2 * one)
     masses(found)
-    assert found.figures["spilled"] == 0
+    assert found._walk.shelf.spilled == 0
 
 
 @pytest.mark.parametrize("memory", [0, 10**6])

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import save_file
 
 import niwaki as nk
 from niwaki.bench.greg.rows import ROWS
@@ -19,17 +18,14 @@ from niwaki.recipes import Recipe
 from niwaki.recipes.ingredients import build_model
 from niwaki.report import Report
 from niwaki.targets import Ratio
+from tests.recipes.shipped import PICTURES, RECIPES, as_options, dense_weights
 from tests.vision.jobs import data
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "greg"
+pytestmark = pytest.mark.usefixtures("own_data")
+
+FOLDER = RECIPES / "greg"
 NAMES = ("resnet56-cifar10", "vgg19-cifar100", "resnet34-imagenet", "resnet50-imagenet")
 SPEEDUPS = dict(zip(NAMES, (2.55, 8.84, 1.32, 2.31), strict=True))
-
-
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
-    monkeypatch.setenv("NIWAKI_DEVICE", "cpu")
 
 
 def load(name: str, *changes: str, fast: bool = False) -> Recipe:
@@ -100,18 +96,7 @@ SMALL = {  # its data, and what makes it tiny
     "resnet34-imagenet": (data.pictures, ("finetune.data_args.size=4",)),
     "resnet50-imagenet": (data.pictures, ("finetune.data_args.size=6",)),
 }
-PICTURES = (
-    "model_args.classes=3", "inputs=[[1, 3, 64, 64]]", "data_args={size: 4, side: 64, workers: 0}",
-    "evaluate_args={side: 64, workers: 0}",
-)  # fmt: skip
 QUICK = {"grow": 0.5, "every": 1, "hold": 1}
-
-
-def dense_weights(recipe: Recipe, path: Path) -> Path:
-    """A file of fresh weights of the recipe's network."""
-    state = build_model(recipe.model, recipe.model_args).state_dict()
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
-    return path
 
 
 def quick(recipe: Recipe, names: tuple[str, ...]) -> str:
@@ -136,7 +121,7 @@ def test_each_runs_to_its_end(name: str, methods: tuple[str, ...], tmp_path: Pat
     changes = (*(PICTURES if "imagenet" in name else ()), *changes, "finetune.epochs=1", "measure.runs=2")
     recipe = load(name, *changes)
     weights = dense_weights(recipe, tmp_path / "dense.safetensors")
-    words = [w for change in (*changes, quick(recipe, methods), f"weights={weights}") for w in ("--set", change)]
+    words = as_options(*changes, quick(recipe, methods), f"weights={weights}")
     path, out = FOLDER / f"{name}.yaml", tmp_path / "out"
     done = CliRunner().invoke(main, ["prune", str(path), "--fast", *words, "--out", str(out)])
     assert done.exit_code == 0, done.output
@@ -166,22 +151,15 @@ def test_missing_weights_are_told_in_a_sentence(name: str) -> None:
 
 def test_missing_data_is_told_in_a_sentence(tmp_path: Path) -> None:
     weights = dense_weights(load("resnet56-cifar10", "model_args.depth=8"), tmp_path / "dense.safetensors")
-    words = [
-        "prune",
-        str(FOLDER / "resnet56-cifar10.yaml"),
-        "--set",
-        "model_args.depth=8",
-        "--set",
-        f"weights={weights}",
-    ]
-    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out")])
+    words = [str(FOLDER / "resnet56-cifar10.yaml"), *as_options("model_args.depth=8", f"weights={weights}")]
+    done = CliRunner().invoke(main, ["prune", *words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 2
     assert f"niwaki: There is no folder {tmp_path}/cifar10; put the data set there" in done.output.splitlines()[-1]
 
 
 def refusal(*changes: str) -> str:
-    words = [w for change in changes for w in ("--set", change)]
-    return CliRunner().invoke(main, ["prune", str(FOLDER / "resnet56-cifar10.yaml"), *words]).output.splitlines()[-1]
+    words = [str(FOLDER / "resnet56-cifar10.yaml"), *as_options(*changes)]
+    return CliRunner().invoke(main, ["prune", *words]).output.splitlines()[-1]
 
 
 def test_arguments_that_a_function_has_not() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import save_file
 from torch import nn
 
 import niwaki as nk
@@ -19,10 +18,12 @@ from niwaki.recipes import Recipe
 from niwaki.recipes.ingredients import build_model
 from niwaki.report import Report
 from niwaki.targets import Ratio
-from tests.recipes.test_greg_recipes import PICTURES
+from tests.recipes.shipped import PICTURES, RECIPES, as_options, dense_weights
 from tests.vision.jobs import data
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "ispasp"
+pytestmark = pytest.mark.usefixtures("own_data")
+
+FOLDER = RECIPES / "ispasp"
 NAMES = ("resnet34-imagenet", "mobilenetv2-imagenet")
 MACS = {
     ("resnet34-imagenet", "2690M"): 2.69e9,
@@ -31,12 +32,6 @@ MACS = {
     ("mobilenetv2-imagenet", "242M"): 242e6,
     ("mobilenetv2-imagenet", "220M"): 220e6,
 }
-
-
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
-    monkeypatch.setenv("NIWAKI_DEVICE", "cpu")
 
 
 def load(name: str, *changes: str, fast: bool = False) -> Recipe:
@@ -96,13 +91,11 @@ def test_each_runs_to_its_end(name: str, label: str, fast: bool, tmp_path: Path)
     data.pictures(tmp_path)
     changes = (*PICTURES, "finetune.epochs=1", "measure.runs=2")
     recipe = load(name, *changes, fast=fast)
-    state = build_model(recipe.model, recipe.model_args).state_dict()
-    save_file({key: tensor.contiguous() for key, tensor in state.items()}, tmp_path / "dense.safetensors")
+    weights = dense_weights(recipe, tmp_path / "dense.safetensors")
     (choice,) = (choice for choice in recipe.methods if choice.label == label)
     assert build(choice.name, choice.settings).takes_time is not fast
     quick = choice.to_json() | {"samples": 8, "iters": 3} | ({} if fast else {"tune": 1})
-    changes = (*changes, f"method={json.dumps([quick])}", f"weights={tmp_path / 'dense.safetensors'}")
-    words = [word for change in changes for word in ("--set", change)]
+    words = as_options(*changes, f"method={json.dumps([quick])}", f"weights={weights}")
     done = CliRunner().invoke(main, ["prune", str(FOLDER / f"{name}.yaml"), *words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     dense, pruned = Report.load(tmp_path / "out").entries

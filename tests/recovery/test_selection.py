@@ -53,11 +53,15 @@ def test_each_look_draws_anew() -> None:
     assert next(drawn, None) is None
 
 
-def test_top_k_goes_by_magnitude_and_of_equals_by_number() -> None:
+def test_top_k_goes_by_magnitude_and_of_equals_the_later_stay() -> None:
+    """The masses are 2, 3, 2, 2."""
     m = TwoLayer(torch.tensor([[1.0, 1], [-3, 0], [2, 0], [1, -1]]), torch.ones(1, 4))
-    assert top_k(m, 1).tolist() == [1]
-    assert top_k(m, 2).tolist() == [0, 1]
-    assert top_k(m, 4).tolist() == [0, 1, 2, 3]
+    assert [top_k(m, keep).tolist() for keep in (1, 2, 3, 4)] == [[1], [1, 3], [1, 2, 3], [0, 1, 2, 3]]
+
+
+def test_of_equals_the_same_stay_whoever_chooses() -> None:
+    m = TwoLayer(torch.ones(6, 2), torch.ones(1, 6))
+    assert top_k(m, 2).tolist() == ispasp(m, 2).tolist() == [4, 5]
 
 
 def test_random_units_depend_on_the_seed_alone() -> None:

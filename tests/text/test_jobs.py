@@ -20,13 +20,11 @@ pytest.importorskip("transformers")
 
 
 @pytest.fixture(autouse=True)
-def root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
-    monkeypatch.setenv("NIWAKI_DEVICE", "cpu")
+def root(own_data: Path) -> Path:
     jobs._tokens.cache_clear()
-    tiny.sst2(tmp_path)
-    tiny.encoder(tmp_path / "encoders" / "bert")
-    return tmp_path
+    tiny.sst2(own_data)
+    tiny.encoder(own_data / "encoders" / "bert")
+    return own_data
 
 
 def test_an_encoder_by_its_folder_or_below_the_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from niwaki.calibration.activity import Activity
 from niwaki.calibration.batches import Source
 from niwaki.calibration.blocks import Block
 from niwaki.calibration.calibration import Calibration
+from niwaki.calibration.sensitivity import Loss
 from niwaki.calibration.statistics import reestimate
 
-__all__ = ["Activity", "Block", "Calibration", "Source", "reestimate"]
+__all__ = ["Activity", "Block", "Calibration", "Loss", "Source", "reestimate"]

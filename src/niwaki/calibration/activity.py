@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -40,7 +40,6 @@ class Activity:
     seconds: tuple[Second, ...]
     again: Pass
     moments: bool = False
-    samples: int = 0
     _sums: dict[tuple[int, torch.Size], _Sum] = field(default_factory=dict)
     _absolute: dict[int, Tensor] = field(default_factory=dict)
     _moments: dict[int, Moments] = field(default_factory=dict)
@@ -99,8 +98,7 @@ class Activity:
         found = torch.zeros(self.units, dtype=torch.float64)
         own = batch_statistics and bool(kept.any()) and any(s.norm is not None for s in self.seconds)
         with torch.no_grad():
-            for (k, shape), (at, missing) in (self._looked_at if own else self._missing)(kept).items():
-                del shape
+            for (k, _), (at, missing) in (self._looked_at if own else self._missing)(kept).items():
                 taker = self.seconds[k].taker
                 gradient = self.seconds[k].back(at, missing)
                 found += taker.per_unit(taker.per_position(gradient), self.units)
@@ -190,10 +188,6 @@ class Activity:
         for k, second in enumerate(self.seconds):
             found.setdefault(id(second.taker.module.weight), []).append(k)
         return found
-
-    def hidden(self) -> Iterator[list[tuple[int, Tensor]]]:
-        """H batch by batch, once more from the data."""
-        yield from self.again()
 
 
 __all__ = ["Activity"]

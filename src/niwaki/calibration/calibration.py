@@ -204,11 +204,5 @@ class Calibration:
             drawn = (batch.to(self._device) for batch in self.source.samples(self.samples))
             return sensitivity(self.model, blocks, drawn, loss, each=each)
 
-    @property
-    def figures(self) -> dict[str, int]:
-        """For the record: blocks that are walked, forward passes of a batch so far, bytes that went to disk."""
-        walk = self._walk
-        return {"chain": len(walk.chain), "passes": walk.runs, "spilled": walk.shelf.spilled}
-
 
 __all__ = ["Block", "Calibration"]

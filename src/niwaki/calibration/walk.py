@@ -31,7 +31,6 @@ class Walk:
         self._batches: list[tuple[Kept, int]] = [(shelf.put((b.args, b.kwargs)), b.size) for b in batches]
         self._outputs: list[dict[int, Kept]] = [{} for _ in self._batches]
         self.position = 0
-        self.runs = 0  # forward passes of a batch, whole or in part
 
     def batches(self) -> Iterator[Batch]:
         """The batches as they came."""
@@ -88,7 +87,7 @@ class Walk:
 
         def seen(block: int, output: Any) -> None:
             if block in wanted:
-                new[block] = self.shelf.put(tree_map(_own, output))
+                new[block] = self.shelf.put(_copied(output))
             if block == position - 1:
                 raise Enough
 
@@ -103,7 +102,6 @@ class Walk:
     def _run(self, k: int, seen: Callable[[int, Any], None] | None) -> None:
         args, kwargs = self.shelf.get(self._batches[k][0])
         outputs = {block: self.shelf.get(kept) for block, kept in self._outputs[k].items()}
-        self.runs += 1
         with calm(self.model), self.chain.passing(self.position, outputs, seen), suppress(Enough):
             self.model(*args, **kwargs)
 
@@ -117,7 +115,7 @@ def holds(model: nn.Module, chain: Chain, batch: Batch, output: Any, checks: int
 
     def seen(block: int, given: Any) -> None:
         if block in wanted:
-            kept[block] = tree_map(_own, given)
+            kept[block] = _copied(given)
 
     expected = list(tensors_of(output, caches=False))
     try:
@@ -125,7 +123,7 @@ def holds(model: nn.Module, chain: Chain, batch: Batch, output: Any, checks: int
             with chain.passing(0, {}, seen):
                 model(*_copied(batch.args), **_copied(batch.kwargs))
             for position in positions:
-                stands = {block: tree_map(_own, kept[block]) for block in chain.needed(position)}
+                stands = {block: _copied(kept[block]) for block in chain.needed(position)}
                 with chain.passing(position, stands):
                     again = model(*_copied(batch.args), **_copied(batch.kwargs))
                 found = list(tensors_of(again, caches=False))
@@ -150,12 +148,8 @@ def looking(layers: Sequence[nn.Module], see: Callable[[int, Tensor], None]) -> 
         yield
 
 
-def _own(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
-
-
 def _copied(value: Any) -> Any:
-    return tree_map(_own, value)
+    return tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf, value)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from niwaki.errors import BadInput, require_extra
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.replacing import replacing
 
 
 def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Path:
@@ -44,8 +45,7 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
         options["dynamic_shapes"] = tuple(
             {0: torch.export.Dim("batch")} if isinstance(a, Tensor) else None for a in args
         )
-    part = path.with_name(path.name + ".part")
-    with evaluating(model), _quiet():
+    with replacing(path) as part, evaluating(model), _quiet():
         torch.onnx.export(
             model,
             args,
@@ -56,7 +56,6 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
             verbose=False,
             **options,
         )
-    os.replace(part, path)
     return path
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.recovery.pursuit import Look, pursue
+from niwaki.recovery.pursuit import Look, largest, pursue
 from niwaki.recovery.two_layer import TwoLayer
 
 
@@ -37,14 +37,14 @@ def looks(draw: Callable[[], TwoLayer]) -> Look:
 
 
 def top_k(model: TwoLayer, keep: int) -> Tensor:
-    """The units with the largest sum of ``|H|``; of equals, the earlier.
+    """The units with the largest sum of ``|H|``; of equals the later, as in :func:`niwaki.recovery.pursue`.
 
     Raises:
         BadInput: ``keep`` is out of range.
     """
     _check(model.units, keep)
-    order = torch.argsort(model.hidden.abs().sum(1), descending=True, stable=True)
-    return order[:keep].sort().values
+    mass = model.hidden.detach().abs().sum(1).cpu()
+    return largest(mass, [keep], torch.zeros(model.units, dtype=torch.int64)).nonzero().flatten()
 
 
 def random(units: int, keep: int, seed: int = 0) -> Tensor:

@@ -115,9 +115,10 @@ def certify(
     twin = expand(model, plan, small)
     with readable(model):
         over = reductions(graph or Graph(observe(model, inputs), model), plan)
-    checks = list(_twin_checks(twin, small, plan, over, args, kwargs, tolerance))
+    twins = _Twins(twin, small, plan, over, args, kwargs, tolerance)
+    checks = list(_twin_checks(twins))
     if any(check.worst is not None and not check.holds for check in checks):
-        checks = _again_in_float64(checks, twin, small, plan, over, args, kwargs, tolerance)
+        checks = _again_in_float64(checks, twins)
     with torch.no_grad(), evaluating(small):
         reference = _answers(small, args, kwargs)
         if reloaded is not None:
@@ -146,47 +147,57 @@ def _belong(model: nn.Module, plan: Plan, small: nn.Module) -> None:
             )
 
 
-def _twin_checks(
-    twin: nn.Module,
-    small: nn.Module,
-    plan: Plan,
-    over: Reductions,
-    args: Any,
-    kwargs: Any,
-    tolerance: float,
-) -> Iterator[Check]:
-    with readable(twin), Reduced(over) as reduced:
-        masked, masked_grads = _run(twin, args, kwargs)
-    cut, cut_grads = _run(duplicate(small), args, kwargs)
-    note = "norms and means over removed units leave them out" if over else ""
+@dataclass(frozen=True, eq=False)
+class _Twins:
+    """The masked twin and the cut model, on what they are compared, and how much they may differ.
+
+    Attributes:
+        over: the calls that leave out what ``plan`` removes. args, kwargs: of both models.
+    """
+
+    masked: nn.Module
+    cut: nn.Module
+    plan: Plan
+    over: Reductions
+    args: Any
+    kwargs: Any
+    tolerance: float
+
+    def in_float64(self) -> _Twins:
+        """Copies of everything, held to a much smaller tolerance."""
+        exact = partial(tree_map, lambda t: t.double() if isinstance(t, Tensor) and t.is_floating_point() else t)
+        return replace(
+            self,
+            masked=duplicate(self.masked).double(),
+            cut=duplicate(self.cut).double(),
+            args=exact(self.args),
+            kwargs=exact(self.kwargs),
+            tolerance=self.tolerance * EXACT,
+        )
+
+
+def _twin_checks(twins: _Twins) -> Iterator[Check]:
+    with readable(twins.masked), Reduced(twins.over) as reduced:
+        masked, masked_grads = _run(twins.masked, twins.args, twins.kwargs)
+    cut, cut_grads = _run(duplicate(twins.cut), twins.args, twins.kwargs)
+    note = "norms and means over removed units leave them out" if twins.over else ""
     if reduced.missed:
-        yield Check("cut", "masked", "forward", None, tolerance, f"not comparable: {reduced.missed}")
+        yield Check("cut", "masked", "forward", None, twins.tolerance, f"not comparable: {reduced.missed}")
         return
-    yield _compare("cut", "masked", "forward", masked, cut, tolerance, note)
+    yield _compare("cut", "masked", "forward", masked, cut, twins.tolerance, note)
     if not masked_grads or not cut_grads:
         return
-    left = [_kept(plan, name, g) for name, g in masked_grads.items()]
+    left = [_kept(twins.plan, name, g) for name, g in masked_grads.items()]
     right = [cut_grads[name] for name in masked_grads]
-    yield _compare("cut", "masked", "gradient", left, right, tolerance, note)
+    yield _compare("cut", "masked", "gradient", left, right, twins.tolerance, note)
 
 
-def _again_in_float64(
-    checks: list[Check],
-    twin: nn.Module,
-    small: nn.Module,
-    plan: Plan,
-    over: Reductions,
-    args: Any,
-    kwargs: Any,
-    tolerance: float,
-) -> list[Check]:
+def _again_in_float64(checks: list[Check], twins: _Twins) -> list[Check]:
     """What does not hold may be rounding, which a deep network, or a ReLU that is almost at zero, can blow up. With
     everything in float64 rounding is a billionth of what it was, and a wrong cut as wrong as before. The checks as they
     were if they do not hold there either, or if the model cannot compute so."""
-    exact = partial(tree_map, lambda t: t.double() if isinstance(t, Tensor) and t.is_floating_point() else t)
     try:
-        wide = (duplicate(twin).double(), duplicate(small).double())
-        again = list(_twin_checks(*wide, plan, over, exact(args), exact(kwargs), tolerance * EXACT))
+        again = list(_twin_checks(twins.in_float64()))
     except (RuntimeError, TypeError):  # a type that is written into the code
         return checks
     if not all(check.holds for check in again):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
+from niwaki.replacing import replacing
 from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
 from niwaki.surgery.hugging import is_configured, write_configs
 from niwaki.surgery.wrappers import bare, unwrapped
@@ -42,9 +43,8 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.detach().contiguous().cpu() for name, t in _own_tensors(small).items()}
-    part = folder / (WEIGHTS + ".part")
-    save_file(tensors, str(part), metadata={"format": "pt"})
-    os.replace(part, folder / WEIGHTS)
+    with replacing(folder / WEIGHTS) as part:
+        save_file(tensors, str(part), metadata={"format": "pt"})
     plan.save(folder / PLAN)
     write_configs(small, folder)
     return folder

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput
+from niwaki.replacing import replacing
 from niwaki.text.answers import loss
 from niwaki.text.batches import Batch, Batches, Tokens
 
@@ -224,9 +225,8 @@ def finetune(
         run.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     while run.done < run.steps:
         run.run(tell, until=run.done + every)
-        # Beside it first: a run that is broken off while it writes must not leave half a file.
-        torch.save(run.state_dict(), path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
+        with replacing(path) as part:
+            torch.save(run.state_dict(), part)
     return run.run(tell)
 
 

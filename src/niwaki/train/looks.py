@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from niwaki.calibration import Activity, Block, Calibration, Source
+from niwaki.calibration import Activity, Block, Calibration, Loss, Source
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
@@ -16,8 +16,6 @@ from niwaki.methods import Method
 from niwaki.methods.view import Place, Sampling
 from niwaki.surgery.decide import quotas
 from niwaki.targets import Ratio, Target
-
-Loss = Callable[[nn.Module, Any], Tensor]
 
 
 class Looks:
@@ -115,4 +113,4 @@ def _named(target: Target) -> set[str]:
     return {*target.only, *by_pattern}
 
 
-__all__ = ["Looks", "require"]
+__all__ = ["Looks", "Loss", "require"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.errors import BrokenFile, IllegalPlan, StalePlan
+from niwaki.replacing import replacing
 from niwaki.units.axis import Axis
 
 Selection = Mapping[str, "tuple[int, ...]"]
@@ -143,9 +144,8 @@ class Plan:
         path = Path(path)
         text = json.dumps(self.to_json(), indent=2)
         text = re.sub(r"\[\s+((?:\d+,\s+)*\d+)\s+\]", lambda m: "[" + re.sub(r"\s+", " ", m[1]) + "]", text)
-        part = path.with_name(path.name + ".part")
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_text(text + "\n", encoding="utf-8")
         return path
 
     @staticmethod

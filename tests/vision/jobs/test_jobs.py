@@ -12,11 +12,7 @@ from niwaki.errors import BadInput
 from niwaki.vision.jobs import cifar, imagenet, place, training
 from tests.vision.jobs.data import cifar10, pictures
 
-
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
-    monkeypatch.setenv("NIWAKI_DEVICE", "cpu")
+pytestmark = pytest.mark.usefixtures("own_data")
 
 
 # Where.

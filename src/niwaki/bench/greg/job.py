@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki import measure
+from niwaki.bench import results
 from niwaki.bench.greg.contestants import Contestant
 from niwaki.bench.greg.keeping import Keeper, Stamp, State, TimeIsUp
 from niwaki.bench.greg.record import Record
@@ -254,7 +254,7 @@ class Job:
             "images": list(self._stamp.images),
         }
         save(small, self.home.folder / "models" / self.name)
-        _write(self.result, json.dumps(found, indent=1) + "\n")
+        results.write(self.result, found)
         self._keeper.finish()
         return found
 
@@ -293,13 +293,6 @@ class Job:
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     return {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 __all__ = ["Base", "Home", "Job", "TimeIsUp"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from niwaki.errors import BrokenFile
+from niwaki.replacing import replacing
 
 State = dict[str, Any]
 
@@ -120,9 +120,8 @@ class Keeper:
         progress = {**asdict(self.at), "step": self.at.step + 1}
         stamp = {"settings": dict(self._stamp.settings), "base": self._stamp.base, "images": list(self._stamp.images)}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        part = self._path.with_suffix(".part")
-        torch.save({"progress": progress, **stamp, **state}, part)
-        os.replace(part, self._path)
+        with replacing(self._path) as part:
+            torch.save({"progress": progress, **stamp, **state}, part)
 
     def finish(self) -> None:
         """The job is done: its checkpoint is not needed any more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from niwaki.bench.greg.contestants import CONTESTANTS
 from niwaki.bench.greg.rows import Row
+from niwaki.bench.results import read_all
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,8 +24,7 @@ Line = dict[str, Any]
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """The results of all jobs in a folder."""
-    files = sorted((folder / "results").glob("*.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return read_all(folder / "results")
 
 
 def lines(results: Iterable[Mapping[str, Any]], rows: Iterable[Row], contestants: Sequence[str]) -> list[Line]:

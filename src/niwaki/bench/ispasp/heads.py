@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,8 @@ from safetensors.torch import save_model
 from torch import nn
 
 from niwaki import methods
-from niwaki.errors import BadInput, BrokenFile, nearest
+from niwaki.bench import results
+from niwaki.errors import BadInput, nearest
 from niwaki.methods import Method
 from niwaki.pruning import prune
 from niwaki.recipes.progress import Teller
@@ -93,15 +93,14 @@ class Heads:
     def _cell(self, seed: int, kept: float, name: str, teller: Teller) -> dict[str, Any]:
         stem = f"{self.task.name}.{name.replace(' ', '-')}.{kept:g}.{seed}"
         path = self.out / "heads" / f"{stem}.json"
-        if path.is_file():
-            return self._checked(path)
+        done = results.read(path, self._told)
+        if done is not None:
+            return done
         small, figures = self._pruned(seed, kept, name, teller, stem)
         figures["after"] = self._tuned(small, seed, teller, stem)
         found = {**self._told, "pruner": name, "kept": kept, "seed": seed, "dense": self._dense, **figures}
         save_model(small, str(self.out / "heads" / f"{stem}.safetensors"))
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        results.write(path, found)
         return found
 
     # -- a cell ---------------------------------------------------------------------------------------------------
@@ -187,18 +186,10 @@ class Heads:
             "rows": self.rows,
         }
 
-    def _checked(self, path: Path) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for key, ours in self._told.items():
-            if found.get(key) != ours:
-                told = f"{found.get(key)}, not {ours}"
-                raise BrokenFile(f"{path} has another {key}: {told}; remove it, or name another folder")
-        return found
-
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """All results of a folder, by name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "heads").glob("*.json"))]
+    return results.read_all(folder / "heads")
 
 
 __all__ = ["LABELS", "PRUNERS", "Heads", "read"]

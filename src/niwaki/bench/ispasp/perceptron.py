@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from niwaki.bench.ispasp.settings import Schedule
 from niwaki.errors import BrokenFile
 from niwaki.recipes.rates import rate
+from niwaki.replacing import replacing
 from niwaki.vision.mnist import CLASSES, Digits, normalise
 
 Tick = Callable[[str], None]
@@ -112,9 +112,8 @@ def _keep(path: Path, weights: Sequence[Tensor], momenta: Sequence[Tensor], mark
     tensors = {name: w.detach().cpu() for name, w in zip(names, weights, strict=True)}
     tensors |= {f"momentum.{name}": m.cpu() for name, m in zip(names, momenta, strict=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(tensors, str(part), metadata={"mark": mark, "losses": json.dumps(losses)})
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file(tensors, str(part), metadata={"mark": mark, "losses": json.dumps(losses)})
 
 
 def _resume(path: Path, weights: Sequence[Tensor], momenta: Sequence[Tensor], mark: str) -> list[float]:

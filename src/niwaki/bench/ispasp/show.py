@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from niwaki.bench.ispasp import plots, table
+from niwaki.bench.words import counted
 from niwaki.errors import MissingExtra
 from niwaki.recipes.progress import Teller
 
@@ -35,7 +36,8 @@ def timed(order: Timing, teller: Teller | None = None) -> Table:
     results = order.run(teller)
     rows = table.times(results)
     _leave(order.out, "timing", rows, lambda: plots.times(results))
-    return table.drawn(rows, f"time to prune one block on {order.samples} images; in brackets the paper's on 1,280")
+    images = counted(order.samples, "image")
+    return table.drawn(rows, f"time to prune one block on {images}; in brackets the paper's on 1,280")
 
 
 def pruned_heads(order: Heads, teller: Teller | None = None) -> Table:

@@ -6,9 +6,8 @@ Every job leaves a file, and the dense network is kept while it is trained: a st
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +17,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from niwaki.bench import results
 from niwaki.bench.ispasp.perceptron import Perceptron, accuracy, train
 from niwaki.bench.ispasp.rivals import RIVALS, Choice, Samples
 from niwaki.bench.ispasp.settings import PAPER, Settings, differences
-from niwaki.errors import BrokenFile, unknown_key
+from niwaki.errors import unknown_key
 from niwaki.recipes.progress import Teller
 from niwaki.recovery import compensate
+from niwaki.replacing import replacing
 from niwaki.vision.mnist import Digits
 
 VERSION = 1
@@ -58,12 +59,12 @@ class Study:
         teller = teller or Teller()
         changed = ", ".join(f"{name} {a} → {b}" for name, (a, b) in differences(self.settings, PAPER).items())
         teller.say(f"settings: {f'not as in the paper: {changed}' if changed else 'as in the paper'}")
-        results = []
+        found = []
         for seed in range(self.seeds):
             one = Seed(self, seed, teller)
             for name in self.rivals:
-                results += [one.job(name, keep) for keep in self.settings.kept]
-        return results
+                found += [one.job(name, keep) for keep in self.settings.kept]
+        return found
 
 
 class Seed:
@@ -80,8 +81,9 @@ class Seed:
             BrokenFile: the file is of other settings or of other images.
         """
         path = self.out / "results" / f"{rival}.{keep}.{self.seed}.json"
-        if path.is_file():
-            return self._checked(path, json.loads(path.read_text(encoding="utf-8")))
+        done = results.read(path, self._told, "has other {key}: {found}, not {ours}")
+        if done is not None:
+            return done
         choice = self._choices(rival)[keep]
         cut = choice.network(self.dense)
         fitted = self._compensated(cut)
@@ -93,7 +95,7 @@ class Seed:
             "after": self._tuned(cut, f"{name}: tune"),
             "after_compensated": self._tuned(fitted, f"{name}: tune on"),
         }
-        _write(path, json.dumps(found, indent=1) + "\n")
+        results.write(path, found)
         self.teller.say(f"{name}: " + ", ".join(f"{label} {found[key]:.2%}" for key, label in WHEN.items()))
         return found
 
@@ -133,7 +135,9 @@ class Seed:
             spent = torch.tensor(time.perf_counter() - start)
             tensors = {f"units.{keep}": choice.units for keep, choice in found.items()}
             tensors |= {f"factors.{keep}": choice.factors for keep, choice in found.items()}
-            _replace(path, lambda part: save_file({**tensors, "seconds": spent}, str(part)))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part:
+                save_file({**tensors, "seconds": spent}, str(part))
         tensors = load_file(path)
         return {k: Choice(tensors[f"units.{k}"], tensors[f"factors.{k}"]) for k in self.settings.kept}
 
@@ -165,31 +169,10 @@ class Seed:
         # As JSON gives it back: tuples are lists there.
         return {"version": VERSION, "settings": json.loads(json.dumps(asdict(self.settings))), "images": images}
 
-    def _checked(self, path: Path, found: dict[str, Any]) -> dict[str, Any]:
-        for key, ours in self._told.items():
-            if found.get(key) != ours:
-                raise BrokenFile(
-                    f"{path} has other {key}: {found.get(key)}, not {ours}; remove it, or name another folder"
-                )
-        return found
-
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """All results of a folder, by name."""
-    paths = sorted((folder / "results").glob("*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-
-def _write(path: Path, text: str) -> None:
-    _replace(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    write(part)
-    os.replace(part, path)
+    return results.read_all(folder / "results")
 
 
 __all__ = ["WHEN", "Seed", "Study", "read"]

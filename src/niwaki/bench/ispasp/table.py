@@ -12,6 +12,7 @@ from niwaki.bench.ispasp.rivals import LABELS
 from niwaki.bench.ispasp.settings import Schedule, Settings, differences
 from niwaki.bench.ispasp.study import WHEN
 from niwaki.bench.ispasp.synthetic import miss
+from niwaki.bench.words import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -124,8 +125,7 @@ def _name(lines: Sequence[Mapping[str, Any]], rival: str) -> str:
 
 def dense(lines: Sequence[Mapping[str, Any]]) -> str:
     """The accuracy of the wide networks."""
-    seeds = lines[0]["seeds"]
-    return f"{_cell(lines[0]['dense'], DENSE)}, {seeds} seed{'s' if seeds > 1 else ''}"
+    return f"{_cell(lines[0]['dense'], DENSE)}, {counted(lines[0]['seeds'], 'seed')}"
 
 
 def changed(results: Sequence[Mapping[str, Any]]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +13,8 @@ import torch
 from torch import Tensor
 
 from niwaki import methods
-from niwaki.errors import BadInput, BrokenFile, nearest
+from niwaki.bench import results
+from niwaki.errors import BadInput, nearest
 from niwaki.methods import Method
 from niwaki.pruning import prune
 from niwaki.recipes.progress import Teller
@@ -78,16 +77,11 @@ class Timing:
     def _cell(self, channels: int, name: str, kept: float) -> dict[str, Any]:
         path = self.out / "timing" / f"{channels}.{name.replace(' ', '-')}.{kept:g}.json"
         told = {"channels": channels, "contestant": name, "kept": kept, "samples": self.samples, "seed": self.seed}
-        if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if any(found.get(key) != value for key, value in told.items()):
-                raise BrokenFile(f"{path} is of {found.get('samples')} samples; remove it, or name another folder")
-            return found
+        done = results.read(path, told, "is of {found} {key}")
+        if done is not None:
+            return done
         found = {**told, "threads": torch.get_num_threads(), **self._timed(channels, name, kept)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        results.write(path, found)
         return found
 
     def _timed(self, channels: int, name: str, kept: float) -> dict[str, Any]:
@@ -116,9 +110,9 @@ class Timing:
         return {key: value for key, value in asdict(self).items() if key != "out"}
 
 
-def seconds(results: Sequence[Mapping[str, Any]], channels: int, contestant: str, kept: float) -> float | None:
+def seconds(timed: Sequence[Mapping[str, Any]], channels: int, contestant: str, kept: float) -> float | None:
     """The median; None if that was not timed."""
-    for each in results:
+    for each in timed:
         if (each["channels"], each["contestant"], each["kept"]) == (channels, contestant, kept):
             return statistics.median(each["core_s"])
     return None
@@ -126,7 +120,7 @@ def seconds(results: Sequence[Mapping[str, Any]], channels: int, contestant: str
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """All that was timed, by name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "timing").glob("*.json"))]
+    return results.read_all(folder / "timing")
 
 
 __all__ = ["LABELS", "SIDES", "TIMED", "Timing", "read", "seconds"]

@@ -1,0 +1,35 @@
+"""What commands share: the option that shows where an error came from, and tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TRACEBACK, KEPT = "niwaki.traceback", "niwaki.kept"
+"""Keys of a command's ``meta``: whether an error is shown in full, and the folder in which what is finished is kept."""
+_WIDE = 160  # columns of a table that is piped into a file
+
+
+def _remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[TRACEBACK] = True
+
+
+traceback_option = click.option(
+    "--traceback", is_flag=True, expose_value=False, callback=_remember, help="On an error, show where it came from."
+)
+
+
+def stdout() -> Console:
+    """Where tables are printed."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDE)
+
+
+__all__ = ["KEPT", "TRACEBACK", "stdout", "traceback_option"]
