@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up. A room may import rooms of lower floors, and itself.
 FLOORS = (
     ("errors",),
-    ("modes", "place", "recovery", "schedules", "units"),
+    ("modes", "pattern", "place", "recovery", "schedules", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("surgery",),
     ("calibration", "measure", "export", "methods"),

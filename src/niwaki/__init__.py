@@ -38,6 +38,7 @@ _ROOMS = (
     "graph",
     "measure",
     "methods",
+    "pattern",
     "report",
     "schedules",
     "scores",
