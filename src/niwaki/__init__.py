@@ -40,6 +40,7 @@ _ROOMS = (
     "graph",
     "measure",
     "methods",
+    "pattern",
     "penalties",
     "report",
     "schedules",

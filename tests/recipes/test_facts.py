@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
 import niwaki as nk
-from niwaki.recipes import facts
-from niwaki.report import Phase
+from niwaki.pattern import look
+from niwaki.recipes import Recipe, facts
+from niwaki.report import Entry, Phase, ReportError
+from tests.recipes.kitchen import project
 
 GREG2 = nk.methods.greg2(nk.Ratio(0.5), parted=50.0)
 
@@ -74,3 +81,83 @@ def test_numbers_are_as_long_as_a_picture_needs() -> None:
     (made,) = facts.partings("m", rows, GREG2)
     assert made.groups[0].spread == (0.33333, 0.0)
     assert made.groups[0].ratio == (666670.0, 1e30)
+
+
+NAMES = [f"layer.{i}" for i in range(30)]
+
+
+def pattern_rows(rounds: int, names: list[str] = NAMES) -> list[dict[str, Any]]:
+    """Masks that lose a row per round, between rows of other events."""
+    rows: list[dict[str, Any]] = [{"event": "phase", "phase": "wait", "step": 0}]
+    for i in range(rounds):
+        mask = torch.arange(100).reshape(10, 10) >= 10 * min(i, 9)
+        told = dict.fromkeys(names, look(mask).to_json())
+        rows += [{"event": "pattern", "step": 5 * i, "sparsity": min(i, 9) / 10, "matrices": told, "more": "not read"}]
+        rows += [{"event": "epoch", "phase": "prune", "images": 9, "loss": 1.0}]
+    return rows
+
+
+def maps(one: Any) -> list[str]:
+    return [name for name, pattern in one.matrices.items() if pattern.blocks]
+
+
+def test_patterns_hold_what_the_rows_say() -> None:
+    rows = json.loads(json.dumps(pattern_rows(3, ["a", "b"])))
+    (told,) = facts.patterns("m", rows)
+    assert told.entry == "m"
+    assert [(one.step, one.sparsity) for one in told.rounds] == [(0, 0.0), (5, 0.1), (10, 0.2)]
+    assert [one.to_json() for one in told.rounds[2].matrices.values()] == list(rows[5]["matrices"].values())
+    assert [maps(one) for one in told.rounds] == [["a", "b"]] * 3
+
+
+def test_heat_maps_are_kept_of_the_matrices_that_a_page_shows() -> None:
+    (told,) = facts.patterns("m", pattern_rows(9))
+    assert len(told.rounds) == 9
+    assert maps(told.last)[:2] == ["layer.0", "layer.3"]
+    assert [len(maps(one)) for one in told.rounds] == [3, 0, 3, 3, 0, 3, 3, 0, 12]  # six rounds; the last has twelve
+    assert maps(told.rounds[0]) == ["layer.0", "layer.16", "layer.29"]
+    assert set(maps(told.rounds[0])) < set(maps(told.last))
+    assert {len(one.matrices) for one in told.rounds} == {30}
+
+
+def test_many_rounds_are_thinned() -> None:
+    rows = pattern_rows(100, ["a"])
+    (told,) = facts.patterns("m", rows)
+    assert len(told.rounds) == 60
+    assert (told.rounds[0].step, told.last.step) == (0, 495)
+    (many,) = facts.patterns("m", pattern_rows(80, [f"n{i}" for i in range(100)]))
+    assert len(many.rounds) == 20
+    (most,) = facts.patterns("m", pattern_rows(7, [f"n{i}" for i in range(500)]))
+    assert len(most.rounds) == 6
+
+
+def test_a_run_that_masks_no_single_weights_has_no_patterns() -> None:
+    assert facts.patterns("m", record(2, 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": None}, r"recorded at step None: step must be an integer"),
+        ({"sparsity": 1.2}, r"recorded at step 5: sparsity must be a share between 0 and 1, not 1\.2"),
+        ({"matrices": {}}, "recorded at step 5: matrices at step 5: a round needs the pattern of one matrix"),
+        ({"matrices": {"a": {"rows": 1}}}, r"recorded at step 5: matrices\.a: missing key 'columns'"),
+        ({"matrices": {"a": None}}, r"recorded at step 5: matrices\.a must be a dict, not NoneType"),
+    ],
+)
+def test_broken_rows_are_named(change: dict[str, Any], message: str) -> None:
+    rows = pattern_rows(2, ["a"])
+    rows[3] |= change
+    with pytest.raises(ReportError, match=message):
+        facts.patterns("m", rows)
+    del rows[3]["matrices"]
+    with pytest.raises(ReportError, match=r"missing key 'matrices'"):
+        facts.patterns("m", rows)
+
+
+def test_the_report_carries_the_patterns(tmp_path: Path) -> None:
+    recipe = Recipe.load(project(tmp_path)[0])
+    told = facts.patterns("m", pattern_rows(2, ["a"]))
+    entries = [Entry("m", "M", None, None, 1, 1, 1)]
+    assert facts.report(recipe, "t", "c", entries, [], [], patterned=told).patterns == tuple(told)
+    assert facts.report(recipe, "t", "c", entries, [], []).patterns == ()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from niwaki.report import Entry, GroupParting, Latency, Parting, Phase, Point, Report, Trace
+import numpy as np
+
+from niwaki.pattern import look
+from niwaki.report import Entry, GroupParting, Latency, Parting, PatternRound, Patterns, Phase, Point, Report, Trace
 
 DENSE_WIDTHS = {"stem": 64} | {
     f"layer{stage}.{block}.conv1": 32 * 2**stage for stage in (1, 2, 3, 4) for block in (0, 1)
@@ -98,6 +101,28 @@ def parting(entry: str = "greg1", groups: int = 10, *, alike: bool = True, **mor
     return Parting(**({"entry": entry, "phases": phases, "groups": made, "parted": 1000.0} | more))
 
 
+MATRICES = {"attention.self.query": (64, 64), "intermediate.dense": (160, 64), "output.dense": (64, 160)}
+
+
+def patterns(entry: str = "greg1", layers: int = 2, *, strength: float = 0.5, sparsities: Any = None) -> Patterns:
+    """As iterative magnitude pruning leaves it, of an encoder: in each round the least weights of a matrix go.
+
+    The weights are random, times a factor per row and per column; the factors lie as far apart as ``strength`` says.
+    """
+    sparsities = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95) if sparsities is None else sparsities
+    random = np.random.default_rng(0)
+    weights = {}
+    for layer in range(layers):
+        for name, (rows, columns) in MATRICES.items():
+            factors = np.outer(random.random(rows) ** strength, random.random(columns) ** strength)
+            weights[f"encoder.layer.{layer}.{name}.weight"] = factors * random.random((rows, columns))
+    rounds = []
+    for i, sparsity in enumerate(sparsities):
+        kept = {name: look(w >= np.quantile(w, sparsity)) for name, w in weights.items()}
+        rounds.append(PatternRound(1000 * i, sparsity, kept))
+    return Patterns(entry, rounds)
+
+
 def curve(entry: str, top: float) -> list[Point]:
     points = []
     for i in range(25):
@@ -131,4 +156,4 @@ def sample(**more: Any) -> Report:
 
 def full() -> Report:
     """The sample with everything that a report can hold."""
-    return sample(partings=[parting(), parting("ispasp", 3, alike=False)])
+    return sample(partings=[parting(), parting("ispasp", 3, alike=False)], patterns=[patterns()])

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from niwaki.errors import MissingExtra, NiwakiError
-from niwaki.report import Entry, GroupParting, Latency, Parting, Phase, Point, Report, ReportError, Trace
-from tests.report.sample import certificate, check, dense, full, greg, parting, sample, trace
+from niwaki.report import Entry, GroupParting, Latency, Parting, Patterns, Phase, Point, Report, ReportError, Trace
+from tests.report.sample import MATRICES, certificate, check, dense, full, greg, parting, patterns, sample, trace
 
 
 def test_round_trip_through_json_and_disk(tmp_path: Path) -> None:
@@ -50,6 +50,16 @@ def edited(path: str, value: Any) -> dict[str, Any]:
     return data
 
 
+ROUND = {"step": 0, "sparsity": 0.0, "matrices": {"a": next(iter(patterns().rounds[0].matrices.values())).to_json()}}
+
+
+def rounds(**change: Any) -> list[dict[str, Any]]:
+    """The patterns of one round with one change to the round or, if it has no such key, to its matrix."""
+    matrices = ROUND["matrices"] if set(change) <= set(ROUND) else {"a": ROUND["matrices"]["a"] | change}
+    change = change if set(change) <= set(ROUND) else {}
+    return [{"entry": "greg1", "rounds": [ROUND | {"matrices": matrices} | change]}]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -73,6 +83,18 @@ def edited(path: str, value: Any) -> dict[str, Any]:
         ("partings", [{"entry": "greg9", "phases": [], "groups": [], "parted": None}], "parting: no entry is named 'g"),
         ("partings", [{"entry": "greg1", "phases": [], "groups": []}], r"partings\[0\]: missing key 'parted'"),
         ("partings", [parting().to_json()] * 2, "partings: 'greg1' appears twice"),
+        ("patterns", [{"entry": "greg9", "rounds": [ROUND]}], "patterns: no entry is named 'greg9'"),
+        ("patterns", [{"entry": "greg1", "rounds": [ROUND]}] * 2, "patterns: 'greg1' appears twice"),
+        ("patterns", [{"entry": "greg1", "rounds": []}], r"patterns\[0\]: .*'greg1': there must be one round"),
+        ("patterns", rounds(sparsity=1.5), r"rounds\[0\]: sparsity must be a share between 0 and 1, not 1\.5"),
+        ("patterns", rounds(sparsity=None), r"rounds\[0\]\.sparsity must be a number, not NoneType"),
+        ("patterns", rounds(step=-1), r"rounds\[0\]: step must not be negative"),
+        ("patterns", rounds(matrices={}), "matrices at step 0: a round needs the pattern of one matrix"),
+        ("patterns", rounds(matrices={"a": 1}), r"matrices\.a must be a dict, not int"),
+        ("patterns", rounds(gini_rows=2), r"matrices\.a: gini_rows must be a number from 0 to 0\.98\d*, not 2"),
+        ("patterns", rounds(gini_rows=float("nan")), r"gini_rows is nan"),
+        ("patterns", rounds(blocks=[[1.5]]), r"matrices\.a\.blocks\[0\]\[0\] must be an integer"),
+        ("patterns", rounds(emptyrows=1), r"matrices\.a: unknown key 'emptyrows'; did you mean 'empty_rows'\?"),
     ],
 )
 def test_from_json_names_what_is_wrong(path: str, value: Any, message: str | None) -> None:
@@ -97,11 +119,13 @@ def test_missing_keys_are_named() -> None:
         Latency.from_json([])
 
 
-def test_a_file_from_before_the_partings_is_read() -> None:
+def test_a_file_from_before_partings_and_patterns_is_read() -> None:
     data = full().to_json()
+    del data["patterns"]
+    assert Report.from_json(data) == replace(full(), patterns=())
     del data["partings"]
     old = Report.from_json(data)
-    assert old.partings == ()
+    assert (old.partings, old.patterns) == ((), ())
     assert old == sample()
     del data["traces"]
     with pytest.raises(ReportError, match=r"Report: missing key 'traces'$"):
@@ -117,6 +141,32 @@ def test_a_parting_tells_its_stages_its_end_and_where_units_were_picked() -> Non
     alone = replace(made, groups=[GroupParting("g", [0, 7], [0.1, 0.2], [0.0, 0.1], [None, None])], phases=[])
     assert alone.picked is None
     assert alone.end == 7
+
+
+def test_patterns_are_written_as_they_write_themselves() -> None:
+    (told,) = full().to_json()["patterns"]
+    for one, data in zip(patterns().rounds, told["rounds"], strict=True):
+        assert data["matrices"] == {name: pattern.to_json() for name, pattern in one.matrices.items()}
+
+
+def test_patterns_know_their_names_and_their_figures_together() -> None:
+    told = patterns(layers=1)
+    assert told.names == [f"encoder.layer.0.{name}.weight" for name in MATRICES]
+    assert told.last.together.sparsity == pytest.approx(0.95, abs=1e-3)
+    some = replace(told.last, matrices=dict(list(told.last.matrices.items())[1:]))
+    assert Patterns("e", [some, told.last]).names == told.names[1:] + told.names[:1]
+    with pytest.raises(ReportError, match="'e': the round of step 0 stands behind that of step 5000"):
+        Patterns("e", [told.last, told.rounds[0]])
+
+
+def test_rows_of_numbers_stand_on_one_line(tmp_path: Path) -> None:
+    report = sample(settings={"text": "a [  1, 2]", "empty": [], "words": ["a", "b"], "mixed": [1, None, -2.5e-7]})
+    report.save(tmp_path)
+    text = (tmp_path / "report.json").read_text()
+    assert json.loads(text) == report.to_json()
+    assert '"mixed": [1, null, -2.5e-07]' in text
+    assert '"words": [\n' in text
+    assert max(map(len, text.splitlines())) > 1000  # the norms of a step
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -19,13 +20,15 @@ from niwaki.methods import Method, Press
 from niwaki.recipes.ingredients import batch_size
 from niwaki.recipes.record import Row
 from niwaki.recipes.schema import MethodChoice, Recipe
-from niwaki.report import Entry, GroupParting, Parting, Phase, Point, Report, Trace
+from niwaki.report import Entry, GroupParting, Parting, PatternRound, Patterns, Phase, Point, Report, ReportError, Trace
 from niwaki.report.thin import evenly
 from niwaki.surgery.certify import Certificate
 from niwaki.units import Group, Plan
 
 _MOST_POINTS, _MOST_IN_ALL = 90, 6_000  # of the lines of all groups: per group, and together
 _TRACES = 4  # groups per method whose norms are shown: those that lose most
+_MOST_ROUNDS, _MOST_PATTERNS = 60, 2_000  # of the figures of all matrices: rounds, and rounds times matrices
+_MAPS, _FILMED, _FRAMES = 12, 3, 6  # matrices with a heat map at the end; of those some with one in several rounds
 
 
 def dense_entry(model: nn.Module, inputs: Inputs, graph: Graph, accuracy: float | None) -> Entry:
@@ -78,6 +81,27 @@ def partings(entry: str, rows: Sequence[Row], method: Method) -> list[Parting]:
     return [Parting(entry, _phases(rows), groups, bars.pop() if len(bars) == 1 else None)]
 
 
+def patterns(entry: str, rows: Sequence[Row]) -> list[Patterns]:
+    """Where the surviving weights were in each round, if single weights were masked.
+
+    Not as many rounds as there are rows, and heat maps only of as many matrices as a page shows: the same ones for
+    every run of the same network, so that runs can be compared.
+
+    Raises:
+        ReportError: a row does not say what a pattern is; the message names its step and the place in it.
+    """
+    found = [row for row in rows if row.get("event") == "pattern"]
+    if not found:
+        return []
+    names = list(_pattern_round(found[-1]).matrices)
+    most = max(_FRAMES, min(_MOST_ROUNDS, _MOST_PATTERNS // len(names)))
+    rounds = [_pattern_round(row) for row in evenly(found, most)]
+    mapped = evenly(names, _MAPS)
+    filmed, frames = evenly(mapped, _FILMED), evenly(range(len(rounds)), _FRAMES)
+    shown = [mapped if one is rounds[-1] else filmed if i in frames else [] for i, one in enumerate(rounds)]
+    return [Patterns(entry, [_bare_but_for(some, one) for some, one in zip(shown, rounds, strict=True)])]
+
+
 def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
     """Loss per epoch and phase, and the accuracy where it was taken."""
     shown = [row for row in rows if row.get("event") in ("epoch", "accuracy")]
@@ -86,13 +110,16 @@ def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
 
 def report(
     recipe: Recipe, title: str, command: str, entries: Sequence[Entry], told: Sequence[Trace], points: Sequence[Point],
-    parted: Sequence[Parting] = (),
+    parted: Sequence[Parting] = (), patterned: Sequence[Patterns] = (),
 ) -> Report:  # fmt: skip
     """The report of a run so far."""
     created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     settings = _plain(recipe.to_json())
     environment = _environment(recipe)
-    return Report(title, created, command, environment, settings, list(entries), list(told), list(points), list(parted))
+    return Report(
+        title, created, command, environment, settings, list(entries), list(told), list(points), list(parted),
+        list(patterned),
+    )  # fmt: skip
 
 
 def _trace(entry: str, name: str, rows: Sequence[Row], chosen: Sequence[int]) -> Trace:
@@ -124,6 +151,19 @@ def _group_parting(name: str, rows: Sequence[Row]) -> GroupParting:
         name, [r["step"] for r in rows], [float(r["penalty"]) for r in rows], [_five(r["spread"]) for r in rows],
         [_five(r["ratio"]) if "ratio" in r else None for r in rows],
     )  # fmt: skip
+
+
+def _pattern_round(row: Row) -> PatternRound:
+    """A row of the record; what else it may hold is not looked at."""
+    try:
+        return PatternRound.from_json({key: row[key] for key in ("step", "sparsity", "matrices") if key in row})
+    except ReportError as error:
+        raise ReportError(f"the pattern recorded at step {row.get('step')!r}: {error}") from None
+
+
+def _bare_but_for(names: Sequence[str], one: PatternRound) -> PatternRound:
+    """The round with the heat maps of these matrices alone."""
+    return replace(one, matrices={n: p if n in names else replace(p, blocks=()) for n, p in one.matrices.items()})
 
 
 def _five(value: float) -> float:

@@ -102,7 +102,7 @@ def _decode_record(hint: Any, value: Any, where: str) -> Any:
     made = {name: _DECODE.convert(hints[name], value[name], _join(where, name)) for name in names}
     try:
         return hint(**made)
-    except ReportError as error:
+    except BadInput as error:
         raise ReportError(f"{where}: {error}" if where else str(error)) from None
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .checks import freeze, not_negative, positive, share, unique
 from .codec import LATER, Record, ReportError
+from .patterns import PatternRound, Patterns
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +28,8 @@ __all__ = [
     "GroupParting",
     "Latency",
     "Parting",
+    "PatternRound",
+    "Patterns",
     "Phase",
     "Point",
     "Report",
@@ -61,8 +66,8 @@ class Latency(Record):
     runs: int
 
     def __post_init__(self) -> None:
-        _positive(self, "threads", "batch", "median_ms", "min_ms", "runs")
-        _not_negative(self, "spread_ms")
+        positive(self, "threads", "batch", "median_ms", "min_ms", "runs")
+        not_negative(self, "spread_ms")
 
     @property
     def setting(self) -> tuple[str, int, int]:
@@ -94,10 +99,10 @@ class Entry(Record):
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        _freeze(self, "latency", "notes")
-        _not_negative(self, "macs", "params", "file_bytes")
-        _share(self, "accuracy")
-        _unique(f"entry {self.name!r}: latency", [timing.setting for timing in self.latency])
+        freeze(self, "latency", "notes")
+        not_negative(self, "macs", "params", "file_bytes")
+        share(self, "accuracy")
+        unique(f"entry {self.name!r}: latency", [timing.setting for timing in self.latency])
         if self.certificate is not None:
             _check_certificate(self.name, self.certificate)
 
@@ -118,7 +123,7 @@ class Trace(Record):
     chosen: Sequence[int]
 
     def __post_init__(self) -> None:
-        _freeze(self, "steps", "penalty", "norms", "chosen")
+        freeze(self, "steps", "penalty", "norms", "chosen")
         object.__setattr__(self, "norms", tuple(tuple(row) for row in self.norms))
         where = f"trace of {self.group!r}"
         if not len(self.steps) == len(self.penalty) == len(self.norms):
@@ -140,7 +145,7 @@ class Phase(Record):
     step: int
 
     def __post_init__(self) -> None:
-        _not_negative(self, "step")
+        not_negative(self, "step")
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class GroupParting(Record):
     ratio: Sequence[float | None]
 
     def __post_init__(self) -> None:
-        _freeze(self, "steps", "penalty", "spread", "ratio")
+        freeze(self, "steps", "penalty", "spread", "ratio")
         lengths = [len(self.steps), len(self.penalty), len(self.spread), len(self.ratio)]
         if len(set(lengths)) > 1:
             raise ReportError(f"parting of {self.group!r}: all series must be equally long, not {lengths}")
@@ -177,10 +182,10 @@ class Parting(Record):
     parted: float | None = None
 
     def __post_init__(self) -> None:
-        _freeze(self, "phases", "groups")
-        _unique(f"parting of entry {self.entry!r}: groups", [one.group for one in self.groups])
+        freeze(self, "phases", "groups")
+        unique(f"parting of entry {self.entry!r}: groups", [one.group for one in self.groups])
         if self.parted is not None:
-            _positive(self, "parted")
+            positive(self, "parted")
 
     @property
     def stages(self) -> list[tuple[str, float]]:
@@ -211,8 +216,8 @@ class Point(Record):
     accuracy: float | None
 
     def __post_init__(self) -> None:
-        _not_negative(self, "images")
-        _share(self, "accuracy")
+        not_negative(self, "images")
+        share(self, "accuracy")
 
 
 @dataclass(frozen=True)
@@ -228,16 +233,21 @@ class Report(Record):
     traces: Sequence[Trace] = ()
     curve: Sequence[Point] = ()
     partings: Sequence[Parting] = field(default=(), metadata=LATER)
+    patterns: Sequence[Patterns] = field(default=(), metadata=LATER)
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        _freeze(self, "entries", "traces", "curve", "partings")
+        freeze(self, "entries", "traces", "curve", "partings", "patterns")
         if self.version != VERSION:
             raise ReportError(f"this is a report of version {self.version}; this Niwaki reads version {VERSION}")
         names = [entry.name for entry in self.entries]
-        _unique("entries", names)
-        _unique("partings", [parting.entry for parting in self.partings])
-        for kind, strays in (("trace", self.traces), ("curve", self.curve), ("parting", self.partings)):
+        unique("entries", names)
+        unique("partings", [parting.entry for parting in self.partings])
+        unique("patterns", [patterns.entry for patterns in self.patterns])
+        told: dict[str, Sequence[Trace | Point | Parting | Patterns]] = {
+            "trace": self.traces, "curve": self.curve, "parting": self.partings, "patterns": self.patterns
+        }  # fmt: skip
+        for kind, strays in told.items():
             for stray in strays:
                 if stray.entry not in names:
                     raise ReportError(f"{kind}: no entry is named {stray.entry!r}; entries: {', '.join(names)}")
@@ -258,12 +268,12 @@ class Report(Record):
         """
         from .page import render
 
-        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        text = _text(self.to_json())
         html = render(self)
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
-        _write(place / "report.json", text)
-        return _write(place / "report.html", html)
+        write(place / "report.json", text)
+        return write(place / "report.html", html)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Report:
@@ -289,7 +299,14 @@ class Report(Record):
         return summary(self)
 
 
-def _write(path: Path, text: str) -> Path:
+def _text(data: dict[str, Any]) -> str:
+    """JSON to be read by people too: a row of numbers stays on one line. (No string holds a line break of its own.)"""
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return re.sub(r"\[\n([-+.,\w\s]*)\]", lambda row: f"[{' '.join(row[1].split())}]", text)
+
+
+def write(path: Path, text: str) -> Path:
+    """Replace a file whole: nobody reads half of one."""
     spare = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with spare.open("x", encoding="utf-8", newline="\n") as file:
@@ -304,40 +321,6 @@ def _write(path: Path, text: str) -> Path:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ReportError(f"the file holds {name}; a report holds finite numbers only")
-
-
-def _freeze(record: object, *names: str) -> None:
-    """Callers may give lists; a frozen record keeps tuples, so that its copy from disk is equal to it."""
-    for name in names:
-        value = getattr(record, name)
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ReportError(f"{name} must be a list, not {type(value).__name__}")
-        object.__setattr__(record, name, tuple(value))
-
-
-# The comparisons below are written so that NaN passes: `to_json` refuses it with the full name of its place.
-def _positive(record: object, *names: str) -> None:
-    for name in names:
-        if getattr(record, name) <= 0:
-            raise ReportError(f"{name} must be positive, not {getattr(record, name)!r}")
-
-
-def _not_negative(record: object, *names: str) -> None:
-    for name in names:
-        if getattr(record, name) < 0:
-            raise ReportError(f"{name} must not be negative, not {getattr(record, name)!r}")
-
-
-def _share(record: object, name: str) -> None:
-    value = getattr(record, name)
-    if value is not None and (value < 0 or value > 1):
-        raise ReportError(f"{name} must be a share between 0 and 1, not {value!r}")
-
-
-def _unique(where: str, values: Sequence[object]) -> None:
-    twice = [value for i, value in enumerate(values) if value in values[:i]]
-    if twice:
-        raise ReportError(f"{where}: {twice[0]!r} appears twice")
 
 
 def _check_certificate(name: str, certificate: dict[str, Any]) -> None:

@@ -287,6 +287,8 @@ class Pruning:
         """What is chosen joins what is kept zero already."""
         if "weights" in self._of:
             self._zeros.join({name: torch.as_tensor(gone) for name, gone in chosen.items()})
+            if self._view.recording:
+                self._view.note(event="pattern", **self._zeros.pattern())
             return
         plan = self._plan(chosen)
         if self._view.looks is not None and any(self.graph[name].changes_statistics for name in chosen):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from niwaki.pattern import look
 from niwaki.surgery.singles import zero_
 from niwaki.surgery.wrappers import bare
 
@@ -36,6 +38,14 @@ class Zeros:
                 self._hooks.pop(name).remove()
             if weights[name].requires_grad:
                 self._hooks[name] = weights[name].register_hook(_without(mask))
+
+    def pattern(self) -> dict[str, Any]:
+        """For the record: the share of zeros, and where the others are."""
+        weights, gone = (
+            sum(count(mask) for mask in self.gone.values()) for count in (Tensor.numel, Tensor.count_nonzero)
+        )
+        looks = {name: look(~mask).to_json() for name, mask in self.gone.items()}
+        return {"sparsity": int(gone) / weights if weights else 0.0, "matrices": looks}
 
     def hold(self) -> None:
         """What is gone is zero."""

@@ -31,24 +31,24 @@ class Contestant:
 
     def method(self, shares: Sequence[float], steps: int, alpha: float | None) -> Method:
         """As it is carried out: a dense phase, then a round for each share."""
-        target = Ratio(shares[-1], only=WHERE)
+        target = Ratio(shares[-1], only=(WHERE,))
         if self.at_once:
             return _at_once(self.at_once, target, steps, len(shares))
-        on_the_way, more = shares[:-1] or 1, {"steps": steps, "dense": steps}
+        rounds = shares[:-1] or 1
         if self.reading is None:
-            return imp(target, rounds=on_the_way, **more)
+            return imp(target, rounds=rounds, steps=steps)
         assert alpha is not None
-        return spur(target, rounds=on_the_way, alpha=alpha, reading=self.reading, proximal=self.proximal, **more)
+        return spur(target, rounds=rounds, steps=steps, alpha=alpha, reading=self.reading, proximal=self.proximal)
 
 
 def _at_once(kind: str, target: Ratio, steps: int, rounds: int) -> Method:
     """Over as many steps as so many rounds after a dense phase: dense for half a round, zeros in place for a whole one
     in the end."""
     dense = steps // 2
-    length = {"steps": steps * rounds - dense, "every": max(1, steps // 10), "dense": dense, "after": steps}
+    length, every = steps * rounds - dense, max(1, steps // 10)
     if kind == "movement":
-        return movement(target, **length)
-    return gradual(target, first=min(0.5, target.removed / 2) if isinstance(target.removed, float) else 0.0, **length)
+        return movement(target, steps=length, every=every, dense=dense, after=steps)
+    return gradual(target, steps=length, every=every, first=0.5, dense=dense, after=steps)
 
 
 CONTESTANTS: Mapping[str, Contestant] = {
@@ -64,4 +64,6 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "movement": Contestant("movement", at_once="movement"),
 }
 
-__all__ = ["CONTESTANTS", "WHERE", "Contestant"]
+USUAL = ("imp", "spur", "l1", "l2", "gmp")
+
+__all__ = ["CONTESTANTS", "USUAL", "WHERE", "Contestant"]

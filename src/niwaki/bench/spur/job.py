@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors.torch import save_model
-from torch import nn
 
 from niwaki import pattern
 from niwaki.bench import results
@@ -167,7 +166,9 @@ class _Running:
 
     def _load(self, state: dict[str, Any]) -> None:
         if json.loads(state["told"]) != self.job.told:
-            raise BrokenFile(f"the checkpoint of {self.job.stem} is of other settings; remove it, or name another folder")
+            raise BrokenFile(
+                f"the checkpoint of {self.job.stem} is of other settings; remove it, or name another folder"
+            )
         self.pruning.load_state_dict(state["pruning"])
         self.tuning.load_state_dict(state["tuning"])
         self.rounds, self.core_s = json.loads(state["rounds"]), state["core_s"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from niwaki.bench.spur.contestants import CONTESTANTS, Contestant
+from niwaki.bench.spur.contestants import CONTESTANTS, USUAL, Contestant
 from niwaki.bench.spur.job import Job, Parts
 from niwaki.errors import BadInput, nearest
 from niwaki.recipes.progress import Teller
@@ -39,7 +39,7 @@ class Study:
     encoder: Path
     out: Path
     shares: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95)
-    contestants: Sequence[str] = ("imp", "spur", "l1", "l2", "gmp")
+    contestants: Sequence[str] = USUAL
     seeds: int = 3
     epochs: int = 3
     lr: float = 5e-5

@@ -1,0 +1,109 @@
+"""The table of the comparison: who is how good at which share of zeros, and where the others are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from niwaki.bench.spur.contestants import CONTESTANTS
+from niwaki.bench.spur.study import best
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Result = dict[str, Any]
+_NEAR = 0.005  # of a share: the last weight of a tensor stays
+
+
+@dataclass(frozen=True)
+class Line:
+    """A contestant with the factor that was chosen for it.
+
+    ``cells``: by share of zeros, the rounds of all seeds.
+    """
+
+    name: str
+    alpha: float | None
+    cells: Mapping[float, Sequence[Mapping[str, Any]]]
+
+    @property
+    def title(self) -> str:
+        factor = "" if self.alpha is None else f", λ = {self.alpha:g}"
+        return CONTESTANTS[self.name].title + factor
+
+    def score(self, share: float, measure: str) -> str:
+        """Mean and deviation in percent, and how many seeds."""
+        values = [100 * row["reported"][measure] for row in self.cells.get(share, ())]
+        if not values:
+            return ""
+        around = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+        return f"{mean(values):.1f}{around} ({len(values)})"
+
+    def pattern(self, share: float, figure: str) -> str:
+        """A figure of the pattern, the mean of rows and columns."""
+        rows = [row["pattern"] for row in self.cells.get(share, ())]
+        found = [(row[f"{figure}_rows"] + row[f"{figure}_columns"]) / 2 for row in rows]
+        return f"{mean(found):.2f}" if found else ""
+
+
+def lines(results: Iterable[Result], shares: Sequence[float]) -> list[Line]:
+    """One for each contestant, in their order, with the factor that is best on what was held out."""
+    by_name: dict[str, list[Result]] = {}
+    for found in results:
+        by_name.setdefault(found["contestant"], []).append(found)
+    return [_line(name, by_name[name], shares) for name in CONTESTANTS if name in by_name]
+
+
+def _line(name: str, results: Sequence[Result], shares: Sequence[float]) -> Line:
+    alpha = best([found for found in results if found["seed"] == 0 and found["alpha"] is not None])
+    rows = [row for found in results if found["alpha"] == alpha for row in found["rounds"]]
+    near = {share: [row for row in rows if abs(row["share"] - share) < _NEAR] for share in (0.0, *shares)}
+    return Line(name, alpha, {share: found for share, found in near.items() if found})
+
+
+Rows = list[list[str]]
+
+
+def scores(found: Sequence[Line], shares: Sequence[float], measure: str) -> Rows:
+    """Head and body."""
+    head = ["", *(f"{share:.0%}" for share in (0.0, *shares))]
+    return [head, *([line.title, *(line.score(share, measure) for share in (0.0, *shares))] for line in found)]
+
+
+def patterns(found: Sequence[Line], shares: Sequence[float]) -> Rows:
+    """Head and body: Gini coefficients of survivors per row and column, and the share of empty ones, at each share."""
+    head = ["", *(f"Gini at {share:.0%}" for share in shares), *(f"empty at {share:.0%}" for share in shares)]
+    body = [
+        [
+            line.title,
+            *(line.pattern(share, "gini") for share in shares),
+            *(line.pattern(share, "empty") for share in shares),
+        ]
+        for line in found
+    ]
+    return [head, *body]
+
+
+def markdown(rows: Rows) -> str:
+    """The rows as a table of a document."""
+    head, *body = rows
+    rule = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *body))
+
+
+def drawn(rows: Rows, title: str) -> Table:
+    """The rows for the terminal."""
+    from rich.table import Table
+
+    head, *body = rows
+    table = Table(title=title)
+    for name in head:
+        table.add_column(name)
+    for row in body:
+        table.add_row(*row)
+    return table
+
+
+__all__ = ["Line", "drawn", "lines", "markdown", "patterns", "scores"]
