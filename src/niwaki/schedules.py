@@ -83,17 +83,23 @@ def per_round(rounds: Sequence[int], warmup: float = 0.0) -> Callable[[int], flo
     """
     if not 0 <= warmup <= 1:
         raise BadInput(f"warmup is the share of a round's steps in which the rate rises, 0 to 1, not {warmup!r}")
-    ends = list(accumulate(rounds))
 
     def share(step: int) -> float:
-        at = bisect_right(ends, step)
-        if at == len(ends):
-            return 0.0
-        steps = rounds[at]
-        rising, done = round(warmup * steps), step - (ends[at] - steps)
+        steps, done = within_round(rounds, step)
+        rising = round(warmup * steps)
         return done / rising if done < rising else (steps - done) / max(1, steps - rising)
 
     return share
+
+
+def within_round(rounds: Sequence[int], step: int) -> tuple[int, int]:
+    """How many steps has the round in which a step (0, 1, …) lies, and how many come before it there? After all rounds:
+    as many as the last one has."""
+    ends = list(accumulate(rounds))
+    at = bisect_right(ends, step)
+    if at == len(ends):
+        return rounds[-1], rounds[-1]
+    return rounds[at], step - (ends[at] - rounds[at])
 
 
 def above_zero(value: object, what: str) -> None:

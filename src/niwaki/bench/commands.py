@@ -170,8 +170,9 @@ def mnist(
 @click.option("--encoder", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder, pretrained.")
 @click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="imp, spur, gmp, …; the usual ones.")
 @click.option(
-    "--share", "shares", multiple=True, type=click.FloatRange(0, 1, True, True), help="Of zeros; a round each."
-)
+    "--share", "shares", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.5, 0.7, 0.8, 0.9, 0.95),
+    show_default=True, help="Of zeros, a round each.",
+)  # fmt: skip
 @click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Of each round.")
 @click.option("--lr", default=5e-5, show_default=True, help="Highest rate of each round.")

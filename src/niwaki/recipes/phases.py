@@ -15,8 +15,12 @@ from niwaki.pruning import Pruning, prune
 from niwaki.recipes.borrowed import call
 from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
 from niwaki.recipes.progress import Teller
-from niwaki.recipes.rates import Linear, rate
+from niwaki.recipes.rates import Linear, Step, rate
 from niwaki.recipes.record import RunRecord
+from niwaki.schedules import within_round
+from niwaki.surgery.cut import plan_of
+from niwaki.surgery.singles import single_weights
+from niwaki.train.zeros import Zeros
 
 _ROWS = 200  # updates of a penalty that are recorded, about: enough for a smooth picture
 
@@ -35,9 +39,10 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: Run
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
     run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=thinning(method), **seen)
     model.train()
-    meter = Meter(record, "prune")
+    meter, peaks = Meter(record, "prune"), [group["lr"] for group in optimizer.param_groups]
     with teller.stage(f"{method.name}: prune", method.body.longest) as advance:
         for batch in _forever(stuff.batches(stuff.recipe.seed), meter):
+            _set_rates(optimizer, peaks, rate_in_round(stuff.recipe.optimizer.schedule, method, run.steps))
             meter.add(_backward(stuff, run.model, optimizer, batch, run.steps, stuff.recipe.optimizer.clip), batch)
             run.step()
             advance(f"penalty {max(run.pressure.values(), default=0.0):.3g}")
@@ -61,19 +66,40 @@ def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Te
     if each is None and isinstance(plan.schedule, Linear) and plan.schedule.warmup:
         raise BadInput("finetune.schedule: a rate that rises from step to step needs data whose batches have a len()")
     model.train()
-    meter = Meter(record, "finetune", before)
+    meter, zeros = Meter(record, "finetune", before), zeros_of(model)
     with teller.stage(f"{title}: fine-tune", None if each is None else each * plan.epochs) as advance:
         for epoch in range(plan.epochs):
             for k, batch in enumerate(_once(batches, epoch)):
                 # Batches that cannot be counted: the rate changes from epoch to epoch only.
-                share = rate(plan.schedule, (epoch + (k / each if each else 0)) / plan.epochs)
-                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                    group["lr"] = peak * share
+                _set_rates(optimizer, peaks, rate(plan.schedule, (epoch + (k / each if each else 0)) / plan.epochs))
                 loss = _backward(stuff, model, optimizer, batch, k, choice.clip)
                 optimizer.step()
+                zeros.hold()
                 meter.add(loss, batch)
                 advance(f"loss {loss:.3g}")
             meter.end_epoch()
+
+
+def zeros_of(model: nn.Module) -> Zeros:
+    """The single weights that are zero, if a method left zeros in place of cutting: they are not to come back."""
+    zeros, plan = Zeros(model), plan_of(model)
+    if plan is not None and not plan.removed:
+        gone = {name: weight == 0 for name, weight in single_weights(model).items()}
+        zeros.put({name: mask for name, mask in gone.items() if mask.any()})
+    return zeros
+
+
+def rate_in_round(schedule: str | Step | Linear, method: Method, step: int) -> float:
+    """Share of the highest rate at a step of pruning. Of a method whose length nobody knows, only the constant one."""
+    if schedule == "constant":
+        return 1.0
+    steps, done = within_round(method.rounds, step)
+    return rate(schedule, done / steps)
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], share: float) -> None:
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = peak * share
 
 
 class Meter:

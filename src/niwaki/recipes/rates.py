@@ -1,4 +1,4 @@
-"""How the learning rate goes down while a network is fine-tuned."""
+"""How the learning rate changes while a network is trained."""
 
 from __future__ import annotations
 
@@ -73,6 +73,11 @@ def _place(where: str, share: Any) -> float:
     return found
 
 
+def schedule_json(schedule: str | Step | Linear) -> Any:
+    """As it is written in a recipe."""
+    return schedule if isinstance(schedule, str) else schedule.to_json()
+
+
 def rate(schedule: str | Step | Linear, progress: float) -> float:
     """Share of the peak learning rate at a progress from 0 to 1."""
     if isinstance(schedule, Step):
@@ -83,4 +88,4 @@ def rate(schedule: str | Step | Linear, progress: float) -> float:
     return 1.0 if schedule == "constant" else 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
-__all__ = ["NAMED", "Linear", "Step", "rate", "read_schedule"]
+__all__ = ["NAMED", "Linear", "Step", "rate", "read_schedule", "schedule_json"]

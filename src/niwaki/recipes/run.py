@@ -15,22 +15,23 @@ from niwaki import export
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import call_arguments
-from niwaki.methods import Cut, Method
+from niwaki.methods import Method, to_json
 from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
 from niwaki.recipes.ingredients import Ingredients, gather
-from niwaki.recipes.phases import finetune, prune_with
+from niwaki.recipes.phases import finetune, prune_with, zeros_of
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, recording
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.timing import latencies
-from niwaki.report import Entry, Parting, Point, Report, Trace
+from niwaki.report import Entry, Parting, Patterns, Point, Report, Trace
 from niwaki.surgery.certify import Certificate, certify
-from niwaki.surgery.cut import plan_of
+from niwaki.surgery.cut import attach, plan_of
+from niwaki.surgery.decide import make_plan
 from niwaki.surgery.store import load, save
 from niwaki.tracing import trace
-from niwaki.train.rehearsal import rehearse
+from niwaki.train.rehearsal import rehearse, what_of
 from niwaki.units import Plan
 
 
@@ -50,6 +51,7 @@ class Yield:
     entries: list[Entry] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     partings: list[Parting] = field(default_factory=list)
+    patterns: list[Patterns] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
     models: dict[str, nn.Module] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
@@ -80,8 +82,8 @@ class Run:
         with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
             for method in stuff.methods:
-                _ends_in_a_cut(method)
                 rehearse(method, self.graph)
+                _can_be_scheduled(self.recipe, method)
 
     def go(self) -> Finished:
         self._dense()
@@ -106,11 +108,10 @@ class Run:
         seconds: dict[str, float] = {}
         with recording(self.out / name / "record.jsonl") as record:
             record({"event": "start", "method": choice.to_json(), "seed": self.recipe.seed})
-            small = self._train(name, choice, method, record, seconds)
-            plan = _plan(choice.label, small)
+            small, plan = self._train(name, choice, method, record, seconds)
             save(small, self.out / name)
             with _clock(seconds, "certify"), self.teller.wait(f"{choice.label}: export and certify"):
-                notes = self._export(name, small)
+                notes = [*_zeros_told(small), *self._export(name, small)]
                 certificate = self._certify(name, plan, small)
             certificate.save(self.out / name / "certificate.json")
             accuracy = self._accuracy(small, record)
@@ -122,20 +123,24 @@ class Run:
         self.so_far.models[name] = small
         self.so_far.traces += facts.traces(name, record.rows)
         self.so_far.partings += facts.partings(name, record.rows, method)
+        self.so_far.patterns += facts.patterns(name, record.rows)
         self.so_far.curve += facts.curve(name, record.rows)
         self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
 
     def _train(
         self, name: str, choice: MethodChoice, method: Method, record: RunRecord, seconds: dict[str, float]
-    ) -> nn.Module:
+    ) -> tuple[nn.Module, Plan]:
         with _clock(seconds, "prune"):
             small = prune_with(self.stuff, copy.deepcopy(self.stuff.dense), method, record, self.teller)
-        plan = self.recipe.finetune
-        if plan is not None and plan.epochs:
+        if what_of(method) == {"weights"}:  # a plan that removes nothing: what is zero is in the weights
+            attach(small, make_plan(self.graph, {}, {"method": to_json(method)}))
+        plan = _plan(choice.label, small)
+        tuning = self.recipe.finetune
+        if tuning is not None and tuning.epochs:
             self._accuracy(small, record)
             with _clock(seconds, "finetune"):
                 finetune(self.stuff, small, record, self.teller, choice.label, _images(record))
-        return small.eval()
+        return small.eval(), plan
 
     def _accuracy(self, model: nn.Module, record: RunRecord) -> float | None:
         """The accuracy now, noted at the place on the training curve where it was taken."""
@@ -182,15 +187,27 @@ class Run:
     def _report(self) -> Report:
         told = self.so_far
         title = f"{type(self.stuff.dense).__name__}, pruned"
-        return facts.report(self.recipe, title, self.command, told.entries, told.traces, told.curve, told.partings)
-
-
-def _ends_in_a_cut(method: Method) -> None:
-    if not any(isinstance(part, Cut) for part in method.body.walk()):
-        raise BadInput(
-            f"{method.name}, as it is set in this recipe, leaves zeros and cuts nothing, so that there is no smaller "
-            "model to certify, save and time. Use nk.Pruning in a loop of your own for single weights."
+        return facts.report(
+            self.recipe, title, self.command, told.entries, told.traces, told.curve, told.partings, told.patterns
         )
+
+
+def _can_be_scheduled(recipe: Recipe, method: Method) -> None:
+    choice = recipe.optimizer
+    if choice is not None and choice.schedule != "constant" and method.takes_time and method.body.longest is None:
+        raise BadInput(
+            f"optimizer.schedule: nobody knows how many steps {method.name} will take, so that its rate cannot follow "
+            "them. Leave the schedule out, or set the method's steps."
+        )
+
+
+def _zeros_told(model: nn.Module) -> list[str]:
+    """How many single weights are zero, if a method left zeros in place of cutting."""
+    gone = zeros_of(model).gone
+    if not gone:
+        return []
+    share = sum(int(mask.sum()) for mask in gone.values()) / sum(mask.numel() for mask in gone.values())
+    return [f"{share:.1%} of the weights of {len(gone)} tensors are zero. No tensor is smaller for that."]
 
 
 def _plan(label: str, small: nn.Module) -> Plan:

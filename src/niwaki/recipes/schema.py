@@ -13,7 +13,7 @@ from niwaki.errors import BadInput
 from niwaki.recipes import checks
 from niwaki.recipes.fast import Change, quickened
 from niwaki.recipes.made_up import Draw, is_shape, read_named
-from niwaki.recipes.rates import Linear, Step, read_schedule
+from niwaki.recipes.rates import Linear, Step, read_schedule, schedule_json
 from niwaki.recipes.reading import override, read_yaml
 from niwaki.schedules import above_zero
 
@@ -35,12 +35,15 @@ class OptimizerChoice:
     Attributes:
         decay: which tensors ``weight_decay`` is for: ``all``, or ``matrices``, so that biases and norms have none.
         clip: the longest gradient, of all weights together; longer ones are shortened. None: as they are.
+        schedule: how the rate changes while a method prunes, anew in each of its rounds. (While the pruned network is
+            trained on, that is ``finetune.schedule``.)
     """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     decay: str = "all"
     clip: float | None = None
+    schedule: str | Step | Linear = "constant"
 
     @staticmethod
     def read(where: str, data: Any) -> OptimizerChoice:
@@ -52,12 +55,14 @@ class OptimizerChoice:
         clip = found.pop("clip", None)
         if clip is not None:
             above_zero(clip, f"{where}.clip")
-        return OptimizerChoice(name, found, decay, clip)
+        schedule = read_schedule(f"{where}.schedule", found.pop("schedule", "constant"))
+        return OptimizerChoice(name, found, decay, clip, schedule)
 
     def to_json(self) -> dict[str, Any]:
         decay = {} if self.decay == "all" else {"decay": self.decay}
         clip = {} if self.clip is None else {"clip": self.clip}
-        return {"name": self.name, **self.settings, **decay, **clip}
+        schedule = {} if self.schedule == "constant" else {"schedule": schedule_json(self.schedule)}
+        return {"name": self.name, **self.settings, **decay, **clip, **schedule}
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class Finetune:
 
     def to_json(self) -> dict[str, Any]:
         optimizer = {} if self.optimizer is None else {"optimizer": self.optimizer.to_json()}
-        schedule = self.schedule if isinstance(self.schedule, str) else self.schedule.to_json()
+        schedule = schedule_json(self.schedule)
         arguments = {"data_args": dict(self.data_args)} if self.data_args else {}
         return {"epochs": self.epochs, **optimizer, "schedule": schedule, **arguments}
 
