@@ -58,7 +58,7 @@ def traces(entry: str, rows: Sequence[Row]) -> list[Trace]:
     chosen: dict[str, list[int]] = {}
     for row in rows:
         if row.get("event") == "choose":
-            chosen = row["chosen"]
+            chosen = row.get("chosen", {})  # of single weights it tells how many
     pressed: dict[str, list[Row]] = {}
     for row in rows:
         if row.get("event") == "press" and "norms" in row:

@@ -1,0 +1,100 @@
+"""Recipes whose methods leave zeros in place of cutting: they stay, and the report shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import niwaki as nk
+from niwaki.errors import BadInput
+from niwaki.recipes import Recipe
+from niwaki.recipes.phases import rate_in_round
+from niwaki.recipes.progress import Teller
+from niwaki.recipes.rates import Linear
+from niwaki.recipes.run import Finished, run
+from niwaki.report import Report
+from tests.recipes.kitchen import GREG, TRAINED, project
+
+QUIET = Teller(quiet=True)
+TARGET = {"ratio": 0.5, "skip": "8.*"}
+SINGLE: dict[str, dict[str, Any]] = {
+    "spur": {"name": "spur", "target": TARGET, "rounds": 2, "steps": 2, "alpha": 1e-3},
+    "nm": {"name": "nm", "target": {"nm": "2:4"}},
+}
+
+
+def carried_out(folder: Path, **changes: Any) -> tuple[Recipe, Finished]:
+    path, _ = project(folder, **{"finetune": {"epochs": 1}, **TRAINED, **changes})
+    recipe = Recipe.load(path)
+    return recipe, run(recipe, teller=QUIET)
+
+
+@pytest.fixture(scope="module")
+def garden(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Finished]:
+    return carried_out(tmp_path_factory.mktemp("zeros"), method=list(SINGLE.values()))
+
+
+def weights(recipe: Recipe, name: str) -> dict[str, Tensor]:
+    return load_file(Path(recipe.out) / name / "model.safetensors")
+
+
+def test_what_is_zero_stays_zero_through_fine_tuning(garden: tuple[Recipe, Finished]) -> None:
+    recipe, _ = garden
+    found = weights(recipe, "spur")
+    assert [int((found[name] == 0).sum()) for name in ("0.weight", "3.weight")] == [36, 288]
+    assert not (found["8.weight"] == 0).any()
+    halves = (weights(recipe, "nm")["3.weight"] != 0).reshape(8, 2, 4, 3, 3).sum(2)
+    assert (halves == 2).all()
+
+
+def test_the_certificate_holds_and_the_folder_loads(garden: tuple[Recipe, Finished]) -> None:
+    recipe, finished = garden
+    assert finished.failing == ()
+    for name in SINGLE:
+        folder = Path(recipe.out) / name
+        certificate = json.loads((folder / "certificate.json").read_text())
+        assert certificate["holds"]
+        assert {check["name"] for check in certificate["checks"]} >= {"cut", "reloaded"}
+        assert nk.Plan.load(folder / "plan.json").removed == {}
+
+
+def test_the_report_tells_zeros_and_shows_where_the_others_are(garden: tuple[Recipe, Finished]) -> None:
+    recipe, finished = garden
+    report = Report.load(Path(recipe.out))
+    entries = {entry.name: entry for entry in report.entries}
+    assert entries["spur"].notes[0] == "50.0% of the weights of 2 tensors are zero. No tensor is smaller for that."
+    assert entries["spur"].params == entries["dense"].params
+    shares = {told.entry: [round(r.sparsity, 3) for r in told.rounds] for told in report.patterns}
+    assert shares == {"spur": [pytest.approx(0.293, abs=0.01), 0.5], "nm": [0.5]}
+    assert "nan" not in finished.page.read_text(encoding="utf-8").lower().split("<body")[1][:200]
+
+
+def test_rates_start_anew_in_each_round(tmp_path: Path) -> None:
+    told = {**TRAINED, "optimizer": {"name": "SGD", "lr": 0.01, "schedule": "linear"}}
+    recipe, finished = carried_out(tmp_path, method=SINGLE["spur"], **told)
+    assert finished.failing == ()
+    assert recipe.to_json()["optimizer"]["schedule"] == "linear"
+    method = nk.methods.imp(0.5, rounds=1, steps=2, dense=4)
+    shares = [rate_in_round(Linear(0.5), method, step) for step in range(7)]
+    assert shares == pytest.approx([0, 0.5, 1, 0.5, 0, 1, 0])
+    assert rate_in_round("constant", nk.methods.magnitude(nk.Ratio(0.5)), 3) == 1
+
+
+def test_no_such_schedule(tmp_path: Path) -> None:
+    told = {**TRAINED, "optimizer": {"name": "SGD", "schedule": "spiral"}}
+    with pytest.raises(BadInput, match=r"optimizer.schedule .*'spiral'"):
+        carried_out(tmp_path, method=GREG, **told)
+
+
+def test_rows_of_the_record_fit_in_few_lines(garden: tuple[Recipe, Finished]) -> None:
+    recipe, _ = garden
+    rows = [json.loads(line) for line in (Path(recipe.out) / "spur" / "record.jsonl").read_text().splitlines()]
+    kinds = [row["event"] for row in rows]
+    assert kinds.count("choose") == kinds.count("pattern") == 2
+    assert torch.tensor([row["sparsity"] for row in rows if row["event"] == "pattern"]).diff() > 0
