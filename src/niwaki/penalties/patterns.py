@@ -33,17 +33,21 @@ class RowColumn:
     scaled: bool = False
 
     def gradient(self, weight: Tensor) -> Tensor:
-        by_row, by_column = (self._weigher(weight, along) / _lengths(weight, along) for along in (0, 1))
-        return weight * (by_row + by_column)
+        squares = _exact(weight).square()
+        by_row, by_column = (self._factors(squares, along) for along in (0, 1))
+        # In the memory of the squares: a fresh tensor as large as the weight costs more than all the arithmetic.
+        return torch.add(by_row.expand_as(squares), by_column, out=squares).mul_(weight)
 
     def shrink_(self, weight: Tensor, amount: float) -> None:
         """Rows first, then columns. Each is the exact step for its own sum; for both together it is not, since they
         share every weight."""
         for along in (0, 1):
-            weight.mul_(torch.relu(1 - amount * self._weigher(weight, along) / _lengths(weight, along)))
+            weight.mul_(torch.relu(1 - amount * self._factors(_exact(weight).square(), along)))
 
-    def _weigher(self, weight: Tensor, along: int) -> float:
-        return math.sqrt(weight.numel() / weight.shape[along]) if self.scaled else 1.0
+    def _factors(self, squares: Tensor, along: int) -> Tensor:
+        """For every row (column): one over its norm, weighed, in a shape that broadcasts."""
+        weigher = math.sqrt(squares.numel() / squares.shape[along]) if self.scaled else 1.0
+        return weigher * (_sums(squares, along) + _TINY).rsqrt()
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,18 @@ class Unevenness:
 
     def _along(self, weight: Tensor, along: int) -> Tensor:
         """d spread / d norm, of every row (column), in a shape that broadcasts."""
-        norms = _norms(weight, along, 1)
+        norms = _sums(_exact(weight).abs(), along)
         mean, n = norms.mean(), norms.numel()
         deviation = ((norms - mean).square().mean() + _TINY).sqrt()
         slope = (norms - mean) / (n * deviation)
         return (slope - deviation / (mean + _TINY) / n) / (mean + _TINY) if self.relative else slope
 
 
-def _lengths(weight: Tensor, along: int) -> Tensor:
-    """Euclidean norms of all rows (columns), never zero."""
-    return (_norms(weight, along, 2).square() + _TINY).sqrt()
+def _exact(weight: Tensor) -> Tensor:
+    """In float32 at least: half precision overflows in sums."""
+    return weight.to(torch.promote_types(weight.dtype, torch.float32))
 
 
-def _norms(weight: Tensor, along: int, order: int) -> Tensor:
-    """Of all rows (columns), in float32 at least and in a shape that broadcasts."""
-    exact = torch.promote_types(weight.dtype, torch.float32)
-    others = [d for d in range(weight.dim()) if d != along]
-    return torch.linalg.vector_norm(weight, order, dim=others, keepdim=True, dtype=exact)
+def _sums(values: Tensor, along: int) -> Tensor:
+    """Over all rows (columns), in a shape that broadcasts."""
+    return values.sum([d for d in range(values.dim()) if d != along], keepdim=True)

@@ -173,10 +173,3 @@ def _least_of_each(worth: Tensor, keep: int, of: int) -> Tensor:
     order = torch.sort(last.reshape(-1, of), dim=1, stable=True).indices
     gone = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, : of - keep], True)
     return gone.reshape(last.shape).movedim(-1, 1).contiguous()
-
-
-@torch.no_grad()
-def zero_(weights: Mapping[str, Tensor], gone: Mapping[str, Tensor]) -> None:
-    """Put zeros where weights went."""
-    for name, mask in gone.items():
-        weights[name].masked_fill_(mask.to(weights[name].device), 0.0)

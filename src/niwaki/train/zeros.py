@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from niwaki.pattern import look
-from niwaki.surgery.singles import zero_
 from niwaki.surgery.wrappers import bare
 
 
@@ -21,6 +20,7 @@ class Zeros:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.gone: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
         self._hooks: dict[str, RemovableHandle] = {}
         # A model outlives its run, and must not go on with hooks of it that nobody can see.
         weakref.finalize(self, _remove, self._hooks)
@@ -34,10 +34,13 @@ class Zeros:
         self.gone.update(gone)
         weights = self._weights()
         for name, mask in gone.items():
+            weight = weights[name]
+            # Ones and zeros of the weight's own type: a product with them takes a quarter of the time of a fill.
+            self._kept[name] = (~mask).to(weight)
             if name in self._hooks:
                 self._hooks.pop(name).remove()
-            if weights[name].requires_grad:
-                self._hooks[name] = weights[name].register_hook(_without(mask))
+            if weight.requires_grad:
+                self._hooks[name] = weight.register_hook(_only(self._kept[name]))
 
     def pattern(self) -> dict[str, Any]:
         """For the record: the share of zeros, and where the others are."""
@@ -47,20 +50,22 @@ class Zeros:
         looks = {name: look(~mask).to_json() for name, mask in self.gone.items()}
         return {"sparsity": int(gone) / weights if weights else 0.0, "matrices": looks}
 
+    @torch.no_grad()
     def hold(self) -> None:
         """What is gone is zero."""
-        if self.gone:
-            zero_(self._weights(), self.gone)
+        weights = self._weights() if self._kept else {}
+        for name, kept in self._kept.items():
+            weights[name].mul_(kept)
 
     def _weights(self) -> dict[str, nn.Parameter]:
         return dict(bare(self._model).named_parameters())
 
 
-def _without(gone: Tensor) -> Callable[[Tensor], Tensor]:
+def _only(kept: Tensor) -> Callable[[Tensor], Tensor]:
     @unserializable_hook
     @torch.no_grad()
     def hook(gradient: Tensor) -> Tensor:
-        return gradient.masked_fill(gone.to(gradient.device), 0.0)
+        return gradient * kept
 
     return hook
 
