@@ -48,6 +48,25 @@ class Line:
         return f"{mean(found):.2f}" if found else ""
 
 
+def by_task(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
+    """Results of one task and encoder together."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    for row in results:
+        found.setdefault((row["task"], row["encoder"]), []).append(row)
+    return found
+
+
+def shares_of(results: Iterable[Result]) -> list[float]:
+    """All shares of zeros that were asked for, ascending."""
+    return sorted({share for row in results for share in row["shares"]})
+
+
+def missing(results: Sequence[Result]) -> list[str]:
+    """Titles of contestants that no task has seen."""
+    there = {row["contestant"] for row in results}
+    return [contestant.title for name, contestant in CONTESTANTS.items() if name not in there]
+
+
 def lines(results: Iterable[Result], shares: Sequence[float]) -> list[Line]:
     """One for each contestant, in their order, with the factor that is best on what was held out."""
     by_name: dict[str, list[Result]] = {}
@@ -106,4 +125,4 @@ def drawn(rows: Rows, title: str) -> Table:
     return table
 
 
-__all__ = ["Line", "drawn", "lines", "markdown", "patterns", "scores"]
+__all__ = ["Line", "by_task", "drawn", "lines", "markdown", "missing", "patterns", "scores", "shares_of"]

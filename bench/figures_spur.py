@@ -1,0 +1,36 @@
+"""The figures of docs/spur.md, as Markdown."""
+
+from __future__ import annotations
+
+from kept import machine, shows
+
+from niwaki.bench.words import counted
+
+
+@shows("spur", "SPUR and its rivals on language tasks")
+def tasks(found: dict) -> str:
+    """Scores and patterns, task by task, between the marks of docs/spur.md."""
+    from niwaki.bench.spur import table
+
+    parts = []
+    for (task, encoder), rows in table.by_task(found["raw"]).items():
+        shares, measure, s = table.shares_of(rows), rows[0]["measure"], rows[0]["settings"]
+        lines = table.lines(rows, shares)
+        of = "all rows" if s["rows"] is None else f"{s['rows']:,} rows"
+        text = f"{encoder} on {task}: {measure} in percent, in brackets the number of seeds. {of} to train on, "
+        text += f"{counted(s['epochs'], 'epoch')} a round and before the first, highest rate {s['lr']:g}; factors "
+        text += f"chosen on {s['held_out']:,} other rows."
+        parts += [text, table.markdown(table.scores(lines, shares, measure))]
+        parts += ["Where the surviving weights are (means over rows and columns):"]
+        parts += [table.markdown(table.patterns(lines, shares[-2:]))]
+    missing = ", ".join(table.missing(found["raw"]))
+    return "\n\n".join([*parts, f"Run on {machine(found)}. Not run: {missing or 'nothing'}."])
+
+
+@shows("spur_step", "What the penalty adds to a training step")
+def step(found: dict) -> str:
+    """What penalties and masks add to a step, between the marks of docs/spur.md."""
+    rows = ["| step of an encoder | processor seconds | added |", "|---|--:|--:|"]
+    for name, row in found["figures"].items():
+        rows.append(f"| {name} | {row['core_s']:.3f} | {'' if name == 'plain' else format(row['added'], '+.1%')} |")
+    return "\n".join([*rows, "", f"All in turns on one thread, medians; {machine(found)}."])
