@@ -1,4 +1,4 @@
-"""Write the figures of README.md, docs/greg.md and docs/ispasp.md from bench/results.
+"""Write the figures of README.md, docs/greg.md, docs/ispasp.md and docs/packing.md from bench/results.
 
 python bench/figures.py [--check]
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import figures_ispasp as ispasp
+import figures_packing as packing
 from kept import machine, read
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +208,7 @@ PAGES = {
         "MNIST": ispasp.digits,
         "networks": ispasp.networks,
     },
+    ROOT / "docs" / "packing.md": {"packing": packing.latency},
 }
 """What is written between which marks of which page."""
 
