@@ -1,4 +1,4 @@
-"""Write the figures of README.md and of docs/greg.md, ispasp.md and spur.md from bench/results.
+"""Write the figures of README.md and of docs/greg.md, ispasp.md, packing.md and spur.md from bench/results.
 
 python bench/figures.py [--check]
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import figures_ispasp as ispasp
+import figures_packing as packing
 import figures_spur as spur
 from kept import machine, read, shows
 
@@ -200,6 +201,7 @@ PAGES = {
         "networks": ispasp.networks,
     },
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step},
+    ROOT / "docs" / "packing.md": {"packing": packing.latency},
 }
 """What is written between which marks of which page."""
 

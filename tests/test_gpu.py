@@ -73,3 +73,23 @@ def test_batches_are_the_same_wherever_they_are_made() -> None:
         assert u.is_cuda
         assert torch.equal(y, v.cpu())
         assert torch.allclose(x, u.cpu(), atol=1e-5)
+
+
+def test_a_packed_model_on_the_gpu_answers_as_the_masked_one() -> None:
+    """In every form, float32 and bfloat16; dead units removed and constants folded there too."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.GELU(), torch.nn.Linear(64, 16)).to(GPU).eval()
+    with torch.no_grad():
+        model[0].weight[:20] = 0
+        model[2].weight *= torch.rand(16, 64, device=GPU) < 0.2
+        model[2].weight[::2] = 0
+    x = torch.randn(5, 32, device=GPU)
+    measured = nk.pack(model, x, runs=3)
+    assert nk.packing_of(measured).removed[0].constant == 20
+    assert nk.certify_packed(model, measured, x).holds
+    for form in nk.packing.FORMS[1:]:
+        packed = nk.pack(model, x, forms=form)
+        assert nk.certify_packed(model, packed, x, more=[torch.randn(300, 32, device=GPU)]).holds
+        half, masked = packed.bfloat16(), nk.pack(model, x, forms={}).bfloat16()
+        wanted = masked(x.bfloat16())
+        assert (half(x.bfloat16()) - wanted).abs().max() <= 3e-2 * wanted.abs().max()

@@ -77,10 +77,9 @@ def takers_of(group: Group, modules: Mapping[str, nn.Module], aliases: Mapping[s
     Raises:
         Unfit: a unit is taken by something that is no layer of its own, or not taken at all.
     """
-    members = [m for m in group.members if m.role == "takes"]
-    if not members:
+    takers = layers_that_take(group, modules, aliases)
+    if not takers:
         raise Unfit(f"no layer takes the units of group {group.name!r}")
-    takers = [_taker(group, member, name, modules) for member in members for name in _names(member, aliases)]
     seen = torch.zeros(len(group), dtype=torch.bool)
     for taker in takers:
         seen[taker.unit_of[taker.unit_of >= 0]] = True
@@ -89,6 +88,16 @@ def takers_of(group: Group, modules: Mapping[str, nn.Module], aliases: Mapping[s
             f"some units of group {group.name!r} ({group.kind}) are at no input of a layer that takes the group"
         )
     return takers
+
+
+def layers_that_take(group: Group, modules: Mapping[str, nn.Module], aliases: Mapping[str, str]) -> list[Taker]:
+    """As :func:`takers_of`, though some units may be taken by none of them.
+
+    Raises:
+        Unfit: a unit is taken by something that is no layer of its own.
+    """
+    members = [m for m in group.members if m.role == "takes"]
+    return [_taker(group, member, name, modules) for member in members for name in _names(member, aliases)]
 
 
 def owner(name: str) -> str:
@@ -129,4 +138,4 @@ def _takes(module: nn.Module, dim: int) -> bool:
     return dim == 0 and (isinstance(module, TRANSPOSED) or type(module).__name__ == "Conv1D")
 
 
-__all__ = ["Taker", "Unfit", "owner", "takers_of"]
+__all__ = ["Taker", "Unfit", "layers_that_take", "owner", "takers_of"]

@@ -18,11 +18,17 @@ from torch.utils._pytree import tree_leaves
 
 from niwaki.errors import BadInput, require_extra
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.packed.portable import portable
 from niwaki.replacing import replacing
+
+logger = logging.getLogger("niwaki")
 
 
 def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Path:
     """Write ``model`` (in eval mode) as one ONNX file.
+
+    ONNX knows no product with single entries. Packed layers that have such are written as rows × columns, or dense; the
+    log (``niwaki``) names them.
 
     Args:
         inputs: as for :func:`niwaki.trace`. dynamic_batch: let dimension 0 of every input vary.
@@ -45,6 +51,7 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
         options["dynamic_shapes"] = tuple(
             {0: torch.export.Dim("batch")} if isinstance(a, Tensor) else None for a in args
         )
+    model = _portable(model)
     with replacing(path) as part, evaluating(model), _quiet():
         torch.onnx.export(
             model,
@@ -82,6 +89,19 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
         return tuple(torch.from_numpy(a) for a in session.run(None, feed))
 
     return run
+
+
+def _portable(model: nn.Module) -> nn.Module:
+    found, changed = portable(model)
+    for form in sorted(set(changed.values())):
+        names = [name for name, f in changed.items() if f == form]
+        logger.warning(
+            "%d packed layers hold single entries, for which ONNX has no product, and are written as %s: %s",
+            len(names),
+            form,
+            ", ".join(names),
+        )
+    return found
 
 
 @contextmanager

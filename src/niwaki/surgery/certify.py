@@ -120,20 +120,20 @@ def certify(
     if any(check.worst is not None and not check.holds for check in checks):
         checks = _again_in_float64(checks, twins)
     with torch.no_grad(), evaluating(small):
-        reference = _answers(small, args, kwargs)
+        reference = answers(small, args, kwargs)
         if reloaded is not None:
             with evaluating(reloaded):
-                again = _answers(reloaded, args, kwargs)
-            checks.append(_compare("reloaded", "cut", "forward", reference, again, tolerance / 10))
+                again = answers(reloaded, args, kwargs)
+            checks.append(compare("reloaded", "cut", "forward", reference, again, tolerance / 10))
         if exported is not None:
-            elsewhere = _answers(exported, args, kwargs)
-            checks.append(_compare("exported", "cut", "forward", reference, elsewhere, 10 * tolerance))
-    environment = {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-    return Certificate(tuple(checks), plan.fingerprint, environment)
+            elsewhere = answers(exported, args, kwargs)
+            checks.append(compare("exported", "cut", "forward", reference, elsewhere, 10 * tolerance))
+    return Certificate(tuple(checks), plan.fingerprint, environment())
+
+
+def environment() -> dict[str, str]:
+    """Where the comparisons were made."""
+    return {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()}
 
 
 def _belong(model: nn.Module, plan: Plan, small: nn.Module) -> None:
@@ -178,18 +178,18 @@ class _Twins:
 
 def _twin_checks(twins: _Twins) -> Iterator[Check]:
     with readable(twins.masked), Reduced(twins.over) as reduced:
-        masked, masked_grads = _run(twins.masked, twins.args, twins.kwargs)
-    cut, cut_grads = _run(duplicate(twins.cut), twins.args, twins.kwargs)
+        masked, masked_grads = forward_and_gradient(twins.masked, twins.args, twins.kwargs)
+    cut, cut_grads = forward_and_gradient(duplicate(twins.cut), twins.args, twins.kwargs)
     note = "norms and means over removed units leave them out" if twins.over else ""
     if reduced.missed:
         yield Check("cut", "masked", "forward", None, twins.tolerance, f"not comparable: {reduced.missed}")
         return
-    yield _compare("cut", "masked", "forward", masked, cut, twins.tolerance, note)
+    yield compare("cut", "masked", "forward", masked, cut, twins.tolerance, note)
     if not masked_grads or not cut_grads:
         return
     left = [_kept(twins.plan, name, g) for name, g in masked_grads.items()]
     right = [cut_grads[name] for name in masked_grads]
-    yield _compare("cut", "masked", "gradient", left, right, twins.tolerance, note)
+    yield compare("cut", "masked", "gradient", left, right, twins.tolerance, note)
 
 
 def _again_in_float64(checks: list[Check], twins: _Twins) -> list[Check]:
@@ -208,7 +208,7 @@ def _again_in_float64(checks: list[Check], twins: _Twins) -> list[Check]:
     ]
 
 
-def _run(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
+def forward_and_gradient(model: nn.Module, args: Any, kwargs: Any) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Outputs, and gradients by name of a fixed random projection of them (none where the model has none to give).
     The model may keep what it computed."""
     before = {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()}
@@ -240,7 +240,8 @@ def _differentiates(loss: Tensor) -> bool:
     return True
 
 
-def _answers(model: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor]:
+def answers(model: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor]:
+    """The floating-point tensors that a call returns."""
     args, kwargs = fresh((args, kwargs))
     return _outputs(model(*args, **kwargs))
 
@@ -260,7 +261,7 @@ def _kept(plan: Plan, name: str, gradient: Tensor) -> Tensor:
     return select(gradient, {axis.dim: gone for axis, gone in plan.removed.items() if axis.name == name})
 
 
-def _compare(
+def compare(
     name: str,
     against: str,
     kind: str,
@@ -293,4 +294,4 @@ def _line(check: Check) -> str:
     return f"{check.name} {state} {check.against} ({check.kind}): {worst}, tolerance {check.tolerance:.0e}{detail}"
 
 
-__all__ = ["Certificate", "Check", "certify"]
+__all__ = ["Certificate", "Check", "answers", "certify", "compare", "environment", "forward_and_gradient"]

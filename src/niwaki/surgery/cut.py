@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph.copies import duplicate
+from niwaki.packed import PackedLinear
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
@@ -116,6 +117,11 @@ def check_plan(model: nn.Module, plan: Plan) -> None:
     """Raise :class:`StalePlan` unless the plan was made for this model, :class:`BadInput` if it is none."""
     if not isinstance(plan, Plan):
         raise BadInput(f"expected a plan (of nk.plan or Plan.load), found {type(plan).__name__}")
+    if any(isinstance(m, PackedLinear) for m in model.modules()):
+        raise BadInput(
+            f"{type(model).__name__} is packed: its layers hold what is left of their weights, where a plan's indices "
+            "mean nothing. Mask and cut first, pack last."
+        )
     plan.check(shapes_of(model))
 
 

@@ -1,4 +1,5 @@
-"""Save and load: ``model.safetensors`` and a readable ``plan.json``. Nothing is ever unpickled.
+"""Save and load: ``model.safetensors`` and a readable ``plan.json``; of a packed model ``packing.json`` too. Nothing is
+ever unpickled.
 
 Of a Hugging Face model the config is written too. Where it could follow the cut, stock code loads the folder.
 """
@@ -14,22 +15,24 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
+from niwaki.packed import PackedLinear, Packing, packing_of, rebuild
 from niwaki.replacing import replacing
 from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
 from niwaki.surgery.hugging import is_configured, write_configs
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
 
-WEIGHTS, PLAN, CONFIG = "model.safetensors", "plan.json", "config.json"
+WEIGHTS, PLAN, PACKING, CONFIG = "model.safetensors", "plan.json", "packing.json", "config.json"
 
 
 def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
-    """Write a pruned model: its weights and the plan that shrinks a fresh instance of its class to fit them.
+    """Write a pruned model: its weights, the plan that shrinks a fresh instance of its class to fit them, and how its
+    layers were packed, if they were.
 
     Each file is written whole or not at all.
 
     Raises:
-        BadInput: ``small`` was not cut by niwaki.
+        BadInput: ``small`` was neither cut nor packed by niwaki.
     """
     from safetensors.torch import save_file
 
@@ -38,7 +41,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     if plan is None:
         raise BadInput(
             f"{type(small).__name__} was not cut by niwaki, so there is no plan to save with it. Save the model that "
-            "nk.cut, nk.prune or Pruning gave you."
+            "nk.cut, nk.prune, nk.pack or Pruning gave you."
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +49,11 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     with replacing(folder / WEIGHTS) as part:
         save_file(tensors, str(part), metadata={"format": "pt"})
     plan.save(folder / PLAN)
+    packing = packing_of(small)
+    if packing is not None:
+        packing.save(folder / PACKING)
+    else:
+        (folder / PACKING).unlink(missing_ok=True)
     write_configs(small, folder)
     return folder
 
@@ -72,12 +80,16 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
     if not fits:
         plan.check(shapes_of(dense))
     tensors = _read(folder / WEIGHTS)
+    packing = Packing.load(folder / PACKING) if (folder / PACKING).exists() else None
     small = duplicate(dense) if isinstance(dense_model, nn.Module) else dense
     if fits:
         attach(small, plan)
     else:
         cut_(small, plan)
+    if packing is not None:
+        rebuild(small, packing)
     _fill(small, tensors, folder / WEIGHTS)
+    _check_packed(small, folder / WEIGHTS)
     return small
 
 
@@ -110,6 +122,13 @@ def _read(path: Path) -> dict[str, Tensor]:
         return load_file(str(path))
     except (SafetensorError, OSError, ValueError) as trouble:
         raise BrokenFile(f"{path} is not a readable safetensors file (truncated?): {trouble}") from trouble
+
+
+def _check_packed(model: nn.Module, path: Path) -> None:
+    """Raise :class:`BrokenFile` if a packed layer points to where there is nothing."""
+    for name, layer in model.named_modules():
+        for fault in layer.faults() if isinstance(layer, PackedLinear) else ():
+            raise BrokenFile(f"{path} holds no packed layer {name!r}: {fault}")
 
 
 def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -221,13 +221,16 @@ def embedding(call: Call) -> None:
 
 @rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
 def embedding_bag(call: Call) -> None:
-    """Rows of ``weight`` (V, D) in bags, one vector of D each: a sum, average or maximum for each feature."""
+    """Rows of ``weight`` (V, D) in bags, one vector of D each: a sum, average or maximum for each feature. With weights
+    for each row it is a product with a sparse matrix, and counts as such."""
     rows, columns = call.labels(call["weight"])
     call.refuse([rows], "the vocabulary of an embedding")
     call.play(columns, "makes", "neuron")
     call.hint(columns, "hidden")
     bags, *notes = call.results()
     call.give(bags, [Fixed(Reason("bags of the data", call.site)), columns])
+    if call.get("per_sample_weights") is not None:
+        call.cost(call["indices"].numel(), (columns, call["weight"].shape[1]))
     for note in notes:
         call.give(note, [Fixed(Reason("bags of the data", call.site)) for _ in note.shape])
 
