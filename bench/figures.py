@@ -200,7 +200,7 @@ PAGES = {
         "MNIST": ispasp.digits,
         "networks": ispasp.networks,
     },
-    ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step},
+    ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},
 }
 """What is written between which marks of which page."""

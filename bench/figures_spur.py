@@ -34,3 +34,14 @@ def step(found: dict) -> str:
     for name, row in found["figures"].items():
         rows.append(f"| {name} | {row['core_s']:.3f} | {'' if name == 'plain' else format(row['added'], '+.1%')} |")
     return "\n".join([*rows, "", f"All in turns on one thread, medians; {machine(found)}."])
+
+
+@shows("spur_pack", "Latency of the pruned encoders, packed")
+def packed(found: dict) -> str:
+    """Packed models of the comparison against the dense one, between the marks of docs/spur.md."""
+    batches = sorted({key for row in found["figures"].values() for key in row}, key=lambda key: int(key.split()[1]))
+    rows = ["| model | " + " | ".join(f"faster, {batch}" for batch in batches) + " |", "|---|" + "--:|" * len(batches)]
+    for label, row in found["figures"].items():
+        cells = [f"{row[b]['median']:.2f}× ({row[b]['fastest']:.2f}×)" if b in row else "" for b in batches]
+        rows.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join([*rows, "", f"PyTorch, one thread; medians, in brackets the fastest runs; {machine(found)}."])
