@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import niwaki as nk
-from niwaki.packing import Packing, Removed, removal
+from niwaki.packing import Packing, Removed, removal, search
 from niwaki.packing import constants as seen
 from niwaki.surgery.cut import plan_of
 from tests.packing.models import made, masked
@@ -110,11 +110,13 @@ def test_nor_is_a_sum_dead_of_which_one_part_is_zero() -> None:
 
     torch.manual_seed(0)
     net = Sum()
-    net.a.weight.data[:3] = 0
-    net.a.bias.data[:3] = 0
-    net.b.bias.data[0] = -50.0  # silent on these inputs
-    packed, packing = packed_of(net, rows())
-    assert packing.removed == ()
+    with torch.no_grad():
+        net.a.weight[:6] = 0
+        net.a.bias[:6] = 0
+        net.b.weight.abs_()
+        net.b.bias[:5] = -50.0  # silent on these inputs, and in half of the cases only one sign wakes it up
+    packed, packing = packed_of(net, rows().abs())
+    assert (packing.removed, packing.left) == ((), ())
     assert far(net, packed, 100 * rows()) < 1e-6
 
 
@@ -273,6 +275,22 @@ def test_a_head_of_constant_values_goes_into_the_bias(name: str) -> None:
     assert far(model, packed, others) < 1e-5
 
 
+def test_groups_on_the_same_tensors_go_one_after_the_other() -> None:
+    """A head of constant values, and a dimension that is dead in every head: a constant is folded once."""
+    pytest.importorskip("transformers")
+    model, inputs, others = made("bert")
+    attention = model.encoder.layer[0].attention.self
+    with torch.no_grad():
+        attention.value.weight[:4] = 0
+        for layer in (attention.query, attention.value):
+            layer.weight[1::4] = 0
+            layer.bias[1::4] = 0
+    packed, packing = packed_of(model, inputs)
+    assert [(r.kind, r.count) for r in packing.removed] == [("head_dim", 8), ("head", 1)]
+    assert packed.encoder.layer[0].attention.self.query.out_features == 9
+    assert far(model, packed, others) < 1e-5
+
+
 def test_a_key_value_group_that_nobody_reads_goes() -> None:
     pytest.importorskip("transformers")
     model, inputs, others = made("llama")
@@ -333,6 +351,25 @@ def test_what_would_change_the_answers_is_given_up(
     assert packing.removed == ()
     assert packing.left[0].reason.startswith("without them the model answers otherwise (by ")
     assert far(net, packed, rows()) < 1e-6
+
+
+def test_the_net_holds_also_where_no_input_shows_the_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neuron that did not speak on these inputs is taken for one that nobody reads: it stays, since other numbers in
+    it change the answers."""
+    net = chain(nn.ReLU)
+    net[0].bias.data[3] = -50.0
+    net[2].weight.data[0, 0] = 0
+    dead = [k == 3 for k in range(8)]
+    none = np.zeros(8, bool)
+
+    def wrong(graph: Any, model: Any, inputs: Any) -> list[Any]:
+        return [search.Dead(graph["0"], np.array(dead), none, none, none, "")]
+
+    monkeypatch.setattr(removal, "search", wrong)
+    packed, packing = packed_of(net, rows())
+    assert packing.removed == ()
+    assert packing.left[0].reason.startswith("without them the model answers otherwise (by ")
+    assert far(net, packed, 100 * rows()) < 1e-6
 
 
 def test_what_makes_a_unit_is_blown_up_and_what_reads_it_is_not() -> None:
