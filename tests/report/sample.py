@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,17 @@ def patterns(entry: str = "greg1", layers: int = 2, *, strength: float = 0.5, sp
         kept = {name: look(w >= np.quantile(w, sparsity)) for name, w in weights.items()}
         rounds.append(PatternRound(1000 * i, sparsity, kept))
     return Patterns(entry, rounds)
+
+
+def without_maps(told: Patterns, *names: str) -> Patterns:
+    """The patterns without the heat maps of these matrices, or of all."""
+    bare = [
+        replace(
+            one, matrices={n: replace(p, blocks=()) if not names or n in names else p for n, p in one.matrices.items()}
+        )
+        for one in told.rounds
+    ]
+    return Patterns(told.entry, bare)
 
 
 def curve(entry: str, top: float) -> list[Point]:

@@ -13,7 +13,22 @@ from xml.etree import ElementTree
 
 import pytest
 
-from niwaki.report import Entry, Latency, Phase, Point, Report, Trace, canvas, inside, page, plots
+from niwaki.report import (
+    Entry,
+    Latency,
+    Patterns,
+    Phase,
+    Point,
+    Report,
+    Trace,
+    canvas,
+    heat,
+    inside,
+    page,
+    plots,
+    rounds,
+)
+from niwaki.report.patterns import Run
 from tests.report.sample import (
     DENSE_WIDTHS,
     RESIDUAL,
@@ -23,9 +38,11 @@ from tests.report.sample import (
     full,
     greg,
     parting,
+    patterns,
     sample,
     timings,
     trace,
+    without_maps,
 )
 
 EVIL = '<script>alert(1)</script><b onload="x"> & $x_{2 \\frac ]]> <!-- 庭木 \x07'
@@ -69,13 +86,13 @@ def figures(html: str) -> int:
 def test_the_page_holds_every_section_and_figure() -> None:
     html = page.render(full())
     outline = Outline(html)
-    # 4 outcomes, widths in two columns, 2 figures of each of 2 partings, 2 traces; and the mark beside the title.
-    assert outline.tags.count("figure") == 12
-    assert outline.tags.count("svg") == 13
+    # 4 outcomes, widths in two columns, 2 figures of each of 2 partings, 5 of patterns, 2 traces; the title's mark.
+    assert outline.tags.count("figure") == 17
+    assert outline.tags.count("svg") == 18
     titles = re.findall(r"<h2>(.*?)</h2>", html)
     assert titles == [
         "Before and after", "What it cost, what it gained", "Where it was cut", "How the groups parted",
-        "How the filters parted", "Certificates", "How it was made", "Do it again",
+        "Where the surviving weights are", "How the filters parted", "Certificates", "How it was made", "Do it again",
     ]  # fmt: skip
     for text in (
         "keeps 90.8% (−0.3 points)",
@@ -113,11 +130,13 @@ def test_hostile_strings_are_text_everywhere() -> None:
     points = [Point("greg1", EVIL, i, 1.0, 0.5) for i in range(3)]
     parted = replace(parting(groups=1), phases=[Phase(EVIL, 0), Phase(EVIL, 900)])
     parted = replace(parted, groups=[replace(parted.groups[0], group=EVIL)])
-    report = Report(EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: [EVIL]}, entries, [trace(EVIL, 8)], points, [parted])
+    evil = [replace(one, matrices={EVIL: next(iter(one.matrices.values()))}) for one in patterns().rounds]
+    more = ([trace(EVIL, 8)], points, [parted], [Patterns("greg1", evil)])
+    report = Report(EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: [EVIL]}, entries, *more)
     outline = Outline(page.render(report))
     assert not {"script", "b"} & set(outline.tags)
     assert "onload" not in outline.attributes
-    assert outline.tags.count("figure") == 8
+    assert outline.tags.count("figure") == 13
     assert outline.said.count("<script>alert(1)</script>") > 15
 
 
@@ -140,6 +159,9 @@ def evil_certificate() -> dict[str, Any]:
         (sample(entries=[dense(), greg(macs=0, widths={"stem": 1})], traces=[trace(units=1)], curve=[]), 6),
         (sample(traces=[Trace("dense", "g", [0], [0.0], [[0.0]], [])], curve=curve("dense", 0.9)[:1]), 5),
         (sample(traces=[Trace("dense", "g", [], [], [], [])], curve=[]), 5),
+        (sample(traces=[], curve=[], patterns=[patterns(sparsities=[0.9])]), 5 + 1),
+        (sample(traces=[], curve=[], patterns=[patterns(sparsities=[0.0, 0.0])]), 5 + 2),
+        (sample(traces=[], curve=[], patterns=[without_maps(patterns(sparsities=[0.5, 0.6]))]), 5 + 3),
     ],
 )
 def test_missing_data_leaves_its_figures_out(report: Report, expected: int) -> None:
@@ -189,7 +211,15 @@ def all_figures() -> dict[str, str]:
     drawn = {name: getattr(plots, name)(report) for name in plots.__all__ if name not in parts}
     drawn |= {"norms": plots.norms(trace()), "norms in phases": plots.norms(trace(), parting())}
     drawn |= {"spreads": plots.spreads(parting()), "ratios": plots.ratios(parting())}
-    return drawn | {"spreads of the picked": plots.spreads(parting(alike=False))}
+    drawn |= {"spreads of the picked": plots.spreads(parting(alike=False))}
+    one, other = patterns(), patterns("ispasp", strength=1.5)
+    runs = [Run("One", "pine", one), Run("Other", "clay", other)]
+    drawn |= {"last round": heat.last_round(one), "frames": heat.frames(one)}
+    drawn |= {"side by side": heat.side_by_side(runs, one.mapped, {name: name for name in one.mapped})}
+    drawn |= {"frames side by side": heat.frames_side_by_side(runs, one.mapped[0])}
+    for name in rounds.__all__:
+        drawn |= {f"{name} of one": getattr(rounds, name)(runs[:1]), name: getattr(rounds, name)(runs)}
+    return drawn
 
 
 @pytest.fixture(scope="module")
@@ -318,8 +348,8 @@ def test_a_browser_shows_the_figures_without_complaint(tmp_path: Path) -> None:
     command = [str(CHROMIUM), *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", html.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     outline = Outline(done.stdout)
-    assert outline.tags.count("figure") == 12
-    assert outline.tags.count("svg") == 13
+    assert outline.tags.count("figure") == 17
+    assert outline.tags.count("svg") == 18
     assert outline.tags.count("path") > 200
     assert "script" not in outline.tags
     assert "CONSOLE" not in done.stderr, done.stderr

@@ -5,26 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from xml.etree import ElementTree
 
 import pytest
 
 from niwaki.report import GroupParting, Parting, Phase, page, parting, phrase, plots, stages
 from niwaki.report.canvas import DEPTHS, WIDTH
 from niwaki.report.thin import evenly
+from tests.report.figures import curves, texts, words_lie_apart
 from tests.report.sample import RESIDUAL, full, sample, trace
 from tests.report.sample import parting as parted
-
-
-def texts(svg: str) -> list[str]:
-    return [text.text or "" for text in ElementTree.fromstring(svg).iterfind(".//{*}text")]
-
-
-def curves(svg: str, colour: str) -> list[list[tuple[float, float]]]:
-    """Corners of all lines of one colour, but not of the level ones, which are in the key."""
-    paths = re.findall(rf'd="([^"]+)" [^>]*style="fill: none; stroke: var\(--{colour},', svg)
-    found = [[(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", path)] for path in paths]
-    return [line for line in found if len({y for _, y in line}) > 1]
 
 
 def test_every_group_has_a_line_and_few_have_a_name() -> None:
@@ -132,21 +121,6 @@ def test_phases_are_named_in_the_figure_of_norms() -> None:
     assert penalty[-1][1] == penalty[-2][1]
 
 
-def boxes(svg: str) -> list[tuple[float, float, float, float, str]]:
-    """Left, top, right, bottom of each text, near enough; turned ones are left out."""
-    found = []
-    for text in ElementTree.fromstring(svg).iterfind(".//{*}text"):
-        if "rotate(-90" in text.attrib.get("transform", ""):
-            continue
-        place = re.search(r"translate\((\S+) (\S+)\)", text.attrib.get("transform", ""))
-        x, y = (float(v) for v in (place.groups() if place else (text.attrib["x"], text.attrib["y"])))
-        anchor = re.search(r"text-anchor: (\w+)", text.attrib["style"])
-        wide = 4.6 * len(text.text or "")
-        left = x - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor[1] if anchor else "start"]
-        found.append((left, y - 7.0, left + wide, y, text.text or ""))
-    return found
-
-
 SHORT = [Phase("spread", 0), Phase("press", 30), Phase("hold", 5590), Phase("cut", 5600)]
 
 
@@ -162,13 +136,7 @@ SHORT = [Phase("spread", 0), Phase("press", 30), Phase("hold", 5590), Phase("cut
     ],
 )
 def test_no_text_lies_on_another_or_outside(draw: Callable[[], str]) -> None:
-    found = boxes(draw())
-    assert len(found) > 8
-    for i, (left, top, right, bottom, said) in enumerate(found):
-        assert left > -4, said
-        assert right < WIDTH + 4, said
-        for a, b, c, d, other in found[:i]:
-            assert right < a or c < left or bottom < b or d < top, (said, other)
+    words_lie_apart(draw(), WIDTH)
 
 
 @pytest.mark.parametrize(

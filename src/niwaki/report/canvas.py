@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURS",
     "DEPTHS",
+    "FONT",
     "METHODS",
     "WIDTH",
     "bar",
+    "blank",
     "calm",
     "colour",
     "drawing",
@@ -34,6 +36,7 @@ __all__ = [
     "sheet",
     "short_ticks",
     "svg",
+    "themed",
 ]
 
 WIDTH = 330.0  # points: the text column of a small phone, so that 9.5 pt stays 9.5 px there
@@ -60,7 +63,7 @@ COLOURS = {
     "depth4": ("#4b765f", "#80b194"),
     "depth5": ("#2a5844", "#a5d3b5"),
 }
-_FONT = "var(--sans, sans-serif)"
+FONT = "var(--sans, sans-serif)"
 _BY_HEX = {light: name for name, (light, _) in COLOURS.items()}
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
@@ -68,6 +71,11 @@ _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 def ink(name: str) -> str:
     """The light hex of a named colour, for matplotlib."""
     return COLOURS[name][0]
+
+
+def themed(name: str) -> str:
+    """The value of a named colour in an SVG: that of the page's theme, or the light one."""
+    return f"var(--{name}, {ink(name)})"
 
 
 def colour(position: int) -> str:
@@ -171,14 +179,23 @@ def svg(figure: Figure, title: str) -> str:
     used = _references(root)
     for element in root.iter():
         _plain(element, used)
-    root.attrib = {
+    root.attrib = _frame(said, root.attrib["viewBox"])
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def blank(height: float, title: str) -> ElementTree.Element:
+    """An empty `<svg>` of `WIDTH` by ``height`` points, for what is drawn without matplotlib."""
+    return ElementTree.Element("svg", _frame(clip(title, 400), f"0 0 {WIDTH:g} {height:g}"))
+
+
+def _frame(said: str, box: str) -> dict[str, str]:
+    return {
         "xmlns": "http://www.w3.org/2000/svg",
-        "viewBox": root.attrib["viewBox"],
+        "viewBox": box,
         "role": "img",
         "aria-label": said,
         "stroke-linejoin": "round",
     }
-    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _strip(root: ElementTree.Element) -> None:
@@ -204,15 +221,15 @@ def _plain(element: ElementTree.Element, used: set[str]) -> None:
     if "d" in element.attrib:
         element.set("d", " ".join(element.attrib["d"].split()))
     if "style" in element.attrib:
-        element.set("style", "; ".join(map(_themed, element.attrib["style"].split("; "))))
+        element.set("style", "; ".join(map(_in_theme, element.attrib["style"].split("; "))))
     element.text = element.text if element.tag == "text" else None
     element.tail = None
 
 
-def _themed(rule: str) -> str:
+def _in_theme(rule: str) -> str:
     name, _, value = rule.partition(": ")
     if name == "font-family":
-        return f"font-family: {_FONT}"
+        return f"font-family: {FONT}"
     if name == "font":  # what matplotlib before 3.10 writes: "10px 'DejaVu Sans', …"
-        return f"font: {value.partition('px ')[0]}px {_FONT}"
-    return f"{name}: var(--{_BY_HEX[value]}, {value})" if value in _BY_HEX else rule
+        return f"font: {value.partition('px ')[0]}px {FONT}"
+    return f"{name}: {themed(_BY_HEX[value])}" if value in _BY_HEX else rule

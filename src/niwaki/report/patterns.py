@@ -11,7 +11,7 @@ from niwaki.pattern import Pattern, Summary, summary
 from .checks import freeze, not_negative, share
 from .codec import Record, ReportError
 
-__all__ = ["PatternRound", "Patterns"]
+__all__ = ["PatternRound", "Patterns", "Run"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,22 @@ class Patterns(Record):
     def last(self) -> PatternRound:
         """The end of the run."""
         return self.rounds[-1]
+
+    @property
+    def mapped(self) -> list[str]:
+        """The matrices whose heat map of the last round is there."""
+        return [name for name, pattern in self.last.matrices.items() if pattern.blocks]
+
+    def frames(self, name: str) -> list[tuple[float, Pattern]]:
+        """The rounds in which a matrix has a heat map: the sparsity of all matrices together, and its pattern."""
+        found = [(one.together.sparsity, one.matrices[name]) for one in self.rounds if name in one.matrices]
+        return [(sparsity, pattern) for sparsity, pattern in found if pattern.blocks]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Patterns as a figure shows them: under a name and in a colour of :data:`canvas.COLOURS`."""
+
+    label: str
+    colour: str
+    patterns: Patterns

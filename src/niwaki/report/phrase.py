@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from statistics import median
 
 from . import compare
+from .patterns import Patterns, Run
 from .schema import Entry, Parting, Report
 
 __all__ = [
+    "beside",
     "bytes_",
     "change",
     "clip",
+    "concentrated",
     "count",
     "headline",
+    "listing",
     "milliseconds",
     "outweighing",
     "percent",
     "short",
+    "sparsity",
     "spreading",
     "times",
 ]
@@ -74,7 +79,7 @@ def clip(text: str, limit: int) -> str:
     return f"{clean[:head]}…{clean[len(clean) - (limit - 1 - head) :]}"
 
 
-def _listing(parts: list[str]) -> str:
+def listing(parts: list[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
@@ -122,6 +127,38 @@ def outweighing(parting: Parting) -> str:
     return f"{said}; {passed}, where a group needs no more pressing."
 
 
+def sparsity(share: float) -> str:
+    """0.9 → "90%", 0.9995 → "99.95%": with more digits where the last few weights are at stake."""
+    text = f"{100 * share:.{4 if share > 0.99 else 3}g}%"
+    return text if text != "100%" or share == 1 else ">99.99%"
+
+
+def concentrated(patterns: Patterns) -> str:
+    """Where the surviving weights are after the last round, in figures."""
+    found = patterns.last.together
+    said = (
+        f"At {sparsity(found.sparsity)} sparsity the counts of rows have a mean Gini coefficient of "
+        f"{found.gini_rows:.2f}, those of columns {found.gini_columns:.2f} (of a random mask: "
+        f"{found.gini_rows_by_chance:.2f} and {found.gini_columns_by_chance:.2f})"
+    )
+    if not found.empty_rows and not found.empty_columns:
+        return f"{said}; no row and no column is empty."
+    rows, columns = percent(found.empty_rows), percent(found.empty_columns)
+    return f"{said}; {rows} of the rows and {columns} of the columns are empty."
+
+
+def beside(runs: Sequence[Run]) -> str:
+    """The figures of several runs after their last rounds, in one sentence."""
+    ends = [(run.label, run.patterns.last.together) for run in runs]
+    reached = list(dict.fromkeys(sparsity(found.sparsity) for _, found in ends))
+    start = f"At {reached[0]} sparsity the" if len(reached) == 1 else "The"
+    parts = []
+    for label, found in ends:
+        where = f" at {sparsity(found.sparsity)}" if len(reached) > 1 else ""
+        parts.append(f"{found.gini_rows:.2f} and {found.gini_columns:.2f} in {label}{where}")
+    return f"{start} surviving weights per row and per column have Gini coefficients of {listing(parts)}."
+
+
 def _alone(report: Report) -> str:
     if not report.entries:
         return "Nothing has been measured yet."
@@ -146,12 +183,10 @@ def _speed(report: Report, entry: Entry) -> str:
     faster = [f"{times(s.ratio, 1)} as fast in {name}" for s, name in gains if s.clear and s.ratio > 1]
     level = [f"{name} ({times(s.ratio)})" for s, name in gains if not s.clear]
     slower = [f"{name} ({times(s.ratio)})" for s, name in gains if s.clear and s.ratio < 1]
-    doubts = _listing(
-        [f"no faster in {_listing(level)}"] * bool(level) + [f"slower in {_listing(slower)}"] * bool(slower)
-    )
+    doubts = listing([f"no faster in {listing(level)}"] * bool(level) + [f"slower in {listing(slower)}"] * bool(slower))
     if not faster:
         return f", but runs {doubts}" if doubts else ""
-    return f" and runs {_listing(faster)}" + (f", but {doubts}" if doubts else "")
+    return f" and runs {listing(faster)}" + (f", but {doubts}" if doubts else "")
 
 
 def _certificates(report: Report, entry: Entry) -> str:
@@ -161,7 +196,7 @@ def _certificates(report: Report, entry: Entry) -> str:
         "none": ("not certified", "; certificate FAILS for"),
     }[compare.verdict(entry)]
     others = [e.label for e in compare.pruned(report) if e is not entry and compare.verdict(e) == "fails"]
-    return f"; {said}" + (f"{joint} {_listing(others)}" if others else "")
+    return f"; {said}" + (f"{joint} {listing(others)}" if others else "")
 
 
 def _scaled(number: float, units: tuple[str, ...]) -> str:
