@@ -152,7 +152,7 @@ class Job:
         s = self.settings
         optimizer = self._sgd(model, s.prune_lr)
         path = self.home.folder / "records" / f"{self.name}.jsonl"
-        record = Record(path, 0 if state is None else state["run"]["steps"])
+        record = Record(path, 0 if state is None else state["rows"])
         run = Pruning(model, optimizer, self.method, self._example(), record=record, record_every=thinning(self.method))
         if state is not None:
             run.load_state_dict(state["run"])
@@ -166,7 +166,9 @@ class Job:
             tick(f"penalty {max(run.pressure.values(), default=0.0):.3g}")
             if run.finished:
                 break
-            self._keeper.pause("prune", lambda: {"run": run.state_dict(), **_state(run.model, optimizer)})
+            self._keeper.pause(
+                "prune", lambda: {"run": run.state_dict(), "rows": record.rows, **_state(run.model, optimizer)}
+            )
         self._keeper.at.pressed = run.steps
         return run.model
 
