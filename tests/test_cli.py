@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 import niwaki
 from niwaki.cli import main
 from tests.recipes.kitchen import GREG, TRAINED, project
+from tests.report.sample import greg, patterns, sample
 
 
 def niwaki_(*words: object) -> Result:
@@ -171,6 +172,41 @@ def test_report_refused(tmp_path: Path) -> None:
     assert f"no report.json in {tmp_path}" in refused("report", tmp_path)
     (tmp_path / "report.json").write_text("{")
     assert "is not JSON" in refused("report", tmp_path)
+
+
+def two_runs(folder: Path) -> list[Path]:
+    made = [folder / "imp", folder / "spur"]
+    for place, strength in zip(made, (0.3, 1.5), strict=True):
+        told = patterns(layers=1, strength=strength, sparsities=[0.5])
+        entries = [greg(accuracy=None, latency=(), widths={})]
+        sample(title=place.name, entries=entries, traces=[], curve=[], patterns=[told]).save(place)
+    return made
+
+
+def test_reports_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = two_runs(tmp_path)
+    said = ok("report", *runs, "--out", tmp_path / "both" / "page.html")
+    lines = [line for line in said.splitlines() if line.startswith(("report:", "compared:"))]
+    assert lines == [
+        *(f"report: {run / 'report.html'}" for run in runs), f"compared: {tmp_path / 'both' / 'page.html'}"
+    ]  # fmt: skip
+    page = (tmp_path / "both" / "page.html").read_text()
+    assert "imp and spur, side by side" in page
+    monkeypatch.chdir(tmp_path)
+    assert ok("report", "imp", "spur/report.json", "imp").splitlines()[-1] == "compared: compared.html"
+    assert (tmp_path / "compared.html").read_text() == page
+
+
+def test_one_report_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = two_runs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert "compared" not in ok("report", run, run / "report.json", tmp_path / "spur" / ".." / "imp")
+    assert "give it two folders or more" in refused("report", run, "--out", "page.html")
+    before = (tmp_path / "spur" / "report.html").read_text()
+    for bad in ("page.txt", "spur/report.html", "report.json"):
+        assert "--out must be an .html file other than report.html" in refused("report", run, "spur", "--out", bad)
+    assert (tmp_path / "spur" / "report.html").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["imp", "spur"]
 
 
 def test_demo_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,18 +149,34 @@ def methods(name: str | None) -> None:
 
 @main.command()
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With two folders or more: the page that compares them, in place of compared.html.",
+)
 @_traceback
-def report(folders: tuple[Path, ...]) -> None:
-    """Print the table of each FOLDER's report.json and write its report.html anew."""
-    from niwaki.report import Report
+def report(folders: tuple[Path, ...], out: Path | None) -> None:
+    """Print the table of each FOLDER's report.json and write its report.html anew.
 
+    With two folders or more, also write one page that shows all of them, with their patterns side by side.
+    """
+    from niwaki.report import Report, together
+
+    if out is not None and (out.suffix != ".html" or out.name == "report.html"):
+        raise BadInput(f"--out must be an .html file other than report.html, which is the page of one run; not {out}")
+    found: dict[Path, Report] = {}
     for folder in folders:
         place = folder if folder.is_dir() else folder.parent
         if not (place / "report.json").is_file():
             raise BadInput(f"no report.json in {place}; niwaki prune and niwaki demo write one into their --out folder")
-        found = Report.load(place)
-        _show(found)
-        click.echo(f"report: {found.save(place)}")
+        one = found[place.resolve()] = Report.load(place)
+        _show(one)
+        click.echo(f"report: {one.save(place)}")
+    if len(found) > 1:
+        reports = dict(zip(together.short_names(list(found)), found.values(), strict=True))
+        click.echo(f"compared: {together.save(reports, out or Path('compared.html'))}")
+    elif out is not None:
+        raise BadInput("--out names the page that compares reports: give it two folders or more")
 
 
 @main.group()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -105,12 +107,19 @@ def parting(entry: str = "greg1", groups: int = 10, *, alike: bool = True, **mor
 MATRICES = {"attention.self.query": (64, 64), "intermediate.dense": (160, 64), "output.dense": (64, 160)}
 
 
-def patterns(entry: str = "greg1", layers: int = 2, *, strength: float = 0.5, sparsities: Any = None) -> Patterns:
+def patterns(
+    entry: str = "greg1", layers: int = 2, *, strength: float = 0.5,
+    sparsities: Sequence[float] = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95),
+) -> Patterns:  # fmt: skip
     """As iterative magnitude pruning leaves it, of an encoder: in each round the least weights of a matrix go.
 
     The weights are random, times a factor per row and per column; the factors lie as far apart as ``strength`` says.
     """
-    sparsities = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95) if sparsities is None else sparsities
+    return Patterns(entry, _rounds(layers, strength, tuple(sparsities)))
+
+
+@cache
+def _rounds(layers: int, strength: float, sparsities: tuple[float, ...]) -> list[PatternRound]:
     random = np.random.default_rng(0)
     weights = {}
     for layer in range(layers):
@@ -121,7 +130,7 @@ def patterns(entry: str = "greg1", layers: int = 2, *, strength: float = 0.5, sp
     for i, sparsity in enumerate(sparsities):
         kept = {name: look(w >= np.quantile(w, sparsity)) for name, w in weights.items()}
         rounds.append(PatternRound(1000 * i, sparsity, kept))
-    return Patterns(entry, rounds)
+    return rounds
 
 
 def without_maps(told: Patterns, *names: str) -> Patterns:

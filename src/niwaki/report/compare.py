@@ -74,9 +74,10 @@ def speedup(report: Report, entry: Entry, setting: Setting) -> Speedup | None:
     return Speedup(ratio, gap > noise and not 1 / _FASTER < ratio < _FASTER)
 
 
-def runtimes(report: Report) -> dict[Setting, str]:
+def runtimes(*reports: Report) -> dict[Setting, str]:
     """Every latency setting with a name to show, as short as it can be without two being the same."""
-    settings = list(dict.fromkeys(timing.setting for entry in report.entries for timing in entry.latency))
+    timings = [timing for report in reports for entry in report.entries for timing in entry.latency]
+    settings = list(dict.fromkeys(timing.setting for timing in timings))
     often = [setting[0] for setting in settings]
     return {s: s[0] if often.count(s[0]) == 1 else f"{s[0]}, {_plural(s[1], 'thread')}, batch {s[2]}" for s in settings}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,22 +27,23 @@ class Cell:
     tone: str = ""
 
 
-def columns(report: Report) -> list[str]:
-    """Headings: network, accuracy, MACs, parameters, file, one per latency setting, certificate."""
+def columns(*reports: Report) -> list[str]:
+    """Headings: network, accuracy, MACs, parameters, file, one per latency setting of any report, certificate."""
     return [
         "network",
         "accuracy",
         "MACs",
         "parameters",
         "file",
-        *compare.runtimes(report).values(),
+        *compare.runtimes(*reports).values(),
         "certificate",
     ]
 
 
-def rows(report: Report) -> list[list[Cell]]:
-    """One row of cells per entry, in the order of `columns`."""
-    return [_row(report, entry) for entry in report.entries]
+def rows(report: Report, beside: Sequence[Report] = ()) -> list[list[Cell]]:
+    """One row of cells per entry of the report, under the columns of these reports (its own, if there are none)."""
+    settings = list(compare.runtimes(*(beside or [report])))
+    return [_row(report, entry, settings) for entry in report.entries]
 
 
 def summary(report: Report) -> Table:
@@ -61,14 +63,14 @@ def _flat(cell: Cell) -> str:
     return f"{cell.main} ({cell.aside})" if cell.aside else cell.main
 
 
-def _row(report: Report, entry: Entry) -> list[Cell]:
+def _row(report: Report, entry: Entry, settings: Sequence[compare.Setting]) -> list[Cell]:
     return [
         Cell(entry.label),
         _accuracy(report, entry),
         _amount(report, entry, "macs", phrase.count(entry.macs)),
         _amount(report, entry, "params", phrase.count(entry.params)),
         _amount(report, entry, "file_bytes", phrase.bytes_(entry.file_bytes)),
-        *(_latency(report, entry, setting) for setting in compare.runtimes(report)),
+        *(_latency(report, entry, setting) for setting in settings),
         Cell("—") if entry is report.dense else Cell(_VERDICTS[compare.verdict(entry)][0], tone=_tone(entry)),
     ]
 
