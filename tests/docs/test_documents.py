@@ -52,6 +52,17 @@ def test_the_readme_example_is_ten_lines():
     assert 5 <= len(lines) <= 12
 
 
+def test_the_page_of_patterns_shows_what_its_code_prints_and_draws(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "docs" / "pattern.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {"__name__": "document"}
+    for block in BLOCK.findall(text):
+        exec(compile(block, "pattern.md", "exec"), space)
+    assert capsys.readouterr().out.strip() in text
+    drawn = (tmp_path / "pattern.svg").read_text(encoding="utf-8")
+    assert drawn == (ROOT / "docs" / "pattern.svg").read_text(encoding="utf-8")
+
+
 def test_the_pages_of_the_methods_are_fresh():
     spec = importlib.util.spec_from_file_location("cards", ROOT / "docs" / "cards.py")
     cards = importlib.util.module_from_spec(spec)

@@ -37,12 +37,13 @@ _MAPS, _FILMED, _FRAMES = 12, 3, 6
 
 
 def last_round(patterns: Patterns) -> str:
-    """The matrices at the end, at most twelve, three in a row, with their Gini coefficients of rows and columns."""
+    """The matrices at the end, at most twelve, two or three in a row, with their Gini coefficients of rows, columns."""
     names = evenly(patterns.mapped, _MAPS)
-    short = shortened(names)
+    short, columns = shortened(names), 3 if len(names) > 2 else 2
     tiles = [_Tile(patterns.last.matrices[name], name, _gini(patterns.last.matrices[name])) for name in names]
-    named = [_Strip("", tiles[i : i + 3], [short[name] for name in names[i : i + 3]]) for i in range(0, len(tiles), 3)]
-    return _drawn(named, 3, f"Surviving weights of the matrices of {patterns.entry} after the last round")
+    starts = range(0, len(names), columns)
+    strips = [_Strip("", tiles[i : i + columns], [short[n] for n in names[i : i + columns]]) for i in starts]
+    return _drawn(strips, columns, f"Surviving weights of the matrices of {patterns.entry} after the last round")
 
 
 def frames(patterns: Patterns) -> str:
