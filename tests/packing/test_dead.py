@@ -354,20 +354,22 @@ def test_what_would_change_the_answers_is_given_up(
 
 
 def test_the_net_holds_also_where_no_input_shows_the_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A neuron that did not speak on these inputs is taken for one that nobody reads: it stays, since other numbers in
-    it change the answers."""
+    """A neuron that did not speak on these inputs is taken for a dead one: it stays, since other numbers in it change
+    the answers. The one beside it that nobody reads goes."""
     net = chain(nn.ReLU)
     net[0].bias.data[3] = -50.0
-    net[2].weight.data[0, 0] = 0
-    dead = [k == 3 for k in range(8)]
-    none = np.zeros(8, bool)
+    net[2].weight.data[:, 5] = 0
 
     def wrong(graph: Any, model: Any, inputs: Any) -> list[Any]:
-        return [search.Dead(graph["0"], np.array(dead), none, none, none, "")]
+        if len(graph["0"]) < 8:  # in the next round
+            return []
+        unread, silent, none = (np.arange(8) == k for k in (5, 3, -1))
+        return [search.Dead(graph["0"], unread, silent, none, none, "")]
 
     monkeypatch.setattr(removal, "search", wrong)
     packed, packing = packed_of(net, rows())
-    assert packing.removed == ()
+    assert packing.removed == (Removed("0", "neuron", 8, unread=1),)
+    assert packing.left[0].count == 1
     assert packing.left[0].reason.startswith("without them the model answers otherwise (by ")
     assert far(net, packed, 100 * rows()) < 1e-6
 

@@ -17,6 +17,7 @@ from niwaki.errors import BadInput, UntraceableModel
 from niwaki.graph.observe import call_arguments, tensors_of
 from niwaki.packing import FORMS, PackedLinear, Packing
 from niwaki.packing import sound as room
+from niwaki.testing.zoo import specimen
 from tests.packing.models import MASKS, MODELS, made, masked, matrices
 
 SLOW = ("bert", "llama", "gpt2", "vit")
@@ -390,3 +391,54 @@ def test_a_packed_model_is_not_cut() -> None:
     for act in (nk.cut, nk.mask):
         with pytest.raises(BadInput, match=r"Sequential is packed.* Mask and cut first, pack last"):
             act(packed, plan)
+
+
+# -- networks of all sorts ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("experts", 1), ("grouped_transpose", 1), ("transformer_encoder_layer", 1), ("lstm_words", 1), ("fused_qkv", 0)],
+)
+def test_networks_of_the_zoo(name: str, least: int) -> None:
+    """Rows and columns of zeros in everything: what is judged wrongly is given up, what is dead goes all the same."""
+    plant = specimen(name)
+    model, inputs = plant.build().eval(), plant.inputs()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for label, t in model.named_parameters():
+            if t.dim() > 1 and "emb" not in label:
+                for d in (0, 1):
+                    shape = [n if k == d else 1 for k, n in enumerate(t.shape)]
+                    t.mul_(torch.rand(shape, generator=generator) < 0.6)
+    packed = nk.pack(model, inputs, forms="rows_columns")
+    packing = nk.packing_of(packed)
+    assert sum(r.count for r in packing.removed) >= least
+    assert packing.forms
+    assert far(model, packed, inputs) < 1e-5
+
+
+def test_what_reads_a_unit_and_was_not_called_is_not_known() -> None:
+    """Two readers, one of which these inputs do not reach: a constant of the unit cannot be given to it."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inn, self.often, self.rarely = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.gelu(self.inn(x))
+            few = y[: int((x[:, 0] > 9).sum())]
+            return self.often(y) + self.rarely(few).sum()
+
+    torch.manual_seed(0)
+    model = Two().eval()
+    with torch.no_grad():
+        model.inn.weight[:3] = 0
+        model.inn.bias[0] = 0
+        model.often.weight[:, 5] = 0
+        model.rarely.weight[:, 5] = 0
+    packed = nk.pack(model, torch.randn(5, 6), forms={})
+    packing = nk.packing_of(packed)
+    assert ([(r.unread, r.count) for r in packing.removed], packing.left) == ([(1, 1)], ())
+    assert far(model, packed, torch.full((4, 6), 10.0)) < 1e-5

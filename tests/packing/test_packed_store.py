@@ -29,7 +29,7 @@ def same(left: nn.Module, right: nn.Module) -> bool:
 
 def packed(name: str = "tied", form: str = "core_sparse") -> nn.Module:
     model, inputs, _ = masked(name, "patterned")
-    return nk.pack(model, inputs, forms=form)
+    return nk.pack(model, inputs, forms=form, remove=False)
 
 
 @pytest.mark.parametrize("form", FORMS[1:])

@@ -31,7 +31,7 @@ def asked(forms: Mapping[str, str], names: list[str]) -> Rule:
     for pattern, form in forms.items():
         if form not in FORMS:
             raise unknown_key("the table of forms", form, FORMS)
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
             raise BadInput(f"forms names {pattern!r}, and no linear layer is called so{nearest(pattern, names) or '.'}")
 
     def choose(candidate: Candidate) -> Choice:

@@ -29,8 +29,9 @@ ROUNDING = 64
 
 @dataclass(frozen=True, eq=False)
 class Steady:
-    """What was seen of one group. ``seen``: bool per unit, somebody could watch it. ``steady``: it has one value where
-    it is read; ``zero``: which is zero. ``values``: per taker (by path) the value at each position of its input."""
+    """What was seen of one group. ``seen``: bool per unit, a layer that can be watched reads it. ``steady``: it has one
+    value where it is read; ``zero``: which is zero. ``values``: per taker (by path) the value at each position of its
+    input."""
 
     takers: tuple[Taker, ...]
     seen: np.ndarray
@@ -104,6 +105,8 @@ class Spans:
             hidden = next(tensors_of((args, kwargs)))
             space = max(0, module.get_parameter("weight").dim() - 2)
             rows = hidden.detach().movedim(-1 - space, -1).flatten(0, -2).double()
+            if not len(rows):  # an expert to which no token went
+                return
             self.eps = max(self.eps, torch.finfo(hidden.dtype).eps)
             least, most = rows.amin(0).cpu(), rows.amax(0).cpu()
             self.least[path] = torch.minimum(least, self.least.get(path, least))
@@ -124,13 +127,14 @@ def _judge(group: Group, takers: Sequence[Taker], spans: Spans, asked: np.ndarra
     seen, moves, speaks = (np.zeros(len(group), bool) for _ in range(3))
     values: dict[str, Tensor] = {}
     for taker in takers:
-        if taker.path not in spans.least:  # nobody called it
+        of, inside = taker.unit_of.numpy(), (taker.unit_of >= 0).numpy()
+        seen[of[inside]] = True
+        if taker.path not in spans.least:  # nobody called it: nothing is known of what it would get
+            moves[of[inside]] = speaks[of[inside]] = True
             continue
         least, most = spans.least[taker.path], spans.most[taker.path]
-        of, inside = taker.unit_of.numpy(), (taker.unit_of >= 0).numpy()
         still = (most - least <= ROUNDING * spans.eps * torch.maximum(most.abs(), least.abs())).numpy()
         quiet = ((most == 0) & (least == 0)).numpy()  # neither holds where there is no number
-        seen[of[inside]] = True
         moves[of[inside & ~still]] = True
         speaks[of[inside & ~quiet]] = True
         values[taker.path] = (most + least) / 2

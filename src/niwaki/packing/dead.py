@@ -62,8 +62,10 @@ def _is_bias(member: Member, tensors: Mapping[str, Tensor]) -> bool:
 def _no_bias(maker: Member, group: Group, alive: Mapping[Axis, np.ndarray], aliases: Mapping[str, str]) -> np.ndarray:
     """Per position of a maker: is there nothing that its module adds?"""
     name = f"{maker.name.rpartition('.')[0]}.bias"
-    axis = Axis(aliases.get(name, name), 0)
-    return ~alive[axis] if axis in group.entries else np.ones(alive[maker.axis].size, bool)
+    axis, count = Axis(aliases.get(name, name), 0), alive[maker.axis].size
+    if axis not in group.entries:
+        return np.ones(count, bool)
+    return ~alive[axis] if alive[axis].size == count else np.zeros(count, bool)
 
 
 __all__ = ["Look", "look"]

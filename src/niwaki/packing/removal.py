@@ -23,7 +23,7 @@ from niwaki.surgery.certify import Check
 from niwaki.surgery.cut import cut_
 from niwaki.surgery.decide import make_plan
 from niwaki.tracing import trace
-from niwaki.units import Axis
+from niwaki.units import Axis, Group
 
 ROUNDS = 8
 """What was read only by units that went is dead in the next round; so often is looked again."""
@@ -55,7 +55,7 @@ def remove_dead(model: nn.Module, inputs: Inputs) -> Removal:
             return Removal(model, tuple(removed), note=f"No unit was removed: {trouble}" if not removed else "")
         found = {d.group.name: d for d in search(graph, model, inputs)}
         chosen = _apart(found, graph, refused)
-        chosen, given_up = _exact(chosen, partial(_trouble, found, graph, before, model, inputs), graph)
+        chosen, given_up = _exact(chosen, found, graph, partial(_trouble, found, graph, before, model, inputs))
         refused |= given_up
         left = [x for name, d in found.items() if name not in refused for x in d.left()]
         if not chosen:
@@ -90,22 +90,34 @@ def _slice(shape: tuple[int, ...], dim: int) -> int:
 
 
 def _exact(
-    chosen: dict[str, tuple[int, ...]], trouble: Callable[[Chosen], str], graph: Graph
+    chosen: dict[str, tuple[int, ...]], found: Mapping[str, Dead], graph: Graph, trouble: Callable[[Chosen], str]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, Left]]:
     """What of the choice changes no answer; and what would, and is given up."""
     if not chosen or not trouble(chosen):
         return chosen, {}
-    alone = {name: trouble({name: units}) for name, units in chosen.items()}
-    sound = {name: chosen[name] for name, told in alone.items() if not told}
+    sound: dict[str, tuple[int, ...]] = {}
+    given_up: dict[str, Left] = {}
+    for name, units in chosen.items():
+        told = trouble({name: units})
+        sound[name] = units if not told else _merely_unread(found[name], trouble)
+        if told:
+            given_up[name] = _left(graph[name], len(units) - len(sound[name]), told)
+    sound = {name: units for name, units in sound.items() if units}
     together = trouble(sound) if sound else ""
     if together:
-        alone, sound = {name: told or together for name, told in alone.items()}, {}
-    given_up = {
-        name: Left(name, graph[name].kind, len(chosen[name]), f"without them the model {told}")
-        for name, told in alone.items()
-        if told
-    }
+        given_up |= {name: _left(graph[name], len(chosen[name]), together) for name in sound}
+        sound = {}
     return sound, given_up
+
+
+def _merely_unread(dead: Dead, trouble: Callable[[Chosen], str]) -> tuple[int, ...]:
+    """Of a group that was judged wrongly, what is surest: units that nobody reads."""
+    units = dead.merely_unread().legal()
+    return units if units and not trouble({dead.group.name: units}) else ()
+
+
+def _left(group: Group, count: int, told: str) -> Left:
+    return Left(group.name, group.kind, count, f"without them the model {told}")
 
 
 def _trouble(

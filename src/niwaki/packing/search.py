@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ class Dead:
     bound: np.ndarray
     why: str
     steady: Steady | None = None
+
+    def merely_unread(self) -> Dead:
+        """The same without what is silent or constant."""
+        return replace(self, silent=np.zeros_like(self.silent), constant=np.zeros_like(self.constant))
 
     @property
     def free(self) -> np.ndarray:
