@@ -187,11 +187,11 @@ def test_the_learning_rate_follows_its_schedule(
 
 def test_longest_bounds_the_steps() -> None:
     method = nk.methods.greg1(nk.Ratio(0.5), grow=0.25, every=3, hold=7)
-    assert phases.longest(method.body) == 3 * 5 + 7
-    assert phases.longest(nk.methods.magnitude(nk.Ratio(0.5)).body) == 0
+    assert method.body.longest == 3 * 5 + 7
+    assert nk.methods.magnitude(nk.Ratio(0.5)).body.longest == 0
     # A press that starts above its ceiling is over after one update.
     above = nk.methods.greg2(nk.Ratio(0.5), pick_at=2.0, pick_grow=1.0, every=1, ceiling=1.0, hold=0)
-    assert phases.longest(above.body) == 3 + 1
+    assert above.body.longest == 3 + 1
 
 
 def test_widths_without_choices_come_from_what_was_removed() -> None:
