@@ -20,6 +20,8 @@ from niwaki.packing.candidates import Candidate
 Choice = tuple[PackedLayer, Split | None]
 """The record of a layer, and how its matrix is split; None if it stays dense."""
 Rule = Callable[[Candidate], Choice]
+Costs = Callable[[Candidate, Mapping[str, Split]], "dict[str, float]"]
+"""What each form of a layer costs, the dense one included."""
 
 
 def asked(forms: Mapping[str, str], names: list[str]) -> Rule:
@@ -46,13 +48,13 @@ def asked(forms: Mapping[str, str], names: list[str]) -> Rule:
     return choose
 
 
-def cheapest(margin: float, costs: Callable[[Candidate, Mapping[str, Split]], Mapping[str, float]], unit: str) -> Rule:
+def cheapest(margin: float, costs: Costs, unit: str) -> Rule:
     """The form of the least cost, if that is less than the dense layer's by ``margin`` (a share of it). ``unit``: what
     is then told of the gain."""
 
     def choose(candidate: Candidate) -> Choice:
         offers = offered(candidate)
-        cost = dict(costs(candidate, offers))
+        cost = costs(candidate, offers)
         best = min(cost, key=lambda form: (cost[form], FORMS.index(form)))
         gain = 1 - cost[best] / cost["dense"] if cost["dense"] else 0.0
         if best == "dense" or gain < margin:
@@ -82,7 +84,7 @@ def by_count(candidate: Candidate, offers: Mapping[str, Split]) -> dict[str, flo
     return {"dense": counted(_dense(candidate)), **{form: counted(parts.sizes()) for form, parts in offers.items()}}
 
 
-def by_time(runs: int, threads: int | None, tick: Callable[[], None] | None = None) -> Any:
+def by_time(runs: int, threads: int | None, tick: Callable[[], None] | None = None) -> Costs:
     """Milliseconds for an input of the shape that the layer is called with: medians, all forms in turns."""
 
     def costs(candidate: Candidate, offers: Mapping[str, Split]) -> dict[str, float]:
