@@ -239,8 +239,8 @@ def test_a_multiple_is_a_whole_number(round_to: Any) -> None:
 
 
 def test_an_unknown_scope_is_refused() -> None:
-    with pytest.raises(BadInput, match="scope must be 'group' or 'global', not 'layer'"):
-        nk.Ratio(0.5, scope="layer")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="scope must be 'group', 'layer' or 'global', not 'net'"):
+        nk.Ratio(0.5, scope="net")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="scope='global' would contradict it"):
         nk.Ratio({"*": 0.5}, scope="global")
 
