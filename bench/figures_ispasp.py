@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ispasp_sample import RIVALS
 from kept import machine, shows
 
 from niwaki.bench.words import counted
@@ -32,7 +33,7 @@ def digits(found: dict) -> str:
 
 def networks() -> str:
     """i-SpaSP on networks, between the marks of docs/ispasp.md."""
-    parts = (_blocks, _heads, _sample, _linear)
+    parts = (_blocks, _heads, _mobilenet, _resnet50, _linear)
     return "\n\n".join(part() for part in parts)
 
 
@@ -64,19 +65,33 @@ def _heads(found: dict) -> str:
     return f"{table.markdown(table.kept_heads(found['raw']))}\n\n{text}"
 
 
-@shows("ispasp_sample", "**MobileNetV2 with real weights**, pruned and not trained", titled=True)
-def _sample(found: dict) -> str:
+_TITLE = "**{} with real weights**, pruned and not trained"
+
+
+@shows("ispasp_sample_mobilenet_v2", _TITLE.format("MobileNetV2"), titled=True)
+def _mobilenet(found: dict) -> str:
     """Real ImageNet weights, a regression figure."""
+    return _sample(found)
+
+
+@shows("ispasp_sample_resnet50", _TITLE.format("ResNet-50 of Keras"), titled=True)
+def _resnet50(found: dict) -> str:
+    """The same of another network."""
+    return _sample(found)
+
+
+def _sample(found: dict) -> str:
     f = found["figures"]
     removed = sorted({row["removed"] for row in found["raw"]} - {0.0})
     rows = [
         f"| chosen by | {' | '.join(f'{share:.0%} removed' for share in removed)} |",
         "|---|" + "--:|" * len(removed),
     ]
-    for name in dict.fromkeys(row["rival"] for row in found["raw"] if row["removed"]):
+    for name in sorted({row["rival"] for row in found["raw"] if row["removed"]}, key=list(RIVALS).index):
         cells = [_right(f.get(f"{name}, {share:.0%} removed")) for share in removed]
         rows.append(f"| {name} | {' | '.join(cells)} |")
-    text = f"Right answers in percent on 500 pictures that were not looked at; dense {_right(f['dense'])}. They are "
+    text = "Right answers in percent on 500 pictures that were not looked at, "
+    text += f"{counted(max(each['runs'] for each in f.values()), 'run')}; dense {_right(f['dense'])}. They are "
     text += "pictures that the network was trained on, so this is no accuracy on ImageNet, but says what pruning loses"
     return "\n".join([*rows, "", f"{text}; {machine(found)}."])
 

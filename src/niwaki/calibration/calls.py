@@ -15,6 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.calibration.batches import Batch
 from niwaki.graph.observe import evaluating, slow_attention, tensors_of
+from niwaki.surgery.modules import readable
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -100,7 +101,7 @@ def calm(model: nn.Module) -> Iterator[None]:
     much as there are layers."""
     found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
     configs = {id(config): config for config in found if getattr(config, "use_cache", None) is True}
-    with evaluating(model), torch.no_grad(), slow_attention():
+    with evaluating(model), torch.no_grad(), slow_attention(), readable(model):
         for config in configs.values():
             config.use_cache = False
         try:

@@ -58,7 +58,8 @@ class CutMultiheadAttention(nn.MultiheadAttention):
             found = weights @ v
         else:
             found = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal, scale=scale)
-        found = F.linear(self._together(found, batched), self.out_proj.weight, self.out_proj.bias)
+        # Called as the module that it is, which the stock function does not: whoever hooks it sees what it takes.
+        found = self.out_proj(self._together(found, batched))
         return found, None if weights is None else _told(weights, batched, average_attn_weights)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
