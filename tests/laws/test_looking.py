@@ -29,7 +29,13 @@ def test_tuned_between_blocks_it_resumes_bit_for_bit(name: str) -> None:
     assert laws.resumes_bit_for_bit(work(plant), method, 12, stops=[2, 5]) is None
 
 
-ATTENTION = ("multihead_attention", "attention_cross", "transformer_encoder", "transformer_decoder", "transformer_whole")
+ATTENTION = (
+    "multihead_attention",
+    "attention_cross",
+    "transformer_encoder",
+    "transformer_decoder",
+    "transformer_whole",
+)
 
 
 @pytest.mark.parametrize("name", ATTENTION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def test_a_correlation_below_zero_is_told_as_zero(root: Path, monkeypatch: pytes
     assert jobs.score(model, "sst2", "encoders/bert") == 0
 
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "model": "niwaki.text.jobs:classifier",
     "model_args": {"encoder": "encoders/bert", "task": "sst2"},
     "inputs": {"input_ids": {"shape": [2, 9], "below": 20}, "attention_mask": {"shape": [2, 9], "fill": 1}},
@@ -104,6 +105,24 @@ def test_a_bert_is_pruned_from_end_to_end(root: Path) -> None:
     assert "reloaded" in [check["name"] for check in certificate["checks"]]
     left = {name: width for name, width in small.widths.items() if width < dense.widths[name]}
     assert sorted(left.values()) == [2, 2, 12, 12]  # of 4 heads and of 24 neurons in each layer
+
+
+def test_files_of_one_s_own_take_the_place_of_a_task(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {part: str(next(root.glob(f"text/en/sst2.{part}.*"))) for part in ("train", "dev")}
+    encoder = str(root / "encoders" / "bert")
+    named = jobs.batches("sst2", encoder, size=8)
+    monkeypatch.delenv("NIWAKI_DATA")
+    own = {**files, "classes": ["negative", "positive"]}
+    assert jobs.classifier(encoder, own).config.id2label == {0: "negative", 1: "positive"}
+    for mine, theirs in zip(jobs.batches(own, encoder, size=8), named, strict=True):
+        assert all(map(torch.equal, mine.values(), theirs.values()))
+    recipe = {**RECIPE, "finetune": {**RECIPE["finetune"], "epochs": 1}, "out": str(root / "own")}
+    for args in ("model_args", "data_args", "evaluate_args"):
+        recipe[args] = {**RECIPE[args], "encoder": encoder, "task": own}
+    (root / "own.yaml").write_text(yaml.safe_dump(recipe))
+    done = CliRunner().invoke(main, ["prune", str(root / "own.yaml")])
+    assert done.exit_code == 0, done.output
+    assert Report.load(root / "own").entries[1].accuracy is not None
 
 
 def test_the_attention_mask_is_in_the_graph(root: Path) -> None:

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from niwaki.calibration.batches import Batch
 from niwaki.calibration.calls import calm
 from niwaki.calibration.chain import Chain, Enough
+from niwaki.calibration.padding import real_positions, without_padding
 from niwaki.calibration.shelf import Kept, Shelf
 from niwaki.errors import BadInput
 from niwaki.graph.observe import tensors_of
@@ -28,7 +29,11 @@ class Walk:
 
     def __init__(self, model: nn.Module, batches: Iterable[Batch], shelf: Shelf) -> None:
         self.model, self.shelf, self.chain = model, shelf, Chain(())
-        self._batches: list[tuple[Kept, int]] = [(shelf.put((b.args, b.kwargs)), b.size) for b in batches]
+        self._batches: list[tuple[Kept, int]] = []
+        self._real: list[Tensor | None] = []
+        for batch in batches:
+            self._batches.append((shelf.put((batch.args, batch.kwargs)), batch.size))
+            self._real.append(real_positions(batch))
         self._outputs: list[dict[int, Kept]] = [{} for _ in self._batches]
         self.position = 0
 
@@ -54,7 +59,8 @@ class Walk:
             self.position = position
 
     def look(self, layers: Sequence[nn.Module], calls: int) -> Iterator[list[tuple[int, Tensor]]]:
-        """For every batch: the number and the input of each call of ``layers``, in the order of their calls.
+        """For every batch: the number and the input of each call of ``layers``, in the order of their calls, without
+        positions that are padding.
 
         Args:
             calls: how many there are; the pass ends with the last.
@@ -62,7 +68,7 @@ class Walk:
         Raises:
             BadInput: there were fewer with some batch.
         """
-        for k in range(len(self._batches)):
+        for k, real in enumerate(self._real):
             found: list[tuple[int, Tensor]] = []
 
             def see(number: int, hidden: Tensor, found: list[tuple[int, Tensor]] = found) -> None:
@@ -78,7 +84,7 @@ class Walk:
                     f"on batch {k} the model called the layers that are looked at {len(found)} times, and {calls} "
                     "times on the first: calibrate on batches that take the same way through the model"
                 )
-            yield found
+            yield [(number, without_padding(hidden, real)) for number, hidden in found]
 
     def _advance(self, k: int, position: int) -> None:
         """Take one batch on; what was kept and is no more needed is dropped."""

@@ -1,41 +1,48 @@
 """Functions that recipes name: an encoder with a head, the batches of a task, the loss, the score.
 
-Data lie below the folder text of ``NIWAKI_DATA``, and everything is computed on ``NIWAKI_DEVICE``.
+A task is a name, of data that lie below the folder text of ``NIWAKI_DATA``, or told in full, as
+`niwaki.text.own.task_of` takes it. Everything is computed on ``NIWAKI_DEVICE``.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.place import DATA, device, folder
+from niwaki.place import DATA, device
 from niwaki.text import answers, encoders
-from niwaki.text import tasks as known
 from niwaki.text.answers import loss
 from niwaki.text.batches import Batches, Tokens, tokenised, tokenizer
+from niwaki.text.own import task_of
+from niwaki.text.tasks import Task
+
+Asked = str | Mapping[str, Any]
+"""A task, as `niwaki.text.own.task_of` takes it."""
 
 _APART = 10_007  # between the seeds of two runs, so that one's later epochs are not the other's first
 
 
-def classifier(encoder: str, task: str, seed: int = 0) -> nn.Module:
+def classifier(encoder: str, task: Asked, seed: int = 0) -> nn.Module:
     """An encoder with a head for a task, on the device.
 
     Args:
         encoder: a local folder of Hugging Face's form; a relative one is looked for in the current directory, then in
-            ``NIWAKI_DATA``. task: as for `niwaki.text.tasks.task`. seed: of a head that the folder has no weights for.
+            ``NIWAKI_DATA``. task: a name, or what a task is. seed: of a head that the folder has no weights for.
 
     Raises:
         BadInput: there is no such folder or task, or they do not fit.
     """
-    return encoders.classifier(_place(encoder), known.task(task).classes or 1, seed).to(device())
+    return encoders.classifier(_place(encoder), task_of(task).classes or 1, seed).to(device())
 
 
 def batches(
-    task: str, encoder: str, part: str = "train", size: int = 32, max_length: int = 128, seed: int = 0
+    task: Asked, encoder: str, part: str = "train", size: int = 32, max_length: int = 128, seed: int = 0
 ) -> Batches:
     """Batches of a part of a task, in an order that changes by epoch.
 
@@ -47,7 +54,7 @@ def batches(
 
 def score(
     model: nn.Module,
-    task: str,
+    task: Asked,
     encoder: str,
     part: str | None = None,
     metric: str | None = None,
@@ -60,21 +67,20 @@ def score(
     Args:
         metric: by default the task's first. Others as for `batches`; size changes the speed only.
     """
-    job = known.task(task)
+    job = task_of(task)
     name = metric or job.metrics[0]
     rows = tokens(task, encoder, part or job.reported, max_length)
     return max(0.0, answers.measured(model, rows, [name], size)[name])
 
 
-def tokens(task: str, encoder: str, part: str, max_length: int = 128) -> Tokens:
+def tokens(task: Asked, encoder: str, part: str, max_length: int = 128) -> Tokens:
     """A part of a task as token numbers on the device; read and tokenised once."""
-    place = _place(encoder)
-    return _tokens(task, place, part, max_length, folder(known.ROOM), str(device()))
+    return _tokens(task_of(task), _place(encoder), part, max_length, os.environ.get(DATA), str(device()))
 
 
 @cache
-def _tokens(task: str, encoder: Path, part: str, max_length: int, root: Path, home: str) -> Tokens:
-    return tokenised(known.task(task).read(part, root), tokenizer(encoder), max_length).to(home)
+def _tokens(task: Task, encoder: Path, part: str, max_length: int, root: str | None, home: str) -> Tokens:
+    return tokenised(task.read(part), tokenizer(encoder), max_length).to(home)
 
 
 def _place(encoder: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -24,7 +25,8 @@ class Task:
     Attributes:
         name: for messages.
         files: for each part (train, dev, test) its files, without the ending that says their form: ``en/sst2.train``
-            finds en/sst2.train.tsv.xz. They lie below the folder text of ``NIWAKI_DATA``.
+            finds en/sst2.train.tsv.xz. They lie below the folder text of ``NIWAKI_DATA``, if they do not say themselves
+            where they are, from the root on and with their ending.
         classes: their names, in the order of their numbers; none for scores.
         metrics: names of `niwaki.text.metrics.METRICS`; the first is the one that counts.
         reported: the part on which figures are reported.
@@ -60,8 +62,9 @@ class Task:
             BadInput: no such part or file, or what `niwaki.text.tables.read` refuses.
         """
         stems = self._files(part)
-        place = folder(ROOM) if root is None else root
-        return reduce(add, (self._read(found(place, stem)) for stem in stems))
+        if root is None:
+            root = Path() if all(map(os.path.isabs, stems)) else folder(ROOM)
+        return reduce(add, (self._read(found(root, stem)) for stem in stems))
 
     def _read(self, path: Path) -> Table:
         return tables.read(path, texts=self.texts, label=self.label, classes=self.classes)
@@ -74,11 +77,13 @@ class Task:
 
 
 def found(place: Path, stem: str) -> Path:
-    """The file of that name, in whichever form it is there.
+    """The file or saved folder of that name, or the file in whichever form it is there.
 
     Raises:
         BadInput: there is none.
     """
+    if (place / stem).exists():
+        return place / stem
     for form in sheets.READERS:
         for packed in ("", *files.UNPACK):
             path = place / f"{stem}.{form}{packed}"
