@@ -98,3 +98,37 @@ def test_rows_of_the_record_fit_in_few_lines(garden: tuple[Recipe, Finished]) ->
     kinds = [row["event"] for row in rows]
     assert kinds.count("choose") == kinds.count("pattern") == 2
     assert torch.tensor([row["sparsity"] for row in rows if row["event"] == "pattern"]).diff() > 0
+
+
+def test_zeros_are_packed_into_an_entry_of_their_own(tmp_path: Path) -> None:
+    method = {**SINGLE["spur"], "target": {"ratio": 0.9}, "label": "SPUR"}
+    told = {"method": [method, {"name": "magnitude", "target": {"macs": 0.5}}], "measure": {"runs": 1}, "pack": True}
+    recipe, finished = carried_out(tmp_path, **told)
+    assert finished.failing == ()
+    assert Recipe.read(recipe.to_json(), recipe.folder) == recipe
+    entries = {entry.name: entry for entry in finished.report.entries}
+    assert list(entries) == ["dense", "spur", "spur-packed", "magnitude"]
+    masked, packed = entries["spur"], entries["spur-packed"]
+    assert packed.label == "SPUR, packed"
+    assert packed.accuracy == pytest.approx(masked.accuracy)
+    assert packed.macs <= masked.macs
+    assert packed.certificate is not None
+    assert packed.notes[0].startswith("Forms of the linear layers: 1 ")
+    assert packed.latency
+    folder = Path(recipe.out) / "spur-packed"
+    assert {"packing.json", "plan.json", "model.safetensors", "certificate.json"} <= {f.name for f in folder.iterdir()}
+    checks = json.loads((folder / "certificate.json").read_text())["checks"]
+    assert {check["name"] for check in checks} >= {"packed", "reloaded"}
+
+
+def test_nothing_to_pack_is_refused_before_any_training(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"pack is for methods that leave zeros.* magnitude cuts"):
+        carried_out(tmp_path, method={"name": "magnitude", "target": {"macs": 0.5}}, pack=True)
+    with pytest.raises(BadInput, match="pack must be true or false, not 'yes'"):
+        carried_out(tmp_path / "other", method=SINGLE["spur"], pack="yes")
+
+
+def test_a_rate_that_falls_needs_a_method_whose_steps_are_known(tmp_path: Path) -> None:
+    told = {**TRAINED, "optimizer": {"name": "SGD", "lr": 0.01, "schedule": "linear"}}
+    with pytest.raises(BadInput, match=r"optimizer\.schedule: nobody knows how many steps ispasp will take"):
+        carried_out(tmp_path, method={"name": "ispasp", "target": {"ratio": 0.5}, "tune": 2}, **told)

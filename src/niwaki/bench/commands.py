@@ -68,7 +68,9 @@ _ispasp_out = click.option(
 
 
 @ispasp.command()
-@click.option("--matrices", type=click.IntRange(1), default=3, show_default=True, help="Made-up matrices for each curve.")
+@click.option(
+    "--matrices", type=click.IntRange(1), default=3, show_default=True, help="Made-up matrices for each curve."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of all matrices.")
 @_ispasp_out
 @traceback_option

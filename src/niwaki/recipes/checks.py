@@ -45,6 +45,13 @@ def whole(where: str, value: Any, least: int) -> int:
     return value
 
 
+def flag(where: str, value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise BadInput(f"{where} must be true or false, not {value!r}")
+    return value
+
+
 def one_of(where: str, value: Any, known: Iterable[str]) -> str:
     """One of the known words."""
     known = list(known)

@@ -16,22 +16,24 @@ from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import call_arguments
 from niwaki.methods import Method, to_json
+from niwaki.packing import certify_packed, pack
 from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
 from niwaki.recipes.ingredients import Ingredients, gather
-from niwaki.recipes.phases import finetune, prune_with, zeros_of
+from niwaki.recipes.phases import finetune, prune_with
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, recording
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.timing import latencies
+from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
 from niwaki.report import Entry, Parting, Patterns, Point, Report, Trace
 from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import attach, plan_of
 from niwaki.surgery.decide import make_plan
 from niwaki.surgery.store import load, save
 from niwaki.tracing import trace
-from niwaki.train.rehearsal import rehearse, what_of
+from niwaki.train.rehearsal import rehearse
 from niwaki.units import Plan
 
 
@@ -84,6 +86,7 @@ class Run:
             for method in stuff.methods:
                 rehearse(method, self.graph)
                 _can_be_scheduled(self.recipe, method)
+            has_zeros_to_pack(self.recipe, stuff.methods)
 
     def go(self) -> Finished:
         self._dense()
@@ -111,7 +114,7 @@ class Run:
             small, plan = self._train(name, choice, method, record, seconds)
             save(small, self.out / name)
             with _clock(seconds, "certify"), self.teller.wait(f"{choice.label}: export and certify"):
-                notes = [*_zeros_told(small), *self._export(name, small)]
+                notes = [*zeros_told(small), *self._export(name, small)]
                 certificate = self._certify(name, plan, small)
             certificate.save(self.out / name / "certificate.json")
             accuracy = self._accuracy(small, record)
@@ -126,13 +129,34 @@ class Run:
         self.so_far.patterns += facts.patterns(name, record.rows)
         self.so_far.curve += facts.curve(name, record.rows)
         self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
+        if self.recipe.pack and leaves_zeros(method):
+            self._pack(f"{name}-packed", replace(choice, label=f"{choice.label}, packed"), small)
+
+    def _pack(self, name: str, choice: MethodChoice, masked: nn.Module) -> None:
+        """The network of a method with its zeros packed: a folder and an entry of its own."""
+        stuff, seconds = self.stuff, dict[str, float]()
+        with _clock(seconds, "pack"), self.teller.wait(choice.label):
+            small = pack(masked, stuff.inputs, threads=self.recipe.measure.threads)
+            save(small, self.out / name)
+        with _clock(seconds, "certify"), self.teller.wait(f"{choice.label}: export and certify"):
+            notes = [packing_told(small), *self._export(name, small)]
+            exported = export.onnx_session(self.so_far.files[name]) if name in self.so_far.files else None
+            reloaded = self._reloaded(name)
+            certificate = certify_packed(masked, small, stuff.inputs, reloaded=reloaded, exported=exported)
+        certificate.save(self.out / name / "certificate.json")
+        plan, accuracy = _plan(choice.label, small), stuff.accuracy(small)
+        entry = facts.pruned_entry(
+            name, choice, small, stuff.inputs, self.graph, plan, certificate, accuracy, seconds, notes
+        )
+        self.so_far.entries.append(entry)
+        self.so_far.models[name] = small
 
     def _train(
         self, name: str, choice: MethodChoice, method: Method, record: RunRecord, seconds: dict[str, float]
     ) -> tuple[nn.Module, Plan]:
         with _clock(seconds, "prune"):
             small = prune_with(self.stuff, copy.deepcopy(self.stuff.dense), method, record, self.teller)
-        if what_of(method) == {"weights"}:  # a plan that removes nothing: what is zero is in the weights
+        if leaves_zeros(method):  # a plan that removes nothing: what is zero is in the weights
             attach(small, make_plan(self.graph, {}, {"method": to_json(method)}))
         plan = _plan(choice.label, small)
         tuning = self.recipe.finetune
@@ -199,15 +223,6 @@ def _can_be_scheduled(recipe: Recipe, method: Method) -> None:
             f"optimizer.schedule: nobody knows how many steps {method.name} will take, so that its rate cannot follow "
             "them. Leave the schedule out, or set the method's steps."
         )
-
-
-def _zeros_told(model: nn.Module) -> list[str]:
-    """How many single weights are zero, if a method left zeros in place of cutting."""
-    gone = zeros_of(model).gone
-    if not gone:
-        return []
-    share = sum(int(mask.sum()) for mask in gone.values()) / sum(mask.numel() for mask in gone.values())
-    return [f"{share:.1%} of the weights of {len(gone)} tensors are zero. No tensor is smaller for that."]
 
 
 def _plan(label: str, small: nn.Module) -> Plan:
