@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from torch import Tensor
 
 from niwaki.bench.ispasp import perceptron, plots, show, table
@@ -185,8 +186,17 @@ def test_a_rival_gives_every_width_and_repeats(name: str) -> None:
         a, b = (found[keep] for found in choices)
         assert a.units.equal(b.units)
         assert a.factors.equal(b.factors)
-        assert len(a.units) == keep or (name == "gfs" and len(a.units) < keep)
-        assert float(a.factors.sum()) == pytest.approx(48 if name == "gfs" else keep)
+        assert len(a.units) == keep or (name.startswith("gfs") and len(a.units) < keep)
+        assert float(a.factors.sum()) == pytest.approx(48 if name in ("gfs", "ispasp scaled") else len(a.units))
+
+
+@pytest.mark.parametrize(("one", "other"), [("ispasp", "ispasp scaled"), ("gfs", "gfs plain")])
+def test_a_control_chooses_the_same_units_with_other_weights(done, one: str, other: str) -> None:
+    folder, _ = done
+    a, b = (load_file(folder / "chosen" / f"{name.replace(' ', '-')}.0.safetensors") for name in (one, other))
+    for keep in (6, 12):
+        assert a[f"units.{keep}"].equal(b[f"units.{keep}"])
+        assert not a[f"factors.{keep}"].equal(b[f"factors.{keep}"])
 
 
 def test_greedy_selection_takes_the_lowest_loss_of_the_average() -> None:
@@ -335,7 +345,7 @@ def test_tables_and_plots_are_left_in_the_folder(done, tmp_path: Path) -> None:
     assert (tmp_path / "synthetic.svg").read_text().startswith("<svg")
     folder = done[0]
     show.mnist(study(folder, seeds=2), QUIET)
-    assert (folder / "mnist.md").read_text().count("i-SpaSP") == len(WHEN)
+    assert (folder / "mnist.md").read_text().count("i-SpaSP") == 2 * len(WHEN)
     assert (folder / "mnist.svg").read_text().startswith("<svg")
 
 

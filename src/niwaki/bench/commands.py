@@ -137,7 +137,7 @@ def time(
 
 @ispasp.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with the four files of MNIST.")
-@click.option("--rival", "rivals", multiple=True, metavar="NAME", help="ispasp, top_k, gfs, random; all of them.")
+@click.option("--rival", "rivals", multiple=True, metavar="NAME", help="ispasp, top_k, gfs, random, …; all of them.")
 @click.option("--seeds", default=3, show_default=True, help="How many wide networks.")
 @click.option("--fast", is_flag=True, help="A tenth of the epochs at ten times the rate; what it changes is told.")
 @click.option("--bfloat16", is_flag=True, help="Train with products in bfloat16.")

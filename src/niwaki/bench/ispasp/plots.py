@@ -36,6 +36,8 @@ def accuracies(lines: Sequence[Mapping[str, Any]]) -> str:
         for axes, (when, label) in zip(panels, WHEN.items(), strict=True):
             for position, rival in enumerate(LABELS):
                 mine = [line for line in lines if line["rival"] == rival]
+                if not mine:
+                    continue
                 shade, x = ink(colour(position)), [line["keep"] for line in mine]
                 axes.plot(x, [line[when]["mean"] for line in mine], color=shade, linewidth=1.1, label=LABELS[rival])
                 printed = FIGURE_3.get(when, {}).get(rival, {})

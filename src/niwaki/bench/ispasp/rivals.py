@@ -101,7 +101,38 @@ def random(dense: Perceptron, samples: Samples, s: Settings, seed: int) -> dict[
     return {keep: Choice.of(recovery.random(len(dense.first), keep, seed)) for keep in s.kept}
 
 
-RIVALS: Mapping[str, Rival] = {"ispasp": ispasp, "top_k": top_k, "gfs": greedy, "random": random}
-LABELS = {"ispasp": "i-SpaSP", "top_k": "Top-K", "gfs": "GFS, 50 candidates", "random": "random"}
+def rescaled(rival: Rival, scale: Callable[[int, int], float]) -> Rival:
+    """The same units with other weights behind them: what is left of a difference is not the choice's.
 
-__all__ = ["LABELS", "RIVALS", "Choice", "Rival", "Samples", "greedy", "ispasp", "layers", "random", "top_k"]
+    Args:
+        scale: of units and how many stay, what the weights of all kept units are multiplied by.
+    """
+
+    def found(dense: Perceptron, samples: Samples, s: Settings, seed: int) -> dict[int, Choice]:
+        factors = {keep: scale(len(dense.first), keep) for keep in s.kept}
+        chosen = rival(dense, samples, s, seed)
+        return {k: Choice(c.units, torch.full_like(c.factors, factors[k])) for k, c in chosen.items()}
+
+    return found
+
+
+RIVALS: Mapping[str, Rival] = {
+    "ispasp": ispasp,
+    "top_k": top_k,
+    "gfs": greedy,
+    "random": random,
+    "ispasp scaled": rescaled(ispasp, lambda units, keep: units / keep),
+    "gfs plain": rescaled(greedy, lambda units, keep: 1.0),
+}
+LABELS = {
+    "ispasp": "i-SpaSP",
+    "top_k": "Top-K",
+    "gfs": "GFS, 50 candidates",
+    "random": "random",
+    "ispasp scaled": "i-SpaSP, weights times units / s",
+    "gfs plain": "GFS, weights as they were",
+}
+
+__all__ = [
+    "LABELS", "RIVALS", "Choice", "Rival", "Samples", "greedy", "ispasp", "layers", "random", "rescaled", "top_k",
+]  # fmt: skip

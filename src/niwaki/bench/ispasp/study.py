@@ -35,8 +35,10 @@ WHEN = {
     "after_compensated": "with least squares, tuned",
 }
 """The accuracies of a job, and how they are called."""
-SEEDS = {name: 1_000 * (number + 1) for number, name in enumerate((*RIVALS, "fit", "tune"))}
-"""Where the random numbers of each part begin, so that one part does not shift those of another."""
+SEEDS = {name: 1_000 * (number + 1) for number, name in enumerate(("ispasp", "top_k", "gfs", "random", "fit", "tune"))}
+SEEDS |= {"ispasp scaled": SEEDS["ispasp"], "gfs plain": SEEDS["gfs"]}
+"""Where the random numbers of each part begin, so that one part does not shift those of another; rivals that differ in
+weights alone choose the same units."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Seed:
         Raises:
             BrokenFile: the file is of other settings or of other images.
         """
-        path = self.out / "results" / f"{rival}.{keep}.{self.seed}.json"
+        path = self.out / "results" / f"{_stem(rival)}.{keep}.{self.seed}.json"
         done = results.read(path, self._told, "has other {key}: {found}, not {ours}")
         if done is not None:
             return done
@@ -145,7 +147,7 @@ class Seed:
         return float(load_file(self._chosen(rival))["seconds"])
 
     def _chosen(self, rival: str) -> Path:
-        return self.out / "chosen" / f"{rival}.{self.seed}.safetensors"
+        return self.out / "chosen" / f"{_stem(rival)}.{self.seed}.safetensors"
 
     def _compensated(self, small: Perceptron) -> Perceptron:
         """With the second layer fitted to the outputs of the wide network."""
@@ -168,6 +170,10 @@ class Seed:
         images = [len(self.digits.train), len(self.digits.test)]
         # As JSON gives it back: tuples are lists there.
         return {"version": VERSION, "settings": json.loads(json.dumps(asdict(self.settings))), "images": images}
+
+
+def _stem(rival: str) -> str:
+    return rival.replace(" ", "-")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
