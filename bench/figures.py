@@ -13,7 +13,7 @@ import figures_packing as packing
 import figures_spur as spur
 from kept import machine, read, shows
 
-from niwaki.bench.words import counted
+from niwaki.wording import counted
 
 ROOT = Path(__file__).parents[1]
 NAMES = {"dense": "dense", "magnitude": "one-shot L1", "greg1": "GReg-1"}

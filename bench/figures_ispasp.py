@@ -5,7 +5,7 @@ from __future__ import annotations
 from ispasp_sample import RIVALS
 from kept import machine, shows
 
-from niwaki.bench.words import counted
+from niwaki.wording import counted
 
 
 @shows("ispasp_synthetic", "Made-up matrices")
@@ -56,13 +56,20 @@ def _heads(found: dict) -> str:
     """Table 2."""
     from niwaki.bench.ispasp import table
 
-    one = found["raw"][0]
-    tuning, rows = one["tuning"], "all rows" if one["rows"] is None else f"the first {one['rows']:,} rows"
-    text = f"{one['measure'].capitalize()} in percent; in brackets the number of seeds. Tuned for "
-    text += (
-        f"{counted(tuning['epochs'], 'epoch')} on {rows} of the training part, rate {tuning['lr']:g}; {machine(found)}."
-    )
+    jobs = {each["task"]: each for each in found["raw"]}
+    told = "; ".join(f"{name}: {_tuned(one)}" for name, one in jobs.items())
+    text = f"In percent; in brackets the number of seeds. {told}. {_NLI if 'nli' in jobs else ''}{machine(found)}."
     return f"{table.markdown(table.kept_heads(found['raw']))}\n\n{text}"
+
+
+_NLI = "The task nli is trained on SICK and the dev part of XNLI, and reported on XNLI's English test part. "
+
+
+def _tuned(one: dict) -> str:
+    """On what the heads of a task were tuned."""
+    tuning, rows = one["tuning"], "all rows" if one["rows"] is None else f"the first {one['rows']:,} rows"
+    epochs = counted(tuning["epochs"], "epoch")
+    return f"{one['measure']}, tuned for {epochs} on {rows} of the training part, rate {tuning['lr']:g}"
 
 
 _TITLE = "**{} with real weights**, pruned and not trained"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kept import machine, shows
 
-from niwaki.bench.words import counted
+from niwaki.wording import counted
 
 
 @shows("spur", "SPUR and its rivals on language tasks")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from niwaki.bench.words import counted
+from niwaki.wording import counted
 
 RESULTS = Path(__file__).parent / "results"
 

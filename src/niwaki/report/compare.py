@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from niwaki.wording import counted
+
 from .schema import DENSE, Entry, Report
 
 __all__ = [
@@ -79,7 +81,7 @@ def runtimes(*reports: Report) -> dict[Setting, str]:
     timings = [timing for report in reports for entry in report.entries for timing in entry.latency]
     settings = list(dict.fromkeys(timing.setting for timing in timings))
     often = [setting[0] for setting in settings]
-    return {s: s[0] if often.count(s[0]) == 1 else f"{s[0]}, {_plural(s[1], 'thread')}, batch {s[2]}" for s in settings}
+    return {s: s[0] if often.count(s[0]) == 1 else f"{s[0]}, {counted(s[1], 'thread')}, batch {s[2]}" for s in settings}
 
 
 def verdict(entry: Entry) -> str:
@@ -99,7 +101,3 @@ def best(report: Report) -> Entry | None:
 
 def _rank(entry: Entry) -> tuple[bool, float, int]:
     return (verdict(entry) != "fails", -1.0 if entry.accuracy is None else entry.accuracy, -entry.macs)
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from niwaki.bench.ispasp import plots, table
-from niwaki.bench.words import counted
 from niwaki.errors import MissingExtra
 from niwaki.recipes.progress import Teller
+from niwaki.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

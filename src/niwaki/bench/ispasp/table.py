@@ -12,7 +12,7 @@ from niwaki.bench.ispasp.rivals import LABELS
 from niwaki.bench.ispasp.settings import Schedule, Settings, differences
 from niwaki.bench.ispasp.study import WHEN
 from niwaki.bench.ispasp.synthetic import miss
-from niwaki.bench.words import counted
+from niwaki.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

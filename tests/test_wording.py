@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from niwaki.bench.words import counted
+from niwaki.wording import counted
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 images"), (1, "1 image"), (2, "2 images"), (1280, "1,280 images")])
