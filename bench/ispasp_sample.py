@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -97,9 +98,10 @@ def main() -> None:
     asked = parser.parse_args()
     network = NETWORKS[asked.network]
     dense, (pixels, labels) = network.read(asked.weights), read(asked.pictures, asked.labels, network)
+    shown = {"weights": fingerprint(asked.weights), "pictures": len(labels)}
     for run in range(asked.runs):
         for told, make in cells(dense, network, halves(pixels, labels, run), asked.removed, asked.rivals):
-            once(asked.out / asked.network, {"network": asked.network, "run": run, **told}, make)
+            once(asked.out / asked.network, {"network": asked.network, **shown, "run": run, **told}, make)
     rows = results.read_all(asked.out / asked.network)
     keep(f"ispasp_sample_{asked.network}", figures(rows), rows)
 
@@ -162,6 +164,12 @@ def once(folder: Path, told: dict, make: Callable[[], dict]) -> None:
         found = {**told, **make()}
         results.write(path, found)
         print(f"{told['rival']}, {told['removed']:.0%}: {found['right']:.1%}, {found['core_s']:.0f} s", flush=True)
+
+
+def fingerprint(path: Path) -> str:
+    """Of a file of weights, or of all files of a folder."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return hashlib.sha256("".join(map(results.digest, files)).encode()).hexdigest()[:12]
 
 
 def read(pictures: Path, labels: Path, network: Network) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,29 +64,43 @@ def test_padding_would_count_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = Reader().eval()
     alone = activity(model, [padded([row]) for row in texts()]).mass()
-    monkeypatch.setattr("niwaki.calibration.walk.without_padding", lambda hidden, real: hidden)
+    monkeypatch.setattr("niwaki.calibration.calibration.without_padding", lambda hidden, real: hidden)
     assert not torch.allclose(activity(model, [padded(texts())]).mass(), alone)
 
 
-def batch(**given: Any) -> Batch:
-    return Batch((), given, 2)
+def test_a_mask_without_its_name_is_read_too() -> None:
+    torch.manual_seed(0)
+    model, named = Reader().eval(), padded(texts())
+    unnamed = tuple(named.values())
+    graph = nk.trace(model, unnamed)
+    found = Calibration(model, graph, Source([unnamed], unnamed))
+    (block,) = [b for b in found.blocks(graph.groups) if b.group.name == "first"]
+    torch.testing.assert_close(found.activity(block).mass(), activity(model, [named]).mass())
+
+
+def real(given: dict[str, Any], model: nn.Module | None = None) -> Tensor | None:
+    return real_positions(model or Reader(), Batch((), given, 2))
 
 
 def test_a_mask_is_read_where_it_is_one() -> None:
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    real = real_positions(batch(attention_mask=mask))
-    assert real is not None
-    assert real.tolist() == [[True, True, False], [True, True, True]]
-    assert real_positions(batch()) is None
-    assert real_positions(batch(attention_mask=torch.ones(2, 3))) is None, "it hides nothing"
-    assert real_positions(batch(attention_mask=mask[:, None, None])) is None, "it is not one number per position"
-    assert real_positions(batch(attention_mask=mask, decoder_input_ids=mask)) is None, "a decoder has its own"
+    found = real({"attention_mask": mask})
+    assert found is not None
+    assert found.tolist() == [[True, True, False], [True, True, True]]
+    assert real({}) is None
+    assert real({"attention_mask": torch.ones(2, 3)}) is None, "it hides nothing"
+    assert real({"attention_mask": mask[:, None, None]}) is None, "it is not one number per position"
+    assert real({"attention_mask": mask, "others": 1}) is not None, "what forward does not take is no trouble"
+    writer = Reader()
+    writer.config = SimpleNamespace(is_encoder_decoder=True)  # type: ignore[assignment]
+    assert real({"attention_mask": mask}, writer) is None, "what it writes has positions of its own"
 
 
 def test_only_what_has_the_positions_loses_some() -> None:
     real = torch.tensor([[True, False], [True, True]])
     hidden = torch.arange(12.0).view(2, 2, 3)
     assert without_padding(hidden, real).tolist() == [[0, 1, 2], [6, 7, 8], [9, 10, 11]]
+    assert without_padding(hidden.flatten(0, 1), real).tolist() == [[0, 1, 2], [6, 7, 8], [9, 10, 11]]
     for other in (torch.zeros(2, 3), torch.zeros(2, 5, 3), torch.zeros(2, 2, 3, 3)):
         assert without_padding(other, real) is other
     assert without_padding(hidden, None) is hidden

@@ -75,6 +75,12 @@ def test_names_and_tasks_are_themselves() -> None:
         ({"dev": "less.csv"}, r"There is no file less\.csv nor "),
         ({"metrics": ["acuracy"]}, "metrics must be some of"),
         ({"reported": "test"}, "has no part 'test'"),
+        ({"classes": [False, True]}, "YAML reads no and yes as false and true"),
+        ({"classes": 2}, r"classes must be a list of names \(\[\] for scores\), not 2"),
+        ({"classes": "no way"}, "classes must be a list of names"),
+        ({"train": 5}, "a task's train must be a name or a list of names, not 5"),
+        ({"classes": [], "metrics": "accuracy"}, "a task with scores cannot be measured by 'accuracy'"),
+        ({"metrics": ["f1", "pearson"]}, "a task with classes cannot be measured by 'pearson'"),
     ],
 )
 def test_what_is_lacking_is_told(here: Path, change: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,9 +41,14 @@ def read(path: Path, told: Mapping[str, Any], trouble: str = "has another {key}:
     return found
 
 
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def read_all(folder: Path) -> list[Result]:
     """All results in a folder, by name."""
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
-__all__ = ["Result", "read", "read_all", "write"]
+__all__ = ["Result", "digest", "read", "read_all", "write"]

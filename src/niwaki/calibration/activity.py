@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from niwaki.calibration.compensation import Moments, compensated
+from niwaki.calibration.compensation import Moments, compensated, require_plain
 from niwaki.calibration.second import Second
+from niwaki.errors import BadInput
 
 Pass = Callable[[], Iterable["list[tuple[int, Tensor]]"]]
 """Goes over the data once: for every batch, (number of the second part, its hidden input) for all of them."""
@@ -52,6 +53,11 @@ class Activity:
             for hidden in self.again():
                 for k, h in hidden:
                     self._add(k, h)
+        if not all(bool(masses.isfinite().all()) for masses in self._absolute.values()):
+            raise BadInput(
+                f"the activations of group {self.name!r} hold inf or nan. Calibrate in float32, or on data that give "
+                "finite numbers"
+            )
 
     def _add(self, k: int, hidden: Tensor) -> None:
         second = self.seconds[k]
@@ -169,7 +175,7 @@ class Activity:
         found: dict[str, Tensor] = {}
         for numbers in self._by_layer().values():
             moments = Moments.joined([self._moments[k] for k in numbers if k in self._moments])
-            found.update(compensated(self.name, self.seconds[numbers[0]], moments, kept, ridge))
+            found.update(compensated(self.name, [self.seconds[k] for k in numbers], moments, kept, ridge))
         return found
 
     def scaled(self, kept: Tensor, factor: float) -> dict[str, Tensor]:
@@ -177,6 +183,7 @@ class Activity:
         found: dict[str, Tensor] = {}
         for numbers in self._by_layer().values():
             second = self.seconds[numbers[0]]
+            require_plain(self.name, second, "rescaling")
             per_position = second.taker.spread(torch.where(kept, factor, 1.0), 1.0)
             columns = per_position.repeat_interleave(second.repeats()).to(second.matrix().device)
             found[second.taker.weight] = second.as_weight(second.matrix() * columns)

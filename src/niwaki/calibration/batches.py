@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +26,13 @@ class Batch:
 
     def first(self, count: int) -> Batch:
         """The first so many samples: of every tensor as long as the batch."""
-        args, kwargs, given = tree_map(lambda t: _first(t, self.size, count), (self.args, self.kwargs, self.given))
+        args, kwargs, given = _over(lambda t: _first(t, self.size, count), (self.args, self.kwargs, self.given))
         return Batch(args, kwargs, min(self.size, count), given)
 
-    def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
-        args, kwargs, given = tree_map(
-            lambda t: t.to(device) if isinstance(t, Tensor) else t, (self.args, self.kwargs, self.given)
+    def to(self, device: torch.device, copy: bool = False) -> Batch:
+        """The same on another device; ``copy``: in memory of its own even if it is there already."""
+        args, kwargs, given = _over(
+            lambda t: t.to(device, copy=copy) if isinstance(t, Tensor) else t, (self.args, self.kwargs, self.given)
         )
         return Batch(args, kwargs, self.size, given)
 
@@ -132,6 +132,21 @@ class Source:
             empty = False
             self.drawn += 1
             yield given
+
+
+def _over(function: Callable[[Any], Any], value: Any) -> Any:
+    """A function over the leaves of a tree; mappings of classes that are no trees (transformers' BatchEncoding) too."""
+
+    def leaf(one: Any) -> Any:
+        if not isinstance(one, Mapping):
+            return function(one)
+        made: Any = type(one)
+        try:
+            return made({key: _over(function, inner) for key, inner in one.items()})
+        except TypeError:  # it is made of something else
+            return one
+
+    return tree_map(leaf, value)
 
 
 def _first(value: Any, size: int, count: int) -> Any:

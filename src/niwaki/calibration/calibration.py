@@ -14,6 +14,7 @@ from niwaki.calibration.batches import Batch, Source
 from niwaki.calibration.blocks import Block
 from niwaki.calibration.calls import BATCH_NORMS, Call, record_calls
 from niwaki.calibration.chain import Chain, find_chain
+from niwaki.calibration.padding import without_padding
 from niwaki.calibration.second import Second
 from niwaki.calibration.sensitivity import Loss, sensitivity
 from niwaki.calibration.shelf import Shelf
@@ -71,7 +72,8 @@ class Calibration:
     def _draw(self) -> Walk:
         """Samples, before the first block: the first of the data, or the next."""
         drawn = self.source.next_samples(self.samples) if self.fresh else self.source.samples(self.samples)
-        return Walk(self.model, (batch.to(self._device) for batch in drawn), Shelf(self.memory))
+        # Copies: a loader may fill the same tensors again.
+        return Walk(self.model, (batch.to(self._device, copy=True) for batch in drawn), Shelf(self.memory))
 
     @property
     def _device(self) -> torch.device:
@@ -128,8 +130,13 @@ class Calibration:
             for call in self._calls[place + 1 :]:
                 norm: Any = call.module
                 if isinstance(norm, BATCH_NORMS) and given.gives in call.takes and norm.running_mean is not None:
-                    return Second(taker, norm, call.path)
+                    return Second(taker, norm, call.path, self._reads_only(norm, taker.module))
         return Second(taker)
+
+    def _reads_only(self, norm: nn.Module, layer: nn.Module) -> bool:
+        """Does a norm normalise what this layer gives, and nothing else?"""
+        given = {call.gives for call in self._calls if call.module is layer}
+        return all(given & set(call.takes) for call in self._calls if call.module is norm)
 
     def _check_inside(self, block: Block) -> None:
         """Raise :class:`Unfit` for groups that are not the inside of one block."""
@@ -179,13 +186,17 @@ class Calibration:
         if self.fresh:
             self._walk = self._draw()
         walk = self._walk
+        position = walk.chain.position(block.first, self._calls)
+        if position < walk.position:
+            walk.start_again()
         with uncompiled(self.model):
-            walk.go_to(walk.chain.position(block.first, self._calls))
+            walk.go_to(position)
         layers = [t.module for t in block.takers]
 
         def again() -> Iterator[list[tuple[int, Tensor]]]:
             with uncompiled(self.model):
-                yield from walk.look(layers, len(block.seconds))
+                for real, found in walk.look(layers, len(block.seconds)):
+                    yield [(k, h if block.seconds[k].taker.space else without_padding(h, real)) for k, h in found]
 
         return Activity(block.group.name, len(block.group), block.seconds, again, moments)
 

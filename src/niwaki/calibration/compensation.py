@@ -43,15 +43,16 @@ class Moments:
         return self.products - torch.outer(self.total, self.total) / self.count
 
 
-def compensated(group: str, second: Second, moments: Moments, kept: Tensor, ridge: float) -> dict[str, Tensor]:
+def compensated(group: str, calls: Sequence[Second], moments: Moments, kept: Tensor, ridge: float) -> dict[str, Tensor]:
     """``W1' = argmin ||W1 H - W1' H_S||² + λ ||W1' - W1_S||²``, and the constant that goes with it.
 
-    The ridge draws towards the weights as they are, so that the squared error never rises; ``λ`` is ``ridge`` times the
-    mean second moment of an input. The constant goes to the layer's bias, or to the running mean of the batch norm
-    behind it; where there is neither, the fit has none.
+    The ridge draws towards the weights as they are, so that the squared error of the layer's outputs never rises; ``λ``
+    is ``ridge`` times the mean second moment of an input. The constant goes to the bias, or to the running mean of the
+    batch norm that is behind the layer and behind no other; where there is neither, the fit has none.
 
     Args:
-        kept: bool per unit. ridge: above 0; as a share of the mean second moment.
+        calls: of one weight, the second part of each call. kept: bool per unit. ridge: above 0; as a share of the mean
+            second moment.
 
     Returns:
         New values by tensor name (removed columns keep theirs: they are masked).
@@ -59,28 +60,34 @@ def compensated(group: str, second: Second, moments: Moments, kept: Tensor, ridg
     Raises:
         BadInput: the layer's weight is computed from other tensors.
     """
-    _check(group, second)
+    second = calls[0]
+    require_plain(group, second, "compensation")
     matrix, taker = second.matrix(), second.taker
-    norm: Any = second.norm
-    bias: Any = getattr(taker.module, "bias", None)
-    free = bias is not None or norm is not None
-    products = moments.centred() if free else moments.products
+    constants = _constants(calls)
+    products = moments.centred() if constants else moments.products
     goes = taker.spread(~kept, 0.0).repeat_interleave(second.repeats()).bool().to(matrix.device)
     stays = ~goes
     change = _solved(products, matrix, stays, goes, ridge)
     fitted = matrix.clone()
     fitted[:, stays] += change
     found = {taker.weight: second.as_weight(fitted)}
-    if free:
+    if constants:
         mean = moments.total / moments.count
         shift = matrix[:, goes] @ mean[goes] - change @ mean[stays]
-        path, name, old, sign = (
-            (taker.path, "bias", bias, 1)
-            if bias is not None
-            else (second.norm_path, "running_mean", norm.running_mean, -1)
-        )
-        found[f"{path}.{name}".lstrip(".")] = old.detach().double() + sign * shift
+        found |= {name: old.detach().double() + sign * shift for name, (old, sign) in constants.items()}
     return found
+
+
+def _constants(calls: Sequence[Second]) -> dict[str, tuple[Tensor, int]]:
+    """The tensors that take a constant, with its sign; none where not every call has a place for it."""
+    biases: list[Any] = [getattr(second.taker.module, "bias", None) for second in calls]
+    if all(bias is not None for bias in biases):
+        return {f"{s.taker.path}.bias".lstrip("."): (b, 1) for s, b in zip(calls, biases, strict=True)}
+    norm: Any = calls[0].norm
+    one = norm is not None and all(second.norm is norm and second.alone for second in calls)
+    if one and all(bias is None for bias in biases):
+        return {f"{calls[0].norm_path}.running_mean".lstrip("."): (norm.running_mean, -1)}
+    return {}
 
 
 def _solved(products: Tensor, matrix: Tensor, stays: Tensor, goes: Tensor, ridge: float) -> Tensor:
@@ -97,12 +104,13 @@ def _solved(products: Tensor, matrix: Tensor, stays: Tensor, goes: Tensor, ridge
     return torch.cholesky_solve(right, factor).t()
 
 
-def _check(group: str, second: Second) -> None:
+def require_plain(group: str, second: Second, what: str) -> None:
+    """Raise :class:`BadInput` where the weight cannot be written."""
     if "weight" not in second.taker.module._parameters:
         raise BadInput(
-            f"compensation of group {group!r} needs to write the weight of {second.taker.path!r}, which is computed "
+            f"{what} of group {group!r} needs to write the weight of {second.taker.path!r}, which is computed "
             "from other tensors: make it plain first (torch.nn.utils.parametrize.remove_parametrizations)"
         )
 
 
-__all__ = ["Moments", "compensated"]
+__all__ = ["Moments", "compensated", "require_plain"]

@@ -19,12 +19,14 @@ LARGEST = 2**24
 class Second:
     """``U = norm(W1 H)``: what a layer and, where there is one, the batch norm that alone reads it make of H.
 
-    All is computed in float64, from the weights as they are when asked.
+    All is computed in float64, from the weights as they are when asked. ``alone``: the norm reads this layer and no
+    other.
     """
 
     taker: Taker
     norm: nn.Module | None = None
     norm_path: str = ""
+    alone: bool = True
 
     def full(self, hidden: Tensor, *, batch_statistics: bool = False) -> Tensor:
         """The output for hidden activations. ``batch_statistics``: the batch norm takes the mean and the variance of
@@ -35,6 +37,7 @@ class Second:
             return output
         mean, variance = norm.running_mean.double(), norm.running_var.double()
         weight, bias = (t.detach().double() if t is not None else None for t in (norm.weight, norm.bias))
+        batch_statistics = batch_statistics and output.numel() > output.shape[1]  # one value has no variance
         if batch_statistics:
             mean = variance = None
         return F.batch_norm(output, mean, variance, weight, bias, batch_statistics, 0.0, norm.eps)

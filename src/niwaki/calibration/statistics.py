@@ -3,48 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from niwaki.calibration.batches import Batch
 from niwaki.calibration.calls import BATCH_NORMS, calm
+from niwaki.errors import BadInput
 
 
 def reestimate(model: nn.Module, batches: Iterable[Batch]) -> int:
-    """Set the running means and variances of all batch norms to the averages over these batches, each batch by its
-    number of samples. Give how many there are.
+    """Set the running means and variances of all batch norms to the averages over these batches, each call of a norm by
+    how many values of a channel it saw. Give how many norms there are.
 
-    All are measured on the same pass, each batch norm acting on the statistics of the batch, as in training.
+    All are measured on the same pass, each batch norm acting on the statistics of the batch, as in training. A batch of
+    one sample is left out where a norm would see one value of a channel: that has no variance.
+
+    Raises:
+        BadInput: all batches are such.
     """
-    norms = [m for m in model.modules() if isinstance(m, BATCH_NORMS) and m.running_mean is not None]
+    norms: list[Any] = [m for m in model.modules() if isinstance(m, BATCH_NORMS) and m.running_mean is not None]
     if not norms:
         return 0
-    sums: dict[int, tuple[Tensor, Tensor]] = {}
-    momenta = [m.momentum for m in norms]
-    samples = 0
-    with calm(model):
-        try:
+    before = [(m.momentum, m.running_mean.clone(), m.running_var.clone()) for m in norms]
+    sums, used = _Sums(), 0
+    try:
+        with calm(model), ExitStack() as stack:
             for m in norms:
-                m.training, m.momentum = True, 1.0  # the running values are then those of the last batch
+                m.training, m.momentum = True, 1.0  # the running values are then those of the last call
+                stack.callback(m.register_forward_hook(sums.see).remove)
             for batch in batches:
-                model(*batch.args, **batch.kwargs)
-                samples += batch.size
-                for m in norms:
-                    assert m.running_mean is not None
-                    assert m.running_var is not None
-                    now = (m.running_mean.double() * batch.size, m.running_var.double() * batch.size)
-                    old = sums.get(id(m), (torch.zeros_like(now[0]), torch.zeros_like(now[1])))
-                    sums[id(m)] = (old[0] + now[0], old[1] + now[1])
-        finally:
-            for m, momentum in zip(norms, momenta, strict=True):
-                m.momentum = momentum
-        for m in norms:
-            assert m.running_mean is not None
-            assert m.running_var is not None
-            m.running_mean.copy_(sums[id(m)][0] / samples)
-            m.running_var.copy_(sums[id(m)][1] / samples)
+                used += sums.take(_runs(model, batch))
+    finally:
+        for m, (momentum, mean, variance) in zip(norms, before, strict=True):
+            m.momentum = momentum
+            m.running_mean.copy_(mean)
+            m.running_var.copy_(variance)
+    if not used:
+        raise BadInput("batch norms cannot be measured on batches of one value per channel: give larger batches")
+    for m in norms:
+        sums.put(m)
     return len(norms)
+
+
+@dataclass(eq=False)
+class _Sums:
+    """Of every norm: how many values of a channel were seen, and mean and variance times that; those of the batch that
+    is running stand apart, until it is known that it ran to its end."""
+
+    total: dict[int, Tensor] = field(default_factory=dict)
+    running: dict[int, Tensor] = field(default_factory=dict)
+
+    def see(self, norm: Any, args: Any, output: Tensor) -> None:
+        """A call is over."""
+        count = output.numel() // norm.num_features
+        told = torch.stack([torch.ones_like(norm.running_mean), norm.running_mean, norm.running_var]).double() * count
+        self.running[id(norm)] = self.running.get(id(norm), 0) + told
+
+    def take(self, whole: bool) -> int:
+        """The batch is over: its sums count if it is whole. Gives how many batches that are."""
+        for norm, told in self.running.items() if whole else ():
+            self.total[norm] = self.total.get(norm, 0) + told
+        self.running.clear()
+        return int(whole)
+
+    @torch.no_grad()
+    def put(self, norm: Any) -> None:
+        """The averages, into a norm; one that was never called is left as it is."""
+        if id(norm) in self.total:
+            count, mean, variance = self.total[id(norm)]
+            norm.running_mean.copy_(mean / count)
+            norm.running_var.copy_(variance / count)
+
+
+def _runs(model: nn.Module, batch: Batch) -> bool:
+    """Run the model; false where the batch is too small for a norm."""
+    try:
+        model(*batch.args, **batch.kwargs)
+    except ValueError as error:
+        if batch.size > 1 or "more than 1 value per channel" not in str(error):
+            raise
+        return False
+    return True
 
 
 __all__ = ["reestimate"]

@@ -97,7 +97,8 @@ def layers_that_take(group: Group, modules: Mapping[str, nn.Module], aliases: Ma
         Unfit: a unit is taken by something that is no layer of its own.
     """
     members = [m for m in group.members if m.role == "takes"]
-    return [_taker(group, member, name, modules) for member in members for name in _names(member, aliases)]
+    found = [_taker(group, member, name, modules) for member in members for name in _names(member, aliases)]
+    return list({id(taker.module): taker for taker in reversed(found)}.values())[::-1]  # a module of two names: once
 
 
 def owner(name: str) -> str:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from niwaki.calibration.batches import Batch
 from niwaki.calibration.calls import calm
 from niwaki.calibration.chain import Chain, Enough
-from niwaki.calibration.padding import real_positions, without_padding
+from niwaki.calibration.padding import real_positions
 from niwaki.calibration.shelf import Kept, Shelf
 from niwaki.errors import BadInput
 from niwaki.graph.observe import tensors_of
@@ -33,7 +33,7 @@ class Walk:
         self._real: list[Tensor | None] = []
         for batch in batches:
             self._batches.append((shelf.put((batch.args, batch.kwargs)), batch.size))
-            self._real.append(real_positions(batch))
+            self._real.append(real_positions(model, batch))
         self._outputs: list[dict[int, Kept]] = [{} for _ in self._batches]
         self.position = 0
 
@@ -58,9 +58,9 @@ class Walk:
                 self._advance(k, position)
             self.position = position
 
-    def look(self, layers: Sequence[nn.Module], calls: int) -> Iterator[list[tuple[int, Tensor]]]:
-        """For every batch: the number and the input of each call of ``layers``, in the order of their calls, without
-        positions that are padding.
+    def look(self, layers: Sequence[nn.Module], calls: int) -> Iterator[tuple[Tensor | None, list[tuple[int, Tensor]]]]:
+        """For every batch: which positions are real (None: all), and the number and the input of each call of
+        ``layers``, in the order of their calls.
 
         Args:
             calls: how many there are; the pass ends with the last.
@@ -84,7 +84,7 @@ class Walk:
                     f"on batch {k} the model called the layers that are looked at {len(found)} times, and {calls} "
                     "times on the first: calibrate on batches that take the same way through the model"
                 )
-            yield [(number, without_padding(hidden, real)) for number, hidden in found]
+            yield real, found
 
     def _advance(self, k: int, position: int) -> None:
         """Take one batch on; what was kept and is no more needed is dropped."""

@@ -46,7 +46,8 @@ class Recover(Part):
         return self.tune > 0
 
     def begin(self, view: View) -> State:
-        return {"index": 0, "left": 0, "gone": {}}
+        # What parts before have chosen stays chosen, until a cut.
+        return {"index": 0, "left": 0, "gone": {name: list(units) for name, units in view.chosen.items()}}
 
     def step(self, state: State, view: View) -> Outcome:
         places = view.places(self.target, self.sampling)

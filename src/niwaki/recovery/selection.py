@@ -43,7 +43,7 @@ def top_k(model: TwoLayer, keep: int) -> Tensor:
         BadInput: ``keep`` is out of range.
     """
     _check(model.units, keep)
-    mass = model.hidden.detach().abs().sum(1).cpu()
+    mass = model.hidden.detach().double().abs().sum(1).cpu()  # half precision would overflow
     return largest(mass, [keep], torch.zeros(model.units, dtype=torch.int64)).nonzero().flatten()
 
 

@@ -54,6 +54,10 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 }
 
 
+OF_SCORES = frozenset({"pearson"})
+"""Measures of scores; the others are of classes."""
+
+
 def scores(names: Sequence[str], outputs: Tensor, labels: Sequence[int] | Sequence[float]) -> dict[str, float]:
     """Measures by name of what a model gives.
 
@@ -91,4 +95,4 @@ def _arrays(predicted: Values, labels: Values) -> tuple[np.ndarray, np.ndarray]:
     return told, true
 
 
-__all__ = ["METRICS", "accuracy", "f1", "matthews", "pearson", "scores"]
+__all__ = ["METRICS", "OF_SCORES", "accuracy", "f1", "matthews", "pearson", "scores"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from niwaki.errors import BadInput, unknown_key
 from niwaki.place import DATA
+from niwaki.text.metrics import METRICS, OF_SCORES
 from niwaki.text.tables import USUAL_LABEL
 from niwaki.text.tasks import ROOM, Task, task
 
@@ -36,30 +37,51 @@ def task_of(given: str | Mapping[str, Any] | Task) -> Task:
         return given
     if not isinstance(given, Mapping):
         return task(given)
+    given = {key: value for key, value in given.items() if value is not None}
     for key in given:
         if key not in KEYS:
-            raise unknown_key("a task", key, KEYS)
-    files = {part: tuple(_place(one) for one in _several(given[part])) for part in PARTS if part in given}
+            raise unknown_key("a task", str(key), KEYS)
+    files = {part: tuple(_place(one) for one in _several(part, given[part])) for part in PARTS if part in given}
     if "train" not in files or len(files) < 2 or "classes" not in given:
         found = ", ".join(given) or "nothing"
         raise BadInput(
             f"a task of your own has train, dev or test, and classes (their names; [] for scores); found {found}. "
             "Write {train: a.csv, dev: b.csv, classes: [bad, good]}"
         )
-    classes = tuple(map(str, given["classes"]))
+    classes = _classes(given["classes"])
     return Task(
         str(given.get("name", Path(files["train"][0]).name.partition(".")[0])),
         files,
         classes,
-        tuple(_several(given.get("metrics", "accuracy" if classes else "pearson"))),
+        _measures(given.get("metrics", "accuracy" if classes else "pearson"), classes),
         str(given.get("reported", "dev" if "dev" in files else "test")),
-        tuple(_several(given["texts"])) if "texts" in given else None,
+        tuple(_several("texts", given["texts"])) if "texts" in given else None,
         str(given.get("label", USUAL_LABEL)),
     )
 
 
-def _several(told: Any) -> Sequence[str]:
-    return [told] if isinstance(told, str) else [str(one) for one in told]
+def _several(key: str, told: Any) -> Sequence[str]:
+    many = [told] if isinstance(told, str) else told
+    if not isinstance(many, (list, tuple)) or not all(isinstance(one, str) for one in many):
+        raise BadInput(f"a task's {key} must be a name or a list of names, not {told!r}")
+    return many
+
+
+def _classes(told: Any) -> tuple[str, ...]:
+    if not isinstance(told, (list, tuple)) or not all(isinstance(one, (str, int)) for one in told):
+        raise BadInput(f"a task's classes must be a list of names ([] for scores), not {told!r}")
+    if any(isinstance(one, bool) for one in told):
+        raise BadInput(f"a task's classes are {told!r}: YAML reads no and yes as false and true; put them in quotes")
+    return tuple(map(str, told))
+
+
+def _measures(told: Any, classes: tuple[str, ...]) -> tuple[str, ...]:
+    found = tuple(_several("metrics", told))
+    for name in found:
+        if (name in OF_SCORES) is bool(classes):
+            kind = "classes" if classes else "scores"
+            raise BadInput(f"a task with {kind} cannot be measured by {name!r}; known: {', '.join(METRICS)}")
+    return found
 
 
 def _place(name: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from torch import nn
 
+from niwaki.bench import results
 from niwaki.errors import BrokenFile
 from niwaki.vision.checkpoint import weights
 
@@ -30,7 +30,7 @@ def load_weights(model: nn.Module, path: Path) -> str:
         n = unlike[0]
         raise BrokenFile(f"{path}: {n!r} is {tuple(tensors[n].shape)}, and the network's {tuple(wanted[n].shape)}")
     model.load_state_dict(tensors, strict=False)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return results.digest(path)
 
 
 __all__ = ["load_weights"]

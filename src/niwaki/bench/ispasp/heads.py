@@ -171,6 +171,11 @@ class Heads:
     def _measured(self, model: nn.Module) -> float:
         return measured(model, self._reported, self.task.metrics[:1])[self.task.metrics[0]]
 
+    @cached_property
+    def _weights(self) -> str:
+        """The beginning of the SHA-256 of the encoder's weights: a folder's name alone does not tell them."""
+        return results.digest(self.encoder / "model.safetensors")[:12]
+
     @property
     def _told(self) -> dict[str, Any]:
         """What a result must agree on."""
@@ -184,6 +189,8 @@ class Heads:
             "heads": encoder,
             "tuning": settings,
             "rows": self.rows,
+            "max_length": self.max_length,
+            "weights": self._weights,
         }
 
 

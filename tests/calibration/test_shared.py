@@ -1,0 +1,235 @@
+"""Layers, norms and modules that are used more than once, or have more than one name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import niwaki as nk
+from niwaki.calibration import reestimate
+from niwaki.calibration.batches import Batch, read
+from niwaki.errors import BadInput
+
+
+class Levels(nn.Module):
+    """One head on inputs of two kinds, a batch norm for each, as detectors have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 32), nn.Linear(32, 16, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(16) for _ in range(2))
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        return tuple(norm(self.second(torch.relu(self.first(z)))) for norm, z in zip(self.norms, (x, y), strict=True))
+
+
+class OneNorm(nn.Module):
+    """One batch norm behind two layers, of which one loses inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.other = nn.Linear(4, 8), nn.Linear(8, 6, bias=False), nn.Linear(4, 6)
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.norm(self.second(torch.relu(self.first(x)))), self.norm(self.other(x))
+
+
+class Twice(nn.Module):
+    """A layer of two names, called by both, and two layers of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 12), nn.Linear(12, 6)
+        self.again = self.second
+        self.tied = nn.Linear(12, 6)
+        self.tied.weight = self.second.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(x))
+        return self.second(hidden) + self.again(0.5 * hidden) + self.tied(hidden)
+
+
+def seeded(make: Any) -> Any:
+    torch.manual_seed(0)
+    model = make()
+    with torch.no_grad():
+        for norm in [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]:
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+def draw(many: int, wide: int, mean: float = 0.0, spread: float = 1.0, seed: int = 1) -> Tensor:
+    return mean + spread * torch.randn(many, wide, generator=torch.Generator().manual_seed(seed))
+
+
+def half(model: nn.Module, batch: Any, compensate: bool) -> Any:
+    method = nk.methods.ispasp(nk.Ratio({"first": 0.5}), iters=3, compensate=compensate)
+    return nk.prune(model, batch, method, data=[batch])
+
+
+def test_a_constant_goes_into_no_norm_that_sees_but_one_of_several_calls() -> None:
+    """The running mean of the first norm took the constant of both; the second output was off by three."""
+    model, batch = seeded(Levels), (draw(64, 4, 1.0), draw(64, 4, 1.0, 0.2, seed=2))
+    small = half(model, batch, True)
+    for norm, old in zip(small.norms, model.norms, strict=True):
+        torch.testing.assert_close(norm.running_mean, old.running_mean)
+    # The fit is of what the layer gives, over all calls; without the norms' scales the error does not rise.
+    plain, errors = half(model, batch, False), []
+    for found in (plain, small):
+        seen: list[Tensor] = []
+        with found.second.register_forward_hook(lambda module, args, out, seen=seen: seen.append(out)):
+            found(*batch)
+        with torch.no_grad():
+            due = [model.second(torch.relu(model.first(z))) for z in batch]
+        errors.append(sum(float((a - b).detach().square().sum()) for a, b in zip(seen, due, strict=True)))
+    assert errors[1] < errors[0]
+
+
+def test_a_norm_behind_two_layers_takes_no_constant_of_one() -> None:
+    model, x = seeded(OneNorm), draw(64, 4, 1.0)
+    small = half(model, x, True)
+    torch.testing.assert_close(small(x)[1], model(x)[1])
+    torch.testing.assert_close(small.norm.running_mean, model.norm.running_mean)
+
+
+def test_a_norm_of_its_own_takes_the_constant() -> None:
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6, bias=False), nn.BatchNorm1d(6)))
+    x = draw(64, 4, 1.0)
+    method = nk.methods.ispasp(nk.Ratio({"0": 0.5}), iters=3, compensate=True)
+    small = nk.prune(model, x, method, data=[x])
+    assert not torch.allclose(small[3].running_mean, model[3].running_mean)
+    torch.testing.assert_close(small(x).mean(0), model(x).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [nk.methods.ispasp, nk.methods.topk, nk.methods.gfs])
+def test_what_has_two_names_is_fitted_under_both(make: Any) -> None:
+    model, x = seeded(Twice), draw(256, 6)
+    missed = {}
+    for compensate in (False, True):
+        small = nk.prune(model, x, make(nk.Ratio({"first": 0.5}), compensate=compensate), data=[x])
+        assert small.second is small.again
+        assert small.tied.weight is small.second.weight
+        missed[compensate] = float((small(x) - model(x)).detach().square().mean())
+    assert missed[True] < 0.7 * missed[False]
+
+
+def test_a_module_of_two_names_is_masked_once() -> None:
+    """Michel's score is a gradient with respect to a mask: two hooks on one module would square the mask."""
+
+    class Named(nn.Module):
+        def __init__(self, twice: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = nn.Linear(6, 12), nn.Linear(12, 6)
+            if twice:
+                self.again = self.second
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(torch.relu(self.first(x)))
+
+    x, scores = draw(32, 6), []
+    for twice in (False, True):
+        rows: list[dict[str, Any]] = []
+        method = nk.methods.michel(nk.Ratio({"first": 0.5}))
+        small = nk.prune(
+            Named(twice).eval(), x, method, data=[x], loss=lambda m, b: m(b).square().sum(), record=rows.append
+        )
+        scores.append(small.first.weight.detach())
+    torch.testing.assert_close(*scores)
+
+
+# -- batch norms measured again ---------------------------------------------------------------------------------------
+
+
+def test_a_norm_that_is_called_twice_is_measured_on_both() -> None:
+    model, x = seeded(OneNorm), draw(64, 4, 1.0)
+    assert reestimate(model, [Batch((part,), {}, 32) for part in x.split(32)]) == 1
+    with torch.no_grad():
+        both = torch.cat([model.second(torch.relu(model.first(x))), model.other(x)])
+    torch.testing.assert_close(model.norm.running_mean, both.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_last_batch_of_one_sample_is_left_out_and_nothing_is_half_done() -> None:
+    model, x = seeded(OneNorm), draw(65, 4)
+    before = {name: tensor.clone() for name, tensor in model.named_buffers() if "running" in name}
+    with pytest.raises(BadInput, match="batches of one value per channel"):
+        reestimate(model, [Batch((x[:1],), {}, 1)])
+    assert all(torch.equal(dict(model.named_buffers())[name], tensor) for name, tensor in before.items())
+    twin = seeded(OneNorm)
+    reestimate(model, [Batch((part,), {}, len(part)) for part in x.split(32)])
+    reestimate(twin, [Batch((part,), {}, len(part)) for part in x[:64].split(32)])
+    assert model.norm.running_mean.equal(twin.norm.running_mean)
+
+
+@pytest.mark.parametrize("options", [{"statistics": "batch"}, {"reestimate": True}])
+def test_methods_live_with_a_last_batch_of_one_sample(options: dict[str, Any]) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.BatchNorm1d(6)).eval()
+    x = draw(33, 4)
+    small = nk.prune(model, x[:2], nk.methods.ispasp(nk.Ratio(0.5), iters=3, **options), data=list(x.split(16)))
+    assert small[0].out_features == 4
+    assert small(x).isfinite().all()
+
+
+# -- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [nk.methods.topk, nk.methods.ispasp, nk.methods.gfs])
+def test_activations_that_are_no_numbers_are_refused(make: Any) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6)).eval(), draw(8, 4)
+    x[3, 1] = torch.nan
+    with pytest.raises(BadInput, match="activations of group '0' hold inf or nan"):
+        nk.prune(model, x, make(nk.Ratio(0.5)), data=[x])
+
+
+def test_a_weight_that_is_computed_is_not_rescaled() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.utils.parametrizations.weight_norm(nn.Linear(8, 6))).eval()
+    x = draw(8, 4)
+    with pytest.raises(BadInput, match="rescaling of group '0' needs to write the weight of '2'"):
+        nk.prune(model, x, nk.methods.gfs(nk.Ratio({"0": 0.5})), data=[x])
+
+
+def test_two_parts_that_look_choose_as_each_would_and_are_both_cut() -> None:
+    from niwaki.methods.parts import Cut
+    from niwaki.methods.recover import Recover
+    from niwaki.methods.selectors import Pursuit
+
+    torch.manual_seed(0)
+    model = nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(12, 12), nn.ReLU())), nn.Linear(12, 3))
+    model, x = model.eval(), draw(64, 12)
+    first, later = (Recover(Pursuit(5), nk.Ratio({name: 0.5})) for name in ("0", "4"))
+    widths = {}
+    for name, parts in {"forward": (first, later), "back": (later, first)}.items():
+        method = nk.methods.Method(name, nk.methods.sequence(*parts, Cut()))
+        small = nk.prune(model, x, method, data=list(x.split(16)))
+        widths[name] = [small[k].out_features for k in (0, 2, 4)]
+    assert widths == {"forward": [6, 12, 6], "back": [6, 12, 6]}
+
+
+def test_a_loader_may_fill_the_same_tensors_again() -> None:
+    class Reusing:
+        def __iter__(self) -> Any:
+            room = torch.empty(16, 6)
+            for part in draw(64, 6).split(16):
+                room.copy_(part)
+                yield room
+
+    model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3)).eval()
+    method = nk.methods.topk(nk.Ratio(0.5))
+    one, other = (nk.prune(model, draw(2, 6), method, data=data) for data in (Reusing(), list(draw(64, 6).split(16))))
+    assert one[0].weight.equal(other[0].weight)
+
+
+def test_a_mapping_of_any_class_is_cut_to_so_many_samples() -> None:
+    from collections import UserDict
+
+    given = UserDict(input_ids=torch.arange(8).view(4, 2), labels=torch.arange(4))
+    for batch in (read(given, given), read((given, torch.arange(4)), given["input_ids"])):
+        found = batch.first(3).given
+        told = found[0] if isinstance(found, tuple) else found
+        assert type(told) is UserDict
+        assert len(told["input_ids"]) == len(told["labels"]) == 3
