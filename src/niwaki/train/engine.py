@@ -280,7 +280,7 @@ class Pruning:
     def _write(self, values: Mapping[str, Tensor]) -> None:
         """New values in place of old ones."""
         model = bare(self.model)  # by every name: what is shared has several
-        tensors = dict(model.named_parameters(remove_duplicate=False))
+        tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
         tensors |= dict(model.named_buffers(remove_duplicate=False))
         for name, value in values.items():
             tensors[name].copy_(value)
