@@ -198,6 +198,8 @@ PAGES = {
     ROOT / "docs" / "ispasp.md": {
         "made-up matrices": ispasp.made_up,
         "MNIST": ispasp.digits,
+        "MNIST, as long as in the paper": ispasp.digits_for_long,
+        "MNIST, tuned at ten times the rate": ispasp.digits_tuned_faster,
         "networks": ispasp.networks,
     },
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},

@@ -21,6 +21,7 @@ from pathlib import Path
 from ledger import RESULTS, keep
 
 from niwaki.bench.ispasp import heads, plots, study, table, timing
+from niwaki.bench.ispasp.settings import PAPER
 from niwaki.bench.ispasp.synthetic import miss
 
 
@@ -42,8 +43,11 @@ def synthetic(folder: Path) -> None:
 def mnist(folder: Path) -> None:
     results = study.read(folder)
     lines = table.means(results)
-    keep("ispasp_mnist", {f"{line['rival']} {line['keep']}": line for line in lines}, results)
-    (RESULTS / "ispasp_mnist.svg").write_text(plots.accuracies(lines) + "\n")
+    settings = results[0]["settings"]
+    long, as_dense = settings["dense"]["epochs"] == PAPER.dense.epochs, settings["tune"]["lr"] == PAPER.tune.lr
+    name = "ispasp_mnist" + ("_paper" if long and as_dense else "_paper_faster" if long else "")
+    keep(name, {f"{line['rival']} {line['keep']}": line for line in lines}, results)
+    (RESULTS / f"{name}.svg").write_text(plots.accuracies(lines) + "\n")
 
 
 def times(folder: Path) -> None:

@@ -370,11 +370,13 @@ def test_the_commands_run(tmp_path: Path, monkeypatch) -> None:
     assert told.exit_code == 0, told.output
     assert "10, 0.5" in told.output
     words = ["mnist", "--data", str(tmp_path), "--fast", "--bfloat16", "--seeds", "1", "--rival", "top_k", *out]
-    told = CliRunner().invoke(main, ["bench", "ispasp", *words, "--images", "250"])
+    told = CliRunner().invoke(main, ["bench", "ispasp", *words, "--images", "250", "--tune-lr", "0.03"])
     assert told.exit_code == 0, told.output
     assert "Top-K" in told.output
     assert "dense.bfloat16 False → True" in told.output
-    assert read(tmp_path / "out")[0]["images"] == [250, 200]
+    found = read(tmp_path / "out")[0]
+    assert found["images"] == [250, 200]
+    assert (found["settings"]["tune"]["lr"], found["settings"]["dense"]["lr"]) == (0.03, QUICK.dense.lr)
 
 
 def test_a_folder_without_mnist_is_told(tmp_path: Path) -> None:
