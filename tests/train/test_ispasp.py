@@ -224,3 +224,15 @@ def test_groups_that_compete_take_a_score() -> None:
 def test_data_that_cannot_be_read_is_refused(data: Any, text: str) -> None:
     with pytest.raises(BadInput, match=text):
         nk.prune(planted(), torch.rand(2, 4), nk.methods.ispasp(nk.Ratio(0.5)), data=data)
+
+
+def test_where_half_of_the_units_stay_it_is_top_k() -> None:
+    """Twice as many units as stay are all units, of which the heaviest stay; below a half the two differ."""
+    torch.manual_seed(3)
+    model, x = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 4)).eval(), torch.randn(64, 6)
+
+    def kept(make: Any, removed: float) -> Any:
+        return plan_of(nk.prune(model, x, make(nk.Ratio({"0": removed})), data=[x])).choices["0"].removed
+
+    assert kept(nk.methods.ispasp, 0.5) == kept(nk.methods.topk, 0.5)
+    assert kept(nk.methods.ispasp, 0.9) != kept(nk.methods.topk, 0.9)

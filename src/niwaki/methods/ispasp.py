@@ -37,7 +37,8 @@ def ispasp(
     filters, heads, gated MLPs. Fine-tune afterwards as the paper does, or set `compensate`.
 
     When not: where no data is at hand; and without fine-tuning or `compensate` at strong ratios, where the output of
-    the kept units alone is far from that of all.
+    the kept units alone is far from that of all. Where at least half of the units stay, twice as many are all of them:
+    the pursuit then is :func:`topk`, which is cheaper.
 
     Settings (defaults: the authors' code; the paper where it is alone):
         target: how small, and where. nk.Macs and nk.Params take the same share from every group.
