@@ -19,31 +19,19 @@ def made_up(found: dict) -> str:
     return f"{rows}\n\n{text} The worst of the mean misses is {worst:.3f}."
 
 
-@shows("ispasp_mnist", "MNIST")
-def digits(found: dict) -> str:
-    """Figure 3 of i-SpaSP, between the marks of docs/ispasp.md."""
-    return _digits(found)
-
-
-@shows("ispasp_mnist_paper", "MNIST, as long as in the paper")
-def digits_for_long(found: dict) -> str:
-    """The same with the paper's schedule."""
-    return _digits(found)
-
-
-@shows("ispasp_mnist_paper_faster", "MNIST, tuned at ten times the rate")
-def digits_tuned_faster(found: dict) -> str:
-    """The same, but for the rate of tuning, which the paper does not tell."""
-    return _digits(found)
-
-
 def _digits(found: dict) -> str:
+    """Figure 3 of i-SpaSP, between marks of docs/ispasp.md."""
     from niwaki.bench.ispasp import table
 
     lines = list(found["figures"].values())
     changed = table.changed(found["raw"])
     text = f"Dense networks: {table.dense(lines)}. Run on {machine(found)}. Settings: {changed}."
     return "\n\n".join([table.markdown(table.accuracies(lines)), text, table.verdict(lines)])
+
+
+digits = shows("ispasp_mnist", "MNIST")(_digits)
+digits_for_long = shows("ispasp_mnist_paper", "MNIST, as long as in the paper")(_digits)
+digits_tuned_faster = shows("ispasp_mnist_paper_faster", "MNIST, tuned at ten times the rate")(_digits)
 
 
 def networks() -> str:
@@ -87,22 +75,8 @@ def _tuned(one: dict) -> str:
     return f"{one['measure']}, tuned for {epochs} on {rows} of the training part, rate {tuning['lr']:g}"
 
 
-_TITLE = "**{} with real weights**, pruned and not trained"
-
-
-@shows("ispasp_sample_mobilenet_v2", _TITLE.format("MobileNetV2"), titled=True)
-def _mobilenet(found: dict) -> str:
-    """Real ImageNet weights, a regression figure."""
-    return _sample(found)
-
-
-@shows("ispasp_sample_resnet50", _TITLE.format("ResNet-50 of Keras"), titled=True)
-def _resnet50(found: dict) -> str:
-    """The same of another network."""
-    return _sample(found)
-
-
 def _sample(found: dict) -> str:
+    """Real ImageNet weights, a regression figure."""
     from ispasp_sample import RIVALS  # imports torch, too
 
     f = found["figures"]
@@ -118,6 +92,11 @@ def _sample(found: dict) -> str:
     text += f"{counted(max(each['runs'] for each in f.values()), 'run')}; dense {_right(f['dense'])}. They are "
     text += "pictures that the network was trained on, so this is no accuracy on ImageNet, but says what pruning loses"
     return "\n".join([*rows, "", f"{text}; {machine(found)}."])
+
+
+_TITLE = "**{} with real weights**, pruned and not trained"
+_mobilenet = shows("ispasp_sample_mobilenet_v2", _TITLE.format("MobileNetV2"), titled=True)(_sample)
+_resnet50 = shows("ispasp_sample_resnet50", _TITLE.format("ResNet-50 of Keras"), titled=True)(_sample)
 
 
 def _right(found: dict | None) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -140,8 +141,7 @@ class Run:
             save(small, self.out / name)
         with _clock(seconds, "certify"), self.teller.wait(f"{choice.label}: export and certify"):
             notes = [packing_told(small), *self._export(name, small)]
-            exported = export.onnx_session(self.so_far.files[name]) if name in self.so_far.files else None
-            reloaded = self._reloaded(name)
+            reloaded, exported = self._reloaded(name), self._exported(name)
             certificate = certify_packed(masked, small, stuff.inputs, reloaded=reloaded, exported=exported)
         certificate.save(self.out / name / "certificate.json")
         plan, accuracy = _plan(choice.label, small), stuff.accuracy(small)
@@ -187,8 +187,7 @@ class Run:
         return []
 
     def _certify(self, name: str, plan: Plan, small: nn.Module) -> Certificate:
-        reloaded = self._reloaded(name)
-        exported = export.onnx_session(self.so_far.files[name]) if name in self.so_far.files else None
+        reloaded, exported = self._reloaded(name), self._exported(name)
         return certify(self.stuff.dense, plan, small, self.stuff.inputs, reloaded=reloaded, exported=exported)
 
     def _reloaded(self, name: str) -> nn.Module:
@@ -197,6 +196,10 @@ class Run:
         if not can_travel(*call_arguments(self.stuff.inputs)):
             return load(self.out / name, self.stuff.dense)
         return Elsewhere(recipe.model, recipe.model_args, self.out / name, [recipe.folder, Path.cwd()])
+
+    def _exported(self, name: str) -> Callable[..., Any] | None:
+        """What runs the ONNX file, if there is one."""
+        return export.onnx_session(self.so_far.files[name]) if name in self.so_far.files else None
 
     def _end(self) -> Finished:
         """Time all networks together, and write the report."""

@@ -162,7 +162,7 @@ class Heads:
         return self._measured(self._model)
 
     def _samples(self, seed: int) -> list[Batch]:
-        """Rows of the training part, with their labels for those who ask; like lengths together, as padding counts."""
+        """Rows of the training part, with their labels for those who ask; like lengths together, for little padding."""
         generator = torch.Generator().manual_seed(1_000_003 * seed + 17)
         rows = torch.randperm(len(self._train), generator=generator)[:SAMPLES]
         rows = rows[self._train.lengths[rows].argsort(stable=True)]
