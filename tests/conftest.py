@@ -13,3 +13,8 @@ def own_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
     monkeypatch.setenv("NIWAKI_DEVICE", "cpu")
     return tmp_path
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are no part of a test's name: packed ones hold the time, and every worker must find the same names."""
+    return argname if isinstance(val, bytes) else None

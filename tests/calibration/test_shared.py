@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
-from niwaki.calibration import reestimate
+from niwaki.calibration import Calibration, Source, reestimate
 from niwaki.calibration.batches import Batch, read
 from niwaki.errors import BadInput
+from tests.calibration.nets import activity, block, calibration
 
 
 class Levels(nn.Module):
@@ -132,14 +133,12 @@ def test_a_module_of_two_names_is_masked_once() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.second(torch.relu(self.first(x)))
 
-    x, scores = draw(32, 6), []
+    scores = []
     for twice in (False, True):
-        rows: list[dict[str, Any]] = []
-        method = nk.methods.michel(nk.Ratio({"first": 0.5}))
-        small = nk.prune(
-            Named(twice).eval(), x, method, data=[x], loss=lambda m, b: m(b).square().sum(), record=rows.append
-        )
-        scores.append(small.first.weight.detach())
+        found = calibration(Named(twice).eval(), draw(32, 6), 16)
+        told = found.sensitivity([block(found, "first")], lambda m, b: m(b).square().sum(), each=False)
+        scores.append(told["first"])
+    assert float(scores[0].min()) > 0
     torch.testing.assert_close(*scores)
 
 
@@ -193,35 +192,62 @@ def test_a_weight_that_is_computed_is_not_rescaled() -> None:
         nk.prune(model, x, nk.methods.gfs(nk.Ratio({"0": 0.5})), data=[x])
 
 
+@pytest.mark.parametrize("walk", [True, False])
+def test_what_was_passed_can_be_looked_at_again(walk: bool) -> None:
+    """Of two parts that look, the second starts at the front, whatever the first has looked at."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(12, 12), nn.ReLU())), nn.Linear(12, 3))
+    found = calibration(model.eval(), draw(64, 12), 16, walk=walk)
+    names = ("4", "0", "2", "0")
+    seen = [found.activity(block(found, name)).mass() for name in names]
+    alone = [activity(model, draw(64, 12), name, 16).mass() for name in names]
+    for one, other in zip(seen, alone, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_two_parts_that_look_choose_as_each_would_and_are_both_cut() -> None:
     from niwaki.methods.parts import Cut
     from niwaki.methods.recover import Recover
-    from niwaki.methods.selectors import Pursuit
+    from niwaki.methods.selectors import Heaviest
 
     torch.manual_seed(0)
     model = nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(12, 12), nn.ReLU())), nn.Linear(12, 3))
     model, x = model.eval(), draw(64, 12)
-    first, later = (Recover(Pursuit(5), nk.Ratio({name: 0.5})) for name in ("0", "4"))
-    widths = {}
-    for name, parts in {"forward": (first, later), "back": (later, first)}.items():
-        method = nk.methods.Method(name, nk.methods.sequence(*parts, Cut()))
-        small = nk.prune(model, x, method, data=list(x.split(16)))
-        widths[name] = [small[k].out_features for k in (0, 2, 4)]
-    assert widths == {"forward": [6, 12, 6], "back": [6, 12, 6]}
+    first, later = (Recover(Heaviest(), nk.Ratio(0.5, only=(name,))) for name in ("0", "4"))
+
+    def cut(*parts: Recover) -> Any:
+        method = nk.methods.Method("parts", nk.methods.sequence(*parts, Cut()))
+        return nk.prune(model, x, method, data=list(x.split(16)))
+
+    alone, forward, back = cut(first), cut(first, later), cut(later, first)
+    for small in (forward, back):
+        assert [small[k].out_features for k in (0, 2, 4)] == [6, 12, 6]
+        assert small[0].weight.equal(alone[0].weight)
+    assert not forward[0].weight.equal(model[0].weight[:6])
 
 
-def test_a_loader_may_fill_the_same_tensors_again() -> None:
-    class Reusing:
-        def __iter__(self) -> Any:
-            room = torch.empty(16, 6)
-            for part in draw(64, 6).split(16):
-                room.copy_(part)
-                yield room
+class Reusing:
+    """A loader that fills the same tensor with batch after batch."""
 
+    def __init__(self, *batches: Tensor) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Any:
+        room = torch.empty_like(self.batches[0])
+        for part in self.batches:
+            yield room.copy_(part)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_loader_may_fill_the_same_tensors_again(fresh: bool) -> None:
     model = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3)).eval()
-    method = nk.methods.topk(nk.Ratio(0.5))
-    one, other = (nk.prune(model, draw(2, 6), method, data=data) for data in (Reusing(), list(draw(64, 6).split(16))))
-    assert one[0].weight.equal(other[0].weight)
+    batches = [scale * draw(16, 6, seed=scale) for scale in (1, 10, 100, 1)]
+    graph = nk.trace(model, batches[0])
+    masses = []
+    for data in (Reusing(*batches), batches):
+        found = Calibration(model, graph, Source(data, batches[0]), samples=64, fresh=fresh)
+        masses.append(found.activity(block(found, "0")).mass())
+    torch.testing.assert_close(*masses)
 
 
 def test_a_mapping_of_any_class_is_cut_to_so_many_samples() -> None:
