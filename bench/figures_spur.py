@@ -11,15 +11,17 @@ from niwaki.wording import counted
 def tasks(found: dict) -> str:
     """Scores and patterns, task by task, between the marks of docs/spur.md."""
     from niwaki.bench.spur import table
+    from niwaki.bench.spur.subjects import LOWER
 
     parts = []
     for (task, encoder), rows in table.by_task(found["raw"]).items():
         shares, measure, s = table.shares_of(rows), rows[0]["measure"], rows[0]["settings"]
         lines = table.lines(rows, shares)
-        of = "all rows" if s["rows"] is None else f"{s['rows']:,} rows"
-        text = f"{encoder} on {task}: {measure} in percent, in brackets the number of seeds. {of} to train on, "
+        unit = "windows" if measure in LOWER else "rows"
+        of = f"all {unit}" if s["rows"] is None else f"{s['rows']:,} {unit}"
+        text = f"{encoder} on {task}: {table.unit(measure)}, in brackets the number of seeds. {of} to train on, "
         text += f"{counted(s['epochs'], 'epoch')} a round and before the first, highest rate {s['lr']:g}; factors "
-        text += f"chosen on {s['held_out']:,} other rows."
+        text += f"chosen on {s['held_out']:,} other {unit}."
         parts += [text, table.markdown(table.scores(lines, shares, measure))]
         parts += ["Where the surviving weights are (means over rows and columns):"]
         parts += [table.markdown(table.patterns(lines, shares[-2:]))]

@@ -14,11 +14,12 @@ from niwaki.bench.spur import job as jobs
 from niwaki.bench.spur import table
 from niwaki.bench.spur.contestants import CONTESTANTS
 from niwaki.bench.spur.study import Study, best
+from niwaki.bench.spur.subjects import Classified, text
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.methods import Choose, Gradually
 from niwaki.recipes.progress import Teller
 from niwaki.text.tasks import Task
-from tests.text.tiny import BAD, GOOD, encoder
+from tests.text.tiny import BAD, GOOD, encoder, llama, reviews, tokenizer
 
 QUIET = Teller(quiet=True)
 SHARES = (0.5, 0.9)
@@ -27,12 +28,14 @@ SHARES = (0.5, 0.9)
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
+    monkeypatch.setenv("NIWAKI_DEVICE", "cpu")
     (tmp_path / "text").mkdir()
     for part, rows in (("train", 60), ("dev", 20)):
         (tmp_path / "text" / f"{part}.tsv").write_text("\n".join(["text\tlabel", *films(rows)]), encoding="utf-8")
     task = Task("films", {"train": ("train",), "dev": ("dev",)}, ("negative", "positive"))
     folder = encoder(tmp_path / "encoder")
-    return Study(task, folder, tmp_path / "out", SHARES, ("imp",), seeds=1, epochs=1, lr=1e-3, held_out=20)
+    subject = Classified(task, folder, held_out=20)
+    return Study(subject, tmp_path / "out", SHARES, ("imp",), seeds=1, epochs=1, lr=1e-3)
 
 
 def films(rows: int) -> list[str]:
@@ -123,12 +126,14 @@ def test_all_seeds_are_run_with_the_chosen_factor_alone(study: Study, monkeypatc
 
 def test_who_goes_to_one_share_takes_as_many_steps_as_the_others() -> None:
     for name in ("gmp", "movement"):
-        method = CONTESTANTS[name].method((0.5, 0.9), 20, None)
-        assert method.body.longest == CONTESTANTS["imp"].method((0.5, 0.9), 20, None).body.longest == 60
+        method = CONTESTANTS[name].method((0.5, 0.9), 20, None, "*")
+        assert method.body.longest == CONTESTANTS["imp"].method((0.5, 0.9), 20, None, "*").body.longest == 60
         part = next(p for p in method.body.walk() if isinstance(p, Gradually))
         assert part.choose.target.removed == 0.9
     shares = [
-        p.target.removed for p in CONTESTANTS["spur"].method((0.5, 0.9), 20, 1e-3).body.walk() if isinstance(p, Choose)
+        p.target.removed
+        for p in CONTESTANTS["spur"].method((0.5, 0.9), 20, 1e-3, "*").body.walk()
+        if isinstance(p, Choose)
     ]
     assert shares == [0.5, 0.9]
 
@@ -151,8 +156,52 @@ def test_the_table_has_a_cell_for_what_was_run() -> None:
     assert table.markdown([["", "a"], ["b", "c"]]) == "|  | a |\n| --- | --: |\n| b | c |"
 
 
+@pytest.fixture
+def causal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
+    monkeypatch.setenv("NIWAKI_DEVICE", "cpu")
+    place = tmp_path / "text" / "lm"
+    place.mkdir(parents=True)
+    for part, count in (("valid", 8000), ("test", 1500)):
+        words = " ".join(" ".join(text.split()) for text, _ in reviews(count // 5))
+        (place / f"wikitext2.{part}.txt").write_text(words, encoding="utf-8")
+    folder = tmp_path / "llama"
+    llama().save_pretrained(folder)
+    tokenizer(folder)
+    subject = replace(text("wikitext2", folder), held_out=20, length=16)
+    return Study(subject, tmp_path / "out", SHARES, ("imp",), seeds=1, epochs=1, lr=1e-2)
+
+
+def test_a_causal_model_is_pruned_by_perplexity(causal: Study) -> None:
+    (found,) = causal.run(QUIET)
+    assert found["measure"] == "perplexity"
+    assert [row["share"] for row in found["rounds"]] == pytest.approx([0.0, 0.5, 0.9], abs=0.01)
+    dense, *_, sparse = [row["reported"]["perplexity"] for row in found["rounds"]]
+    untrained = causal.subject.measured(causal.subject.model(0), causal.subject.parts.reported)["perplexity"]
+    assert 1 < dense < 0.8 * untrained
+    assert sparse < untrained
+    (line,) = table.lines([found], SHARES)
+    assert float(line.score(0.0, "perplexity").split()[0]) == pytest.approx(dense, abs=0.06)
+
+
+def test_of_perplexities_the_least_is_the_best() -> None:
+    found = [
+        {"measure": "perplexity", "alpha": alpha, "rounds": [{"share": 0.9, "held_out": held}]}
+        for alpha, held in ((1.0, 30.0), (2.0, 20.0))
+    ]
+    assert best(found) == 2.0
+    assert [table.unit(name) for name in ("f1", "perplexity")] == ["f1 in percent", "perplexity (less is better)"]
+
+
+def test_a_text_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))
+    (tmp_path / "text").mkdir()
+    with pytest.raises(BadInput, match=r"There is no lm/wikitext2.valid.txt in .*; put it there, plain or packed"):
+        text("wikitext2", tmp_path)
+
+
 def test_nobody_by_that_name(study: Study) -> None:
     with pytest.raises(BadInput, match=r"no contestant is called 'spurr'; did you mean 'spur'\?"):
         replace(study, contestants=("spurr",))
     with pytest.raises(BadInput, match="films has 60 rows to train on, of which 60 are held out"):
-        replace(study, held_out=60).run(QUIET)
+        replace(study, subject=replace(study.subject, held_out=60)).run(QUIET)

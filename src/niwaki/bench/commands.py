@@ -175,8 +175,11 @@ def mnist(
 
 
 @bench.command()
-@click.option("--task", "name", required=True, help="sst2, rte, mrpc, cola, …; below NIWAKI_DATA/text.")
-@click.option("--encoder", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder, pretrained.")
+@click.option("--task", "name", required=True, help="sst2, rte, mrpc, cola, …; wikitext2; below NIWAKI_DATA/text.")
+@click.option(
+    "--encoder", type=click.Path(file_okay=False, path_type=Path), required=True,
+    help="Folder, pretrained; of a causal model for wikitext2.",
+)  # fmt: skip
 @click.option("--contestant", "contestants", multiple=True, metavar="NAME", help="imp, spur, gmp, …; the usual ones.")
 @click.option(
     "--share", "shares", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.5, 0.7, 0.8, 0.9, 0.95),
@@ -185,7 +188,7 @@ def mnist(
 @click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Of each round.")
 @click.option("--lr", default=5e-5, show_default=True, help="Highest rate of each round.")
-@click.option("--rows", type=click.IntRange(2), help="Use only so many rows of the training part.")
+@click.option("--rows", type=click.IntRange(2), help="Use only so many rows, or windows, of the training part.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/spur"), show_default=True)
 @traceback_option
 @click.pass_context
@@ -198,16 +201,21 @@ def spur(
 
     Every job goes on where it was stopped. Factors are chosen on rows of the training part that are held out.
     """
-    from niwaki.bench.spur import table
+    from niwaki.bench.spur import subjects, table
     from niwaki.bench.spur.contestants import USUAL
     from niwaki.bench.spur.study import Study
     from niwaki.text.tasks import task
 
     ctx.meta[KEPT] = out
-    study = Study(task(name), encoder, out, shares, contestants or USUAL, seeds, epochs, lr, rows)
+    subject: subjects.Subject
+    if name in subjects.TEXTS:
+        subject = subjects.text(name, encoder, rows)
+    else:
+        subject = subjects.Classified(task(name), encoder, rows)
+    study = Study(subject, out, shares, contestants or USUAL, seeds, epochs, lr)
     found = table.lines(study.run(), study.shares)
-    measure = study.task.metrics[0]
-    stdout().print(table.drawn(table.scores(found, study.shares, measure), f"{measure} on {name} in percent (seeds)"))
+    title = f"{table.unit(subject.measure)} on {name} (seeds)"
+    stdout().print(table.drawn(table.scores(found, study.shares, subject.measure), title))
     stdout().print(table.drawn(table.patterns(found, study.shares[-2:]), "where the surviving weights are"))
 
 

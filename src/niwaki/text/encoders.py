@@ -32,7 +32,7 @@ def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], see
     """
     auto, _ = _transformers()
     config = _config(folder, classes)
-    with _quiet(), _seeded(seed):
+    with quiet(), _seeded(seed):
         try:
             model, told = auto.from_pretrained(
                 str(folder),
@@ -68,7 +68,7 @@ def untrained(config: Any, classes: int | Sequence[str], seed: int = 0) -> nn.Mo
     """
     auto, _ = _transformers()
     config = _config(config, classes) if isinstance(config, str | os.PathLike) else _headed(config, classes)
-    with _quiet(), _seeded(seed):
+    with quiet(), _seeded(seed):
         return auto.from_config(config)
 
 
@@ -119,7 +119,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """That a head is fresh needs no telling: it was asked for. What else is missing becomes an error."""
     from transformers.utils import logging
 
@@ -134,4 +134,4 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-__all__ = ["classifier", "untrained"]
+__all__ = ["classifier", "quiet", "untrained"]

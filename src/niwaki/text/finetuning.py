@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput
 from niwaki.replacing import replacing
-from niwaki.text.answers import loss
+from niwaki.text import answers
 from niwaki.text.batches import Batch, Batches, Tokens
 
 _APART, _FAR_APART = 10_007, 1_000_003  # between the seeds of two runs: more than there are epochs; steps
@@ -25,6 +25,8 @@ Evaluate = Callable[[nn.Module], float]
 """How good the model is now; higher is better."""
 Tell = Callable[[int, int, float], None]
 """Told after each step: steps done, steps in all, the step's loss."""
+Loss = Callable[[nn.Module, Batch, bool | None], Tensor]
+"""Of a model, a batch, and whether products are computed in bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Finetuning:
             state is not in `state_dict`.
         rate: the share of the highest rate at a step, the first being 0, in place of the one rise and fall of
             `Settings.warmup`; for instance one that starts anew after each choice of a run that prunes.
+        loss: of a batch; by default that of the labels.
     """
 
     def __init__(
@@ -110,13 +113,14 @@ class Finetuning:
         optimizer: torch.optim.Optimizer | None = None,
         step: Callable[[], Any] | None = None,
         rate: Callable[[int], float] | None = None,
+        loss: Loss = answers.loss,
     ) -> None:
         self.model, self.settings, self.evaluate = model, settings or Settings(), evaluate
         s = self.settings
         if s.keep == "best" and evaluate is None:
             raise BadInput("keep='best' needs evaluate, which says which epoch was best.")
         self.optimizer = adamw(model, s.lr, s.weight_decay) if optimizer is None else optimizer
-        self.step = self.optimizer.step if step is None else step
+        self.step, self.loss = self.optimizer.step if step is None else step, loss
         self.batches = Batches(tokens, s.size, s.seed * _APART, device=_device(model))
         self.each = -(-len(self.batches) // s.accumulate)
         self.steps = self.each * s.epochs
@@ -164,7 +168,7 @@ class Finetuning:
             group["lr"] = peak * share
         total = 0.0
         for batch in part:
-            found = loss(self.model, batch, self.settings.bf16) / len(part)
+            found = self.loss(self.model, batch, self.settings.bf16) / len(part)
             found.backward()
             total += found.item()
         if not total < float("inf"):

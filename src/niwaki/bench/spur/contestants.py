@@ -9,9 +9,6 @@ from niwaki.methods import Method, gradual, imp, movement, spur
 from niwaki.methods.spur import Reading
 from niwaki.targets import Ratio
 
-WHERE = "*.layer.*"
-"""The matrices of an encoder's layers: not embeddings, pooler and head."""
-
 
 @dataclass(frozen=True)
 class Contestant:
@@ -29,9 +26,9 @@ class Contestant:
     proximal: bool = False
     at_once: str = ""
 
-    def method(self, shares: Sequence[float], steps: int, alpha: float | None) -> Method:
-        """As it is carried out: a dense phase, then a round for each share."""
-        target = Ratio(shares[-1], only=(WHERE,))
+    def method(self, shares: Sequence[float], steps: int, alpha: float | None, where: str) -> Method:
+        """As it is carried out on the matrices ``where``: a dense phase, then a round for each share."""
+        target = Ratio(shares[-1], only=(where,))
         if self.at_once:
             return _at_once(self.at_once, target, steps, len(shares))
         rounds = shares[:-1] or 1
@@ -54,7 +51,7 @@ def _at_once(kind: str, target: Ratio, steps: int, rounds: int) -> Method:
 CONTESTANTS: Mapping[str, Contestant] = {
     "imp": Contestant("IMP"),
     "spur": Contestant("SPUR: group lasso", (1e-4, 1e-3, 1e-2), "group_lasso"),
-    "spur-proximal": Contestant("SPUR: group lasso, proximal", (0.3, 1.0, 3.0), "group_lasso", proximal=True),
+    "spur-proximal": Contestant("SPUR: group lasso, proximal", (3.0, 10.0, 30.0), "group_lasso", proximal=True),
     "spur-scaled": Contestant("SPUR: scaled group lasso", (1e-5, 1e-4, 1e-3), "scaled_group_lasso"),
     "spur-uneven": Contestant("SPUR: unevenness", (1e-4, 1e-3), "unevenness"),
     "spur-relative": Contestant("SPUR: relative unevenness", (1e-1, 1.0), "relative_unevenness"),
@@ -66,4 +63,4 @@ CONTESTANTS: Mapping[str, Contestant] = {
 
 USUAL = ("imp", "spur", "l1", "l2", "gmp")
 
-__all__ = ["CONTESTANTS", "USUAL", "WHERE", "Contestant"]
+__all__ = ["CONTESTANTS", "USUAL", "Contestant"]

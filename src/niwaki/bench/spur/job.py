@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_model
 
 from niwaki import pattern
 from niwaki.bench import results
-from niwaki.bench.spur.contestants import WHERE, Contestant
+from niwaki.bench.spur.contestants import Contestant
 from niwaki.errors import BrokenFile
+from niwaki.place import device
 from niwaki.recipes.progress import Teller
 from niwaki.replacing import replacing
 from niwaki.schedules import per_round
 from niwaki.surgery.singles import single_weights
-from niwaki.text.answers import measured
-from niwaki.text.batches import Tokens
-from niwaki.text.encoders import classifier
 from niwaki.text.finetuning import Finetuning, Settings, adamw
 from niwaki.train.engine import Pruning
 
@@ -32,14 +30,6 @@ if TYPE_CHECKING:
 VERSION = 1
 WARMUP = 0.1
 EVERY = 200  # steps from one checkpoint to the next
-
-
-class Parts(NamedTuple):
-    """Rows that are trained on, that factors are chosen on, and that figures are of."""
-
-    train: Tokens
-    held_out: Tokens
-    reported: Tokens
 
 
 @dataclass(frozen=True)
@@ -58,18 +48,19 @@ class Job:
         """Of its files."""
         factor = "" if self.alpha is None else f".{self.alpha:g}"
         upto = f".{self.shares[-1]:g}" if self.contestant.at_once else ""
-        return f"{self.study.task.name}.{self.study.encoder.name}.{self.name}{upto}{factor}.{self.seed}"
+        subject = self.study.subject
+        return f"{subject.name}.{subject.model_name}.{self.name}{upto}{factor}.{self.seed}"
 
     @property
     def told(self) -> dict[str, Any]:
         """What a result must agree on."""
         s = self.study
-        settings = {"epochs": s.epochs, "lr": s.lr, "rows": s.rows, "held_out": s.held_out, "max_length": s.max_length}
+        settings = {"epochs": s.epochs, "lr": s.lr, **s.subject.settings}
         return {
             "version": VERSION,
-            "task": s.task.name,
-            "measure": s.task.metrics[0],
-            "encoder": s.encoder.name,
+            "task": s.subject.name,
+            "measure": s.subject.measure,
+            "encoder": s.subject.model_name,
             "contestant": self.name,
             "alpha": self.alpha,
             "seed": self.seed,
@@ -96,13 +87,14 @@ class _Running:
     core_s: float = 0.0
 
     def __post_init__(self) -> None:
-        study = self.job.study
-        settings = Settings(study.epochs * (len(self.job.shares) + 1), study.lr, seed=self.job.seed)
-        self.model = classifier(study.encoder, study.task.classes or 1, self.job.seed)
+        study, subject = self.job.study, self.job.study.subject
+        epochs = study.epochs * (len(self.job.shares) + 1)
+        settings = Settings(epochs, study.lr, subject.size, seed=self.job.seed)
+        self.model = subject.model(self.job.seed).to(device())
         optimizer = adamw(self.model, settings.lr, settings.weight_decay)
-        self.tuning = Finetuning(self.model, study.parts.train, settings, optimizer=optimizer)
+        self.tuning = Finetuning(self.model, subject.parts.train, settings, optimizer=optimizer, loss=subject.loss)
         steps = self.tuning.each * study.epochs
-        method = self.job.contestant.method(self.job.shares, steps, self.job.alpha)
+        method = self.job.contestant.method(self.job.shares, steps, self.job.alpha, subject.where)
         self.pruning = Pruning(self.model, optimizer, method, (), record=self._told)
         self.tuning.step, self.tuning.rate = self.pruning.step, per_round(method.rounds, WARMUP)
 
@@ -110,7 +102,7 @@ class _Running:
         """Train on from where it is; the rounds' figures and what they cost."""
         path = self.job.study.out / "jobs" / f"{self.job.stem}.pt"
         if path.is_file():
-            self._load(torch.load(path, weights_only=True))
+            self._load(torch.load(path, map_location="cpu", weights_only=True))
         with teller.stage(self.job.stem, self.tuning.steps - self.tuning.done) as tick:
             while self.tuning.done < self.tuning.steps:
                 start = time.process_time()
@@ -128,16 +120,15 @@ class _Running:
 
     def _look(self) -> None:
         """How good the model is now, and where its zeros are."""
-        job, metrics = self.job, self.job.study.task.metrics
+        job, subject = self.job, self.job.study.subject
         weights = {name: single_weights(self.model)[name].detach() for name in self._names()}
         patterns = {name: pattern.look(weight) for name, weight in weights.items()}
         share = sum(int((w == 0).sum()) for w in weights.values()) / sum(w.numel() for w in weights.values())
-        look = partial(measured, self.model, metrics=metrics)
         self.rounds.append(
             {
                 "share": round(share, 4),
-                "held_out": look(job.study.parts.held_out)[metrics[0]],
-                "reported": look(job.study.parts.reported),
+                "held_out": subject.measured(self.model, subject.parts.held_out)[subject.measure],
+                "reported": subject.measured(self.model, subject.parts.reported),
                 "pattern": asdict(pattern.summary(patterns)),
             }
         )
@@ -145,7 +136,7 @@ class _Running:
             save_model(self.model, str(self._models() / f"{job.stem}.{share:.3g}.safetensors"))
 
     def _names(self) -> list[str]:
-        return [name for name in single_weights(self.model) if WHERE.strip("*") in name]
+        return [name for name in single_weights(self.model) if fnmatchcase(name, self.job.study.subject.where)]
 
     def _models(self) -> Path:
         place = self.job.study.out / "models"
@@ -174,4 +165,4 @@ class _Running:
         self.rounds, self.core_s = json.loads(state["rounds"]), state["core_s"]
 
 
-__all__ = ["Job", "Parts"]
+__all__ = ["Job"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from niwaki.bench.spur.contestants import CONTESTANTS
 from niwaki.bench.spur.study import best
+from niwaki.bench.spur.subjects import LOWER
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,8 +35,9 @@ class Line:
         return CONTESTANTS[self.name].title + factor
 
     def score(self, share: float, measure: str) -> str:
-        """Mean and deviation in percent, and how many seeds."""
-        values = [100 * row["reported"][measure] for row in self.cells.get(share, ())]
+        """Mean and deviation in the measure's unit, and how many seeds."""
+        scale = 1 if measure in LOWER else 100
+        values = [scale * row["reported"][measure] for row in self.cells.get(share, ())]
         if not values:
             return ""
         around = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
@@ -46,6 +48,11 @@ class Line:
         rows = [row["pattern"] for row in self.cells.get(share, ())]
         found = [(row[f"{figure}_rows"] + row[f"{figure}_columns"]) / 2 for row in rows]
         return f"{mean(found):.2f}" if found else ""
+
+
+def unit(measure: str) -> str:
+    """The measure, and in what its figures are."""
+    return f"{measure} (less is better)" if measure in LOWER else f"{measure} in percent"
 
 
 def by_task(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
@@ -125,4 +132,4 @@ def drawn(rows: Rows, title: str) -> Table:
     return table
 
 
-__all__ = ["Line", "by_task", "drawn", "lines", "markdown", "missing", "patterns", "scores", "shares_of"]
+__all__ = ["Line", "by_task", "drawn", "lines", "markdown", "missing", "patterns", "scores", "shares_of", "unit"]
