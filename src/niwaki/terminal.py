@@ -10,8 +10,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-TRACEBACK, KEPT = "niwaki.traceback", "niwaki.kept"
-"""Keys of a command's ``meta``: whether an error is shown in full, and the folder in which what is finished is kept."""
+TRACEBACK, KEPT, RESUMES = "niwaki.traceback", "niwaki.kept", "niwaki.resumes"
+"""Keys of a command's ``meta``: whether an error is shown in full, the folder in which what is finished is kept, and
+whether the command goes on with ``--resume``."""
 _WIDE = 160  # columns of a table that is piped into a file
 
 
@@ -32,4 +33,4 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDE)
 
 
-__all__ = ["KEPT", "TRACEBACK", "stdout", "traceback_option"]
+__all__ = ["KEPT", "RESUMES", "TRACEBACK", "stdout", "traceback_option"]

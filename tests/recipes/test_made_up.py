@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.ingredients import build_inputs, gather, optimizer_for
 from niwaki.recipes.made_up import Draw, read_named
 from niwaki.recipes.progress import Teller
-from niwaki.recipes.record import recording
 from niwaki.recipes.schema import OptimizerChoice
+from niwaki.recipes.standing import Standing
 from tests.recipes.kitchen import TRAINED, project
 
 NAMED = {
@@ -152,13 +153,13 @@ def test_gradients_are_as_long_as_is_said(
         return step(self, closure)
 
     read = Recipe.load(path)
-    with importing_from(read.folder), recording(tmp_path / "r.jsonl") as record:
+    with importing_from(read.folder), closing(Standing(tmp_path, False)) as standing:
         stuff = gather(read)
         monkeypatch.setattr(torch.optim.SGD, "step", spy)
         if phase == "prune":
-            phases.prune_with(stuff, stuff.dense, stuff.methods[0], record, Teller(quiet=True))
+            phases.prune_with(stuff, stuff.dense, stuff.methods[0], standing, Teller(quiet=True))
         else:
-            phases.finetune(stuff, stuff.dense, record, Teller(quiet=True), "x", 0)
+            phases.finetune(stuff, stuff.dense, standing, Teller(quiet=True), "x", 0)
     assert len(lengths) >= 3
     if clip is None:
         assert max(lengths) > 0.01
@@ -171,7 +172,7 @@ def test_a_rate_that_rises_needs_batches_that_can_be_counted(tmp_path: Path) -> 
     tuning = {"epochs": 1, "schedule": {"linear": {"warmup": 0.5}}}
     path, _ = project(tmp_path, extra, **{**TRAINED, "data": "@Stream"}, finetune=tuning)
     read = Recipe.load(path)
-    with importing_from(read.folder), recording(tmp_path / "r.jsonl") as record:
+    with importing_from(read.folder), closing(Standing(tmp_path, False)) as standing:
         stuff = gather(read)
         with pytest.raises(BadInput, match="needs data whose batches have a len"):
-            phases.finetune(stuff, stuff.dense, record, Teller(quiet=True), "x", 0)
+            phases.finetune(stuff, stuff.dense, standing, Teller(quiet=True), "x", 0)

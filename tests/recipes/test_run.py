@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from niwaki.recipes.ingredients import gather
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import recording
 from niwaki.recipes.run import Finished, run
+from niwaki.recipes.standing import Standing
 from niwaki.report import Report
 from niwaki.tracing import trace
 from tests.recipes.kitchen import GREG, TRAINED, project
@@ -178,10 +180,10 @@ def test_the_learning_rate_follows_its_schedule(
 
     monkeypatch.setattr(torch.optim.SGD, "step", spy)
     recipe = Recipe.load(path)
-    with importing_from(recipe.folder), recording(tmp_path / "r.jsonl") as record:
+    with importing_from(recipe.folder), closing(Standing(tmp_path, False)) as standing:
         stuff = gather(recipe)
         seen.clear()
-        phases.finetune(stuff, stuff.dense, record, QUIET, "x", 0)
+        phases.finetune(stuff, stuff.dense, standing, QUIET, "x", 0)
     assert seen == pytest.approx(rates)
 
 

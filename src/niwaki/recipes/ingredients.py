@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +16,7 @@ from niwaki.errors import BadInput, BrokenFile, nearest, require_extra, unknown_
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.methods import Method, build
 from niwaki.recipes.borrowed import call, find, require_fit, takes
+from niwaki.recipes.chance import reseed
 from niwaki.recipes.made_up import Draw
 from niwaki.recipes.schema import OptimizerChoice, Recipe, Shapes
 
@@ -137,13 +136,6 @@ def batch_size(inputs: Any) -> int:
     """Length of dimension 0 of the first tensor in inputs or in a batch; 1 if there is none."""
     sizes = [int(t.shape[0]) for t in tensors_of(inputs) if isinstance(t, Tensor) and t.dim() > 0]
     return sizes[0] if sizes else 1
-
-
-def reseed(seed: int) -> None:
-    """Seed every generator that a user's code is likely to draw from."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def finite(loss: Any, step: int) -> float:

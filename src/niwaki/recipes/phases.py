@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+import copy
+from collections.abc import Iterable, Mapping, Sized
 from functools import partial
 from typing import Any
 
@@ -13,46 +14,65 @@ from niwaki.errors import BadInput
 from niwaki.methods import Method
 from niwaki.pruning import Pruning, prune
 from niwaki.recipes.borrowed import call
-from niwaki.recipes.ingredients import Ingredients, batch_size, finite, optimizer_for, reseed
+from niwaki.recipes.chance import reseed
+from niwaki.recipes.ingredients import Ingredients, finite, optimizer_for
+from niwaki.recipes.passes import Meter, Passes
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.rates import Linear, Step, rate
-from niwaki.recipes.record import RunRecord
+from niwaki.recipes.standing import Standing
 from niwaki.schedules import within_round
-from niwaki.surgery.cut import plan_of
+from niwaki.surgery.cut import attach, cut_, plan_of
 from niwaki.surgery.singles import single_weights
 from niwaki.train.zeros import Zeros
+from niwaki.units import Plan
 
 _ROWS = 200  # updates of a penalty that are recorded, about: enough for a smooth picture
 
 
-def prune_with(stuff: Ingredients, model: nn.Module, method: Method, record: RunRecord, teller: Teller) -> nn.Module:
+def prune_with(stuff: Ingredients, model: nn.Module, method: Method, standing: Standing, teller: Teller) -> nn.Module:
     """Prune ``model`` (it may be changed in place) and give the small one."""
     reseed(stuff.recipe.seed)
-    seen: dict[str, Any] = {}
+    seen: dict[str, Any] = {"record": standing.record}
     if method.needs:
         seen["data"] = stuff.batches(stuff.recipe.seed)
         seen["loss"] = stuff.loss and partial(call, "loss", stuff.loss)
     if not method.takes_time:
         with teller.wait(f"{method.name}: prune"):
-            return prune(model, stuff.inputs, method, record=record, **seen)
+            return prune(model, stuff.inputs, method, **seen)
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
-    run = Pruning(model, optimizer, method, stuff.inputs, record=record, record_every=thinning(method), **seen)
+    run = Pruning(model, optimizer, method, stuff.inputs, record_every=thinning(method), **seen)
+    meter, peaks = Meter(standing.record, "prune"), [group["lr"] for group in optimizer.param_groups]
+    passes = Passes(stuff.batches(stuff.recipe.seed), meter)
+    _go_on(standing.of("prune"), passes, run, optimizer)
     model.train()
-    meter, peaks = Meter(record, "prune"), [group["lr"] for group in optimizer.param_groups]
-    with teller.stage(f"{method.name}: prune", method.body.longest) as advance:
-        for batch in _forever(stuff.batches(stuff.recipe.seed), meter):
+    with teller.stage(f"{method.name}: prune", method.body.longest, run.steps) as advance:
+        for batch in passes:
             _set_rates(optimizer, peaks, rate_in_round(stuff.recipe.optimizer.schedule, method, run.steps))
             meter.add(_backward(stuff, run.model, optimizer, batch, run.steps, stuff.recipe.optimizer.clip), batch)
             run.step()
             advance(f"penalty {max(run.pressure.values(), default=0.0):.3g}")
             if run.finished:
                 break
+            standing.keep("prune", lambda: {**_state(run.model, optimizer, passes), "run": run.state_dict()})
     meter.end_epoch()
     return run.model
 
 
-def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Teller, title: str, before: int) -> None:
+def _go_on(state: Mapping[str, Any] | None, passes: Passes, run: Pruning, optimizer: torch.optim.Optimizer) -> None:
+    """Take up pruning from where it was stopped."""
+    if state is not None:
+        run.load_state_dict(state["run"])
+        run.model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        passes.go_on(state["passes"])
+
+
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer, passes: Passes) -> dict[str, Any]:
+    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "passes": passes.state()}
+
+
+def finetune(stuff: Ingredients, model: nn.Module, standing: Standing, teller: Teller, title: str, before: int) -> None:
     """Train the small model in place; the schedule and the seed are the same for all methods."""
     plan = stuff.recipe.finetune
     if plan is None or plan.epochs == 0:
@@ -65,19 +85,46 @@ def finetune(stuff: Ingredients, model: nn.Module, record: RunRecord, teller: Te
     each = _length(batches)
     if each is None and isinstance(plan.schedule, Linear) and plan.schedule.warmup:
         raise BadInput("finetune.schedule: a rate that rises from step to step needs data whose batches have a len()")
+    meter, zeros = Meter(standing.record, "finetune", before), zeros_of(model)
+    passes = Passes(batches, meter, plan.epochs)
+    _tune_on(standing.of("finetune"), passes, optimizer)
     model.train()
-    meter, zeros = Meter(record, "finetune", before), zeros_of(model)
-    with teller.stage(f"{title}: fine-tune", None if each is None else each * plan.epochs) as advance:
-        for epoch in range(plan.epochs):
-            for k, batch in enumerate(_once(batches, epoch)):
-                # Batches that cannot be counted: the rate changes from epoch to epoch only.
-                _set_rates(optimizer, peaks, rate(plan.schedule, (epoch + (k / each if each else 0)) / plan.epochs))
-                loss = _backward(stuff, model, optimizer, batch, k, choice.clip)
-                optimizer.step()
-                zeros.hold()
-                meter.add(loss, batch)
-                advance(f"loss {loss:.3g}")
-            meter.end_epoch()
+    total = None if each is None else each * plan.epochs
+    with teller.stage(f"{title}: fine-tune", total, (each or 0) * passes.epoch + passes.done) as advance:
+        for batch in passes:
+            # Batches that cannot be counted: the rate changes from epoch to epoch only.
+            k = passes.done - 1
+            _set_rates(optimizer, peaks, rate(plan.schedule, (passes.epoch + (k / each if each else 0)) / plan.epochs))
+            loss = _backward(stuff, model, optimizer, batch, k, choice.clip)
+            optimizer.step()
+            zeros.hold()
+            meter.add(loss, batch)
+            advance(f"loss {loss:.3g}")
+            standing.keep("finetune", lambda: {**_state(model, optimizer, passes), "plan": _plan_json(model)})
+
+
+def _tune_on(state: Mapping[str, Any] | None, passes: Passes, optimizer: torch.optim.Optimizer) -> None:
+    """Take up fine-tuning from where it was stopped. The model is that of :func:`stopped_model`."""
+    if state is not None:
+        optimizer.load_state_dict(state["optimizer"])
+        passes.go_on(state["passes"])
+
+
+def stopped_model(stuff: Ingredients, state: Mapping[str, Any]) -> nn.Module:
+    """The pruned network as it was when fine-tuning stopped."""
+    small, plan = copy.deepcopy(stuff.dense), Plan.from_json(state["plan"])
+    if plan.removed:
+        cut_(small, plan)
+    else:
+        attach(small, plan)
+    small.load_state_dict(state["model"])
+    return small
+
+
+def _plan_json(model: nn.Module) -> dict[str, Any]:
+    plan = plan_of(model)
+    assert plan is not None
+    return plan.to_json()
 
 
 def zeros_of(model: nn.Module) -> Zeros:
@@ -102,27 +149,6 @@ def _set_rates(optimizer: torch.optim.Optimizer, peaks: list[float], share: floa
         group["lr"] = peak * share
 
 
-class Meter:
-    """Mean loss per epoch and images seen, for the record."""
-
-    def __init__(self, record: RunRecord, phase: str, images: int = 0) -> None:
-        self.record, self.phase, self.images, self.epoch = record, phase, images, 0
-        self._losses: list[float] = []
-
-    def add(self, loss: float, batch: Any) -> None:
-        self._losses.append(loss)
-        self.images += batch_size(batch)
-
-    def end_epoch(self) -> None:
-        """Write the epoch's row, if there was anything in it."""
-        if self._losses:
-            mean = sum(self._losses) / len(self._losses)
-            self.record(
-                {"event": "epoch", "phase": self.phase, "epoch": self.epoch, "images": self.images, "loss": mean}
-            )
-        self.epoch, self._losses = self.epoch + 1, []
-
-
 def thinning(method: Method) -> int:
     """Of how many updates one is recorded, for a picture that is smooth and a record that stays small."""
     return max(1, method.body.updates // _ROWS)
@@ -142,34 +168,6 @@ def _backward(
     return value
 
 
-def _forever(batches: Iterable[Any], meter: Meter) -> Iterator[Any]:
-    """Epoch after epoch."""
-    epoch = 0
-    while True:
-        yield from _once(batches, epoch)
-        meter.end_epoch()
-        epoch += 1
-
-
-def _once(batches: Iterable[Any], epoch: int) -> Iterator[Any]:
-    """One epoch. A failure in the user's loader is told as theirs; an empty epoch is an error."""
-    iterator, empty = call("data", iter, batches), True
-    while True:
-        batch = call("data", next, iterator, _END)
-        if batch is _END:
-            break
-        empty = False
-        yield batch
-    if empty:
-        raise BadInput(
-            f"data gave no batches in epoch {epoch + 1}. It is iterated once per epoch, and a generator is empty after "
-            "the first: return a list, a DataLoader, or an object whose __iter__ starts anew."
-        )
-
-
-_END = object()
-
-
 def _length(batches: Iterable[Any]) -> int | None:
     """Batches per epoch, if they can be counted (a DataLoader over a stream has a ``__len__`` that raises)."""
     try:
@@ -178,4 +176,4 @@ def _length(batches: Iterable[Any]) -> int | None:
         return None
 
 
-__all__ = ["finetune", "prune_with", "thinning"]
+__all__ = ["finetune", "prune_with", "stopped_model", "thinning"]

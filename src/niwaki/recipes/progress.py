@@ -45,8 +45,9 @@ class Teller:
             yield
 
     @contextmanager
-    def stage(self, title: str, total: int | None = None) -> Iterator[Advance]:
-        """A stage of the run. ``total``: how many steps it will take at most; None if nobody knows."""
+    def stage(self, title: str, total: int | None = None, done: int = 0) -> Iterator[Advance]:
+        """A stage of the run. ``total``: how many steps it will take at most; None if nobody knows. ``done``: how many
+        of them were done before."""
         if self.quiet or not self.console.is_terminal:
             self.say(f"{title} …")
             yield lambda note: None
@@ -56,5 +57,5 @@ class Teller:
         said, beside = (p.TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
         counted = p.MofNCompleteColumn()
         with p.Progress(said, p.BarColumn(), counted, p.TimeRemainingColumn(), beside, console=self.console) as bars:
-            task = bars.add_task(title, total=total, note="")
+            task = bars.add_task(title, total=total, completed=done, note="")
             yield lambda note: bars.update(task, advance=1, note=note)

@@ -5,39 +5,66 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+from niwaki.errors import BrokenFile
 
 Row = dict[str, Any]
 
 
 class RunRecord:
-    """Writes rows to a file and keeps them."""
+    """Writes rows to a file and keeps them. ``keep``: go on behind so many rows that the file has already."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows: list[Row] = []
+        self.rows: list[Row] = rows_of(path)[:keep] if keep else []
+        if len(self.rows) < keep:
+            raise BrokenFile(
+                f"{path} has {len(self.rows)} rows of the {keep} that a checkpoint counts on; start afresh"
+            )
         self._file = path.open("w", encoding="utf-8")
+        self.back_to(keep)
 
     def __call__(self, row: Row) -> None:
         """Add a row."""
         self.rows.append(row)
-        self._file.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+        self._write(row)
+        self._file.flush()
+
+    def back_to(self, count: int) -> None:
+        """Forget all rows but the first so many."""
+        del self.rows[count:]
+        self._file.seek(0)
+        self._file.truncate()
+        for row in self.rows:
+            self._write(row)
         self._file.flush()
 
     def close(self) -> None:
         self._file.close()
 
+    def _write(self, row: Row) -> None:
+        self._file.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+
 
 @contextmanager
 def recording(path: Path) -> Iterator[RunRecord]:
     """A record that is closed whatever happens."""
-    record = RunRecord(path)
-    try:
+    with closing(RunRecord(path)) as record:
         yield record
-    finally:
-        record.close()
+
+
+def rows_of(path: Path) -> list[Row]:
+    """The rows of a record; the last one, if it was broken off, is left out."""
+    if not path.is_file():
+        return []
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as trouble:
+        raise BrokenFile(f"{path} is damaged ({trouble}); start afresh") from trouble
 
 
 def _finite(value: Any) -> Any:

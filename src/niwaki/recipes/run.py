@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
 from niwaki.recipes.ingredients import Ingredients, gather
-from niwaki.recipes.phases import finetune, prune_with
+from niwaki.recipes.phases import finetune, prune_with, stopped_model
 from niwaki.recipes.progress import Teller
-from niwaki.recipes.record import RunRecord, recording
+from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
+from niwaki.recipes.standing import STAND, Clock, Standing, begin
 from niwaki.recipes.timing import latencies
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
 from niwaki.report import Entry, Parting, Patterns, Point, Report, Trace
@@ -36,6 +36,8 @@ from niwaki.surgery.store import load, save
 from niwaki.tracing import trace
 from niwaki.train.rehearsal import rehearse
 from niwaki.units import Plan
+
+ONNX = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,16 @@ class Yield:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-def run(recipe: Recipe, *, command: str = "niwaki.recipes.run", teller: Teller | None = None) -> Finished:
+def run(
+    recipe: Recipe, *, command: str = "niwaki.recipes.run", teller: Teller | None = None, resume: bool = False
+) -> Finished:
     """Carry out a recipe; results go to ``recipe.out``, a folder per method and ``report.html`` over all.
 
-    What is finished is on disk: after an interruption the methods that were done stay, with a report of them.
+    What is finished is on disk: after an interruption the methods that were done stay, with a report of them, and the
+    one under way has a checkpoint that is at most two minutes old.
+
+    Args:
+        resume: go on where a run of this recipe was stopped, bit for bit: methods that are finished are not made again.
 
     Raises:
         NiwakiError: the recipe, or what it names, cannot be used; told before the work starts wherever it can be.
@@ -72,15 +80,15 @@ def run(recipe: Recipe, *, command: str = "niwaki.recipes.run", teller: Teller |
     if recipe.shortened:
         teller.say(f"fast: {'; '.join(map(str, recipe.shortened))}")
     with importing_from(recipe.folder):
-        return Run(gather(recipe), command, teller).go()
+        return Run(gather(recipe), command, teller, resume).go()
 
 
 class Run:
     """One recipe being carried out."""
 
-    def __init__(self, stuff: Ingredients, command: str, teller: Teller) -> None:
+    def __init__(self, stuff: Ingredients, command: str, teller: Teller, resume: bool = False) -> None:
         self.stuff, self.recipe, self.teller, self.command = stuff, stuff.recipe, teller, command
-        self.out = Path(stuff.recipe.out)
+        self.out, self.resume = Path(stuff.recipe.out), resume
         self.so_far = Yield()
         with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
@@ -88,14 +96,15 @@ class Run:
                 rehearse(method, self.graph)
                 _can_be_scheduled(self.recipe, method)
             has_zeros_to_pack(self.recipe, stuff.methods)
+            begin(self.out, self.recipe, stuff.dense, resume)
+        self.before = finished_before(self.out) if resume else {}
 
     def go(self) -> Finished:
         self._dense()
-        jobs = list(zip(self.recipe.entries, self.recipe.methods, self.stuff.methods, strict=True))
-        for k, (name, choice, method) in enumerate(jobs, start=1):
+        for name, choice, method in zip(self.recipe.entries, self.recipe.methods, self.stuff.methods, strict=True):
             self._one(name, choice, method)
-            if k < len(jobs):
-                self._report().save(self.out)
+            if self.recipe.pack and leaves_zeros(method):
+                self._pack(f"{name}-packed", replace(choice, label=f"{choice.label}, packed"))
         return self._end()
 
     def _dense(self) -> None:
@@ -109,61 +118,86 @@ class Run:
 
     def _one(self, name: str, choice: MethodChoice, method: Method) -> None:
         """One method, from the dense network to a certified folder."""
-        seconds: dict[str, float] = {}
-        with recording(self.out / name / "record.jsonl") as record:
-            record({"event": "start", "method": choice.to_json(), "seed": self.recipe.seed})
-            small, plan = self._train(name, choice, method, record, seconds)
-            save(small, self.out / name)
-            with _clock(seconds, "certify"), self.teller.wait(f"{choice.label}: export and certify"):
-                notes = [*zeros_told(small), *self._export(name, small)]
-                certificate = self._certify(name, plan, small)
-            certificate.save(self.out / name / "certificate.json")
-            accuracy = self._accuracy(small, record)
-            record({"event": "finished", "certified": certificate.holds, "seconds": seconds})
-        entry = facts.pruned_entry(
-            name, choice, small, self.stuff.inputs, self.graph, plan, certificate, accuracy, seconds, notes
-        )
-        self.so_far.entries.append(entry)
-        self.so_far.models[name] = small
-        self.so_far.traces += facts.traces(name, record.rows)
-        self.so_far.partings += facts.partings(name, record.rows, method)
-        self.so_far.patterns += facts.patterns(name, record.rows)
-        self.so_far.curve += facts.curve(name, record.rows)
-        self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
-        if self.recipe.pack and leaves_zeros(method):
-            self._pack(f"{name}-packed", replace(choice, label=f"{choice.label}, packed"), small)
+        if not self._finished_before(name):
+            with closing(Standing(self.out / name, self.resume)) as standing:
+                self._make(name, choice, method, standing)
+        rows = rows_of(self.out / name / "record.jsonl")
+        self.so_far.traces += facts.traces(name, rows)
+        self.so_far.partings += facts.partings(name, rows, method)
+        self.so_far.patterns += facts.patterns(name, rows)
+        self.so_far.curve += facts.curve(name, rows)
+        self._report().save(self.out)
+        (self.out / name / STAND).unlink(missing_ok=True)  # after the report, so that one of the two is there
 
-    def _pack(self, name: str, choice: MethodChoice, masked: nn.Module) -> None:
-        """The network of a method with its zeros packed: a folder and an entry of its own."""
-        stuff, seconds = self.stuff, dict[str, float]()
-        with _clock(seconds, "pack"), self.teller.wait(choice.label):
+    def _finished_before(self, name: str) -> bool:
+        """Take what a run that is resumed has finished, if it has."""
+        entry, folder = self.before.get(name), self.out / name
+        if entry is None:
+            return False
+        self.so_far.entries.append(replace(entry, latency=()))
+        self.so_far.models[name] = load(folder, self.stuff.dense).eval()
+        if self.recipe.wants_onnx:
+            self.so_far.files[name] = folder / ONNX
+        self.teller.say(f"{entry.label}: finished before")
+        return True
+
+    def _make(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> None:
+        record, clock = standing.record, standing.clock
+        if standing.state is None:
+            record({"event": "start", "method": choice.to_json(), "seed": self.recipe.seed})
+        small, plan = self._train(name, choice, method, standing)
+        save(small, self.out / name)
+        with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
+            notes = [*zeros_told(small), *self._export(name, small)]
+            certificate = self._certify(name, plan, small)
+        certificate.save(self.out / name / "certificate.json")
+        accuracy = self._accuracy(small, record)
+        record({"event": "finished", "certified": certificate.holds, "seconds": clock.seconds})
+        entry = facts.pruned_entry(
+            name, choice, small, self.stuff.inputs, self.graph, plan, certificate, accuracy, clock.seconds, notes
+        )
+        self._add(entry, small)
+        self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
+
+    def _add(self, entry: Entry, model: nn.Module) -> None:
+        self.so_far.entries.append(entry)
+        self.so_far.models[entry.name] = model
+
+    def _pack(self, name: str, choice: MethodChoice) -> None:
+        """The network of the last method with its zeros packed: a folder and an entry of its own."""
+        if self._finished_before(name):
+            return
+        stuff, clock, masked = self.stuff, Clock({}), self.so_far.models[name.removesuffix("-packed")]
+        with clock.phase("pack"), self.teller.wait(choice.label):
             small = pack(masked, stuff.inputs, threads=self.recipe.measure.threads)
             save(small, self.out / name)
-        with _clock(seconds, "certify"), self.teller.wait(f"{choice.label}: export and certify"):
+        with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
             notes = [packing_told(small), *self._export(name, small)]
             reloaded, exported = self._reloaded(name), self._exported(name)
             certificate = certify_packed(masked, small, stuff.inputs, reloaded=reloaded, exported=exported)
         certificate.save(self.out / name / "certificate.json")
         plan, accuracy = _plan(choice.label, small), stuff.accuracy(small)
         entry = facts.pruned_entry(
-            name, choice, small, stuff.inputs, self.graph, plan, certificate, accuracy, seconds, notes
+            name, choice, small, stuff.inputs, self.graph, plan, certificate, accuracy, clock.seconds, notes
         )
-        self.so_far.entries.append(entry)
-        self.so_far.models[name] = small
+        self._add(entry, small)
+        self._report().save(self.out)
 
-    def _train(
-        self, name: str, choice: MethodChoice, method: Method, record: RunRecord, seconds: dict[str, float]
-    ) -> tuple[nn.Module, Plan]:
-        with _clock(seconds, "prune"):
-            small = prune_with(self.stuff, copy.deepcopy(self.stuff.dense), method, record, self.teller)
-        if leaves_zeros(method):  # a plan that removes nothing: what is zero is in the weights
-            attach(small, make_plan(self.graph, {}, {"method": to_json(method)}))
+    def _train(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> tuple[nn.Module, Plan]:
+        stuff, tuning = self.stuff, self.recipe.finetune
+        if standing.tunes:
+            small = stopped_model(stuff, standing.state or {})
+        else:
+            with standing.clock.phase("prune"):
+                small = prune_with(stuff, copy.deepcopy(stuff.dense), method, standing, self.teller)
+            if leaves_zeros(method):  # a plan that removes nothing: what is zero is in the weights
+                attach(small, make_plan(self.graph, {}, {"method": to_json(method)}))
         plan = _plan(choice.label, small)
-        tuning = self.recipe.finetune
         if tuning is not None and tuning.epochs:
-            self._accuracy(small, record)
-            with _clock(seconds, "finetune"):
-                finetune(self.stuff, small, record, self.teller, choice.label, _images(record))
+            if not standing.tunes:
+                self._accuracy(small, standing.record)
+            with standing.clock.phase("finetune"):
+                finetune(stuff, small, standing, self.teller, choice.label, _images(standing.record))
         return small.eval(), plan
 
     def _accuracy(self, model: nn.Module, record: RunRecord) -> float | None:
@@ -180,7 +214,7 @@ class Run:
         folder, inputs = self.out / name, self.stuff.inputs
         timed = "onnxruntime" in self.recipe.measure.runtimes and self.recipe.measure.runs > 0
         if self.recipe.wants_onnx if name != "dense" else timed:
-            self.so_far.files[name] = export.onnx(model, inputs, folder / "model.onnx")
+            self.so_far.files[name] = export.onnx(model, inputs, folder / ONNX)
         if name != "dense" and "torch_export" in self.recipe.export:
             export.torch_export(model, inputs, folder / "model.pt2")
             return ["model.pt2 was written and is not part of the certificate."]
@@ -243,11 +277,11 @@ def _images(record: RunRecord) -> int:
     return max((row["images"] for row in record.rows if row.get("event") == "epoch"), default=0)
 
 
-@contextmanager
-def _clock(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - start
+def finished_before(out: Path) -> dict[str, Entry]:
+    """What a run has finished, by name: it is in the report, which is written after each method."""
+    if not (out / "report.json").is_file():
+        return {}
+    return {entry.name: entry for entry in Report.load(out).entries if entry.name != "dense"}
 
 
 __all__ = ["Finished", "run"]

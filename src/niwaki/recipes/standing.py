@@ -1,0 +1,152 @@
+"""Where a run stands, on disk: after a stop the same recipe goes on from there, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.errors import BadInput, BrokenFile
+from niwaki.recipes.record import RunRecord
+from niwaki.recipes.schema import Recipe
+from niwaki.replacing import replacing
+
+VERSION = 1
+RUN, STAND = "run.json", "progress.pt"
+SECONDS = 120.0  # from one checkpoint to the next, at least
+
+
+def begin(out: Path, recipe: Recipe, dense: nn.Module, resume: bool) -> None:
+    """Note what the folder is the run of; or, to resume, see that it is of this very recipe and network.
+
+    Raises:
+        BadInput: there is nothing to resume, or it is another run.
+    """
+    told = {"version": VERSION, "recipe": _plain(recipe), "weights": fingerprint(dense)}
+    if resume:
+        _require_same(out, told)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for name in recipe.entries:
+        (out / name / STAND).unlink(missing_ok=True)
+    with replacing(out / RUN) as part:
+        part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """The SHA-256 of all weights and buffers with their names, in hexadecimal."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+class Clock:
+    """Seconds of each phase, those before a stop with them."""
+
+    def __init__(self, seconds: Mapping[str, float]) -> None:
+        self._seconds, self._phase, self._since = dict(seconds), "", 0.0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Inside, time counts for the phase."""
+        self._phase, self._since = name, time.perf_counter()
+        yield
+        self._seconds, self._phase = self.seconds, ""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Up to now."""
+        if not self._phase:
+            return dict(self._seconds)
+        spent = self._seconds.get(self._phase, 0.0) + time.perf_counter() - self._since
+        return {**self._seconds, self._phase: spent}
+
+
+class Standing:
+    """Where one method stands: kept in its folder every two minutes, taken up again after a stop.
+
+    Args:
+        folder: of the method. resume: take up what is there.
+    """
+
+    def __init__(self, folder: Path, resume: bool) -> None:
+        self.path = folder / STAND
+        self.state: dict[str, Any] | None = _read(self.path) if resume and self.path.is_file() else None
+        self.record = RunRecord(folder / "record.jsonl", 0 if self.state is None else self.state["rows"])
+        self.clock = Clock({} if self.state is None else self.state["seconds"])
+        self._saved = time.monotonic()
+
+    def of(self, phase: str) -> dict[str, Any] | None:
+        """What was kept in this phase, once; None if the run did not stop in it."""
+        if self.state is None or self.state["phase"] != phase:
+            return None
+        found, self.state = self.state, None
+        self.record.back_to(found["rows"])
+        return found
+
+    @property
+    def tunes(self) -> bool:
+        """Did it stop in fine-tuning?"""
+        return self.state is not None and self.state["phase"] == "finetune"
+
+    def keep(self, phase: str, state: Callable[[], Mapping[str, Any]]) -> None:
+        """Keep the state that the function gives, if the last time is long enough ago."""
+        if time.monotonic() - self._saved < SECONDS:
+            return
+        told = {"version": VERSION, "phase": phase, "rows": len(self.record.rows), "seconds": self.clock.seconds}
+        with replacing(self.path) as part:
+            torch.save({**told, **state()}, part)
+        self._saved = time.monotonic()
+
+    def close(self) -> None:
+        self.record.close()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as trouble:
+        raise BrokenFile(f"{path} cannot be read ({trouble}); remove it, and its method starts afresh") from trouble
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        raise BrokenFile(f"{path} was written by another release; remove it, and its method starts afresh")
+    return found
+
+
+def _require_same(out: Path, told: Mapping[str, Any]) -> None:
+    path = out / RUN
+    if not path.is_file():
+        raise BadInput(f"{out} holds no run to resume; leave --resume out to start one")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as trouble:
+        raise BrokenFile(f"{path} cannot be read ({trouble}); leave --resume out to start afresh") from trouble
+    if found == told:
+        return
+    recipe = found.get("recipe", {}) if isinstance(found, dict) else {}
+    keys = [key for key in {**recipe, **told["recipe"]} if recipe.get(key) != told["recipe"].get(key)]
+    what = f"the recipe has another {', '.join(keys)}" if keys else "the dense network has other weights"
+    raise BadInput(
+        f"{out} holds another run: {what}. Give the old recipe again, name another folder with --out, or leave "
+        "--resume out to start afresh"
+    )
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """As JSON gives it back; where the results lie does not matter."""
+    found: dict[str, Any] = json.loads(json.dumps(recipe.to_json(), default=str))
+    found.pop("out", None)
+    return found
+
+
+__all__ = ["STAND", "Clock", "Standing", "begin", "fingerprint"]

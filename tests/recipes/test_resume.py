@@ -1,0 +1,264 @@
+"""A run that was stopped goes on where it was, and ends as if it had never been stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch.utils.data import DataLoader, TensorDataset
+
+from niwaki.cli import main
+from niwaki.errors import BadInput, BrokenFile
+from niwaki.recipes import Recipe, chance, standing
+from niwaki.recipes.passes import Meter, Passes, _forgets
+from niwaki.recipes.progress import Teller
+from niwaki.recipes.record import recording, rows_of
+from niwaki.recipes.run import run
+from niwaki.report import Report
+from tests.recipes.kitchen import GREG, TRAINED, project
+
+QUIET = Teller(quiet=True)
+CODE = """
+import os
+import random
+
+import numpy as np
+from torch.utils.data import DataLoader, TensorDataset
+
+CALLS = 0
+
+
+def noisy(width=8):
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.2),
+        nn.Conv2d(width, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    )
+
+
+def images():
+    draw = torch.Generator().manual_seed(0)
+    return TensorDataset(torch.randn(14, 1, 6, 6, generator=draw), torch.arange(14) % 3)
+
+
+def shuffled(seed=0):
+    return DataLoader(images(), batch_size=4, shuffle=True)
+
+
+def remembering(seed=0):
+    return DataLoader(images(), batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(seed))
+
+
+class Numbered:
+    def __init__(self, seed=0):
+        self.epoch, self.seed = 0, seed
+
+    def __iter__(self):
+        draw = torch.Generator().manual_seed(self.seed + self.epoch)
+        self.epoch += 1
+        return iter([(torch.randn(4, 1, 6, 6, generator=draw), torch.tensor([0, 1, 2, 0])) for _ in range(3)])
+
+
+def stopping(model, batch):
+    global CALLS
+    CALLS += 1
+    if CALLS == int(os.environ.get("STOP_AT", 0)):
+        raise KeyboardInterrupt
+    # A loss that draws from all generators: what a user's augmentation may do.
+    noise = 1e-3 * (random.random() + float(np.random.rand()))
+    return F.cross_entropy(model(batch[0]), batch[1]) * (1 + noise)
+"""
+IMP = {"name": "imp", "target": {"ratio": 0.5}, "rounds": 2, "steps": 3}
+METHODS: dict[str, dict[str, Any]] = {
+    "at once": {"name": "magnitude", "target": {"ratio": 0.5}},
+    "greg1": GREG,
+    "greg2": {"name": "greg2", "target": {"ratio": 0.5}, "grow": 0.25, "every": 1, "hold": 2, "pick_grow": 0.25},
+    "zeros": IMP,
+    "data": {"name": "ispasp", "target": {"ratio": 0.5}, "iters": 2, "tune": 2, "samples": 8},
+}
+
+
+@pytest.fixture(autouse=True)
+def at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "SECONDS", 0.0)
+    monkeypatch.delenv("STOP_AT", raising=False)
+    # What takes the time of a run, and is not what is looked at here: fresh processes and drawings.
+    monkeypatch.setattr("niwaki.recipes.run.can_travel", lambda args, kwargs: False)
+    monkeypatch.setattr("niwaki.report.page.render", lambda report: "")
+
+
+def written(folder: Path, **changes: Any) -> Recipe:
+    given = {**TRAINED, "model": "@noisy", "loss": "@stopping", "finetune": {"epochs": 2}, "data": "@shuffled"}
+    return Recipe.load(project(folder, CODE, **{**given, **changes})[0])
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """All that a run leaves, without times."""
+    found: dict[str, Any] = {}
+    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
+        found[folder.name] = (folder / "model.safetensors").read_bytes(), sorted(p.name for p in folder.iterdir())
+        found[f"{folder.name} record"] = [{**row, "seconds": 0} for row in rows_of(folder / "record.jsonl")]
+    report = Report.load(out).to_json()
+    entries = [{**entry, "seconds": sorted(entry["seconds"])} for entry in report["entries"]]
+    return {**found, "entries": entries, "curve": report["curve"], "traces": report["traces"]}
+
+
+def stopped_and_resumed(recipe: Recipe, stops: list[int], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    for turn, at in enumerate(stops):
+        monkeypatch.setenv("STOP_AT", str(at))
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, teller=QUIET, resume=turn > 0)
+    monkeypatch.delenv("STOP_AT")
+    run(recipe, teller=QUIET, resume=True)
+    return outcome(Path(recipe.out))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("stops", [[2, 12], [6, 9]])
+def test_it_ends_as_if_it_had_never_been_stopped(
+    kind: str, stops: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = written(tmp_path / "whole", method=METHODS[kind], finetune={"epochs": 3})
+    run(whole, teller=QUIET)
+    broken = written(tmp_path / "broken", method=METHODS[kind], finetune={"epochs": 3})
+    found, wanted = stopped_and_resumed(broken, stops, monkeypatch), outcome(Path(whole.out))
+    assert found == wanted
+
+
+@pytest.mark.parametrize("data", ["@shuffled", "@remembering", "@Numbered", "@batches"])
+def test_loaders_of_every_kind_go_on(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that draws from the process, one with a generator of its own, one that counts epochs, and a list."""
+    whole = written(tmp_path / "whole", method=GREG, data=data)
+    run(whole, teller=QUIET)
+    broken = written(tmp_path / "broken", method=GREG, data=data)
+    assert stopped_and_resumed(broken, [6, 11], monkeypatch) == outcome(Path(whole.out))
+
+
+def test_what_is_finished_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [METHODS["at once"], IMP, GREG]
+    whole = written(tmp_path / "whole", method=many, pack=True, finetune={"epochs": 1})
+    run(whole, teller=QUIET)
+    recipe = written(tmp_path / "broken", method=many, pack=True, finetune={"epochs": 1})
+    monkeypatch.setenv("STOP_AT", "18")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, teller=QUIET)
+    out = Path(recipe.out)
+    assert [e.name for e in Report.load(out).entries] == ["dense", "magnitude", "imp", "imp-packed"]
+    times = {path: path.stat().st_mtime_ns for path in out.glob("[im]*/model.safetensors")}
+    assert len(times) == 3
+    monkeypatch.delenv("STOP_AT")
+    run(recipe, teller=QUIET, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert [e.name for e in Report.load(out).entries] == ["dense", "magnitude", "imp", "imp-packed", "greg1"]
+    assert outcome(out)["greg1"] == outcome(Path(whole.out))["greg1"]
+
+
+def test_another_run_is_not_resumed(tmp_path: Path) -> None:
+    recipe = written(tmp_path, method=METHODS["at once"])
+    with pytest.raises(BadInput, match="holds no run to resume; leave --resume out"):
+        run(recipe, teller=QUIET, resume=True)
+    run(recipe, teller=QUIET)
+    other = written(tmp_path, method=METHODS["at once"], seed=1)
+    with pytest.raises(BadInput, match=r"holds another run: the recipe has another .*seed"):
+        run(other, teller=QUIET, resume=True)
+    told = json.loads((tmp_path / "out" / standing.RUN).read_text())
+    (tmp_path / "out" / standing.RUN).write_text(json.dumps({**told, "weights": "0"}))
+    with pytest.raises(BadInput, match="holds another run: the dense network has other weights"):
+        run(recipe, teller=QUIET, resume=True)
+    (tmp_path / "out" / standing.RUN).write_text("{")
+    with pytest.raises(BrokenFile, match=r"run\.json cannot be read"):
+        run(recipe, teller=QUIET, resume=True)
+
+
+def test_a_damaged_checkpoint_is_told_and_a_fresh_run_removes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = written(tmp_path, method=GREG)
+    monkeypatch.setenv("STOP_AT", "3")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, teller=QUIET)
+    path = tmp_path / "out" / "greg1" / standing.STAND
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(BrokenFile, match="remove it, and its method starts afresh"):
+        run(recipe, teller=QUIET, resume=True)
+    torch.save({"version": 0}, path)
+    with pytest.raises(BrokenFile, match="was written by another release"):
+        run(recipe, teller=QUIET, resume=True)
+    path.write_bytes(good)
+    (tmp_path / "out" / "greg1" / "record.jsonl").write_text("")
+    with pytest.raises(BrokenFile, match="that a checkpoint counts on"):
+        run(recipe, teller=QUIET, resume=True)
+    monkeypatch.delenv("STOP_AT")
+    run(recipe, teller=QUIET)
+    assert not path.exists()
+
+
+def test_a_run_that_is_over_is_only_told_again(tmp_path: Path) -> None:
+    recipe = written(tmp_path, method=METHODS["at once"])
+    run(recipe, teller=QUIET)
+    before = outcome(tmp_path / "out")
+    run(recipe, teller=QUIET, resume=True)
+    assert outcome(tmp_path / "out") == before
+
+
+def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = project(tmp_path, CODE, **{**TRAINED, "model": "@noisy", "loss": "@stopping", "method": GREG})
+    monkeypatch.setenv("STOP_AT", "3")
+    told = CliRunner().invoke(main, ["prune", str(path)])
+    assert told.exit_code == 130
+    assert told.output.splitlines()[-1].endswith("the same command with --resume goes on")
+    monkeypatch.delenv("STOP_AT")
+    assert CliRunner().invoke(main, ["prune", str(path), "--resume"]).exit_code == 0
+    assert [e.name for e in Report.load(tmp_path / "out").entries] == ["dense", "greg1"]
+
+
+def test_loaders_that_forget() -> None:
+    rows = TensorDataset(torch.zeros(4))
+    own = torch.Generator()
+    known = [[], (), DataLoader(rows), DataLoader(rows, shuffle=True)]
+    assert all(map(_forgets, known))
+    others = [DataLoader(rows, shuffle=True, generator=own), iter([]), DataLoader(rows, sampler=[0, 1])]
+    assert not any(map(_forgets, others))
+
+
+def test_a_loader_is_asked_to_skip_if_it_can(tmp_path: Path) -> None:
+    class Skipping:
+        epoch = skip = 0
+
+        def __iter__(self) -> Any:
+            start, self.skip = self.skip, 0
+            self.epoch += 1
+            return iter([torch.full((1,), float(10 * self.epoch + k)) for k in range(start, 3)])
+
+    with recording(tmp_path / "r.jsonl") as record:
+        first = Passes(Skipping(), Meter(record, "prune"), 3)
+        seen, states = [], []
+        for batch in first:
+            seen.append(float(batch))
+            states.append(first.state())
+        assert seen == [10.0, 11.0, 12.0, 20.0, 21.0, 22.0, 30.0, 31.0, 32.0]
+        for k, state in enumerate(states):
+            again = Passes(Skipping(), Meter(record, "prune"), 3)
+            again.go_on(state)
+            assert [float(batch) for batch in again] == seen[k + 1 :]
+
+
+def test_all_generators_are_put_back() -> None:
+    import random
+
+    import numpy as np
+
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    chance.reseed(3)
+    kept = chance.states()
+    first = draw()
+    assert draw() != first
+    chance.restore(kept)
+    assert draw() == first
