@@ -118,5 +118,12 @@ def test_so_many_of_each_part_join_and_no_more() -> None:
     parts = torch.tensor([0, 0, 1, 1])
     assert greedy(losses, 4, (1, 1), parts=parts).tolist() == [0, 3]
     assert greedy(losses, 4, (0, 2), parts=parts).tolist() == [3, 2]
-    with pytest.raises(BadInput, match="between 1 and 4 of 4 units can be picked"):
-        greedy(losses, 4, (0, 0), parts=parts)
+    for picks in ((3, 0), (3, 2), (0, 0), (-1, 2)):
+        with pytest.raises(BadInput, match=r"between 1 and \[2, 2\] of the parts of 4 units can be picked"):
+            greedy(losses, 4, picks, parts=parts)
+    assert greedy(losses, 4, (3, 0), parts=parts, repeats=True).tolist() == [0, 0, 0]
+    with pytest.raises(BadInput, match=r"of the parts of 4 units can be picked"):
+        greedy(losses, 4, (1, 0, 1), parts=parts, repeats=True)
+    for wrong in (parts[:3], parts + 1):
+        with pytest.raises(BadInput, match="4 units have a part each"):
+            greedy(losses, 4, (1, 1), parts=wrong)

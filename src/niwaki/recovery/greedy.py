@@ -44,8 +44,7 @@ def greedy(
     """
     parts = torch.zeros(units, dtype=torch.int64) if parts is None else parts
     left = torch.tensor([picks] if isinstance(picks, int) else list(picks))
-    if left.sum() < 1 or (left.sum() > units and not repeats):
-        raise BadInput(f"between 1 and {units} of {units} units can be picked, not {picks}")
+    _check(left, parts, units, repeats, picks)
     if tries is not None and tries < 1:
         raise BadInput(f"at least one candidate is tried in each step, not {tries}")
     generator = torch.Generator().manual_seed(seed)
@@ -61,6 +60,18 @@ def greedy(
         left[parts[best]] -= 1
         chosen.append(best)
     return torch.tensor(chosen)
+
+
+def _check(left: Tensor, parts: Tensor, units: int, repeats: bool, picks: int | Sequence[int]) -> None:
+    sizes = torch.bincount(parts, minlength=len(left))
+    if parts.shape != (units,) or len(sizes) > len(left):
+        raise BadInput(
+            f"{units} units have a part each, of as many parts as picks has numbers; got {tuple(parts.shape)}"
+        )
+    few = sizes.minimum(torch.tensor(1)) * left if repeats else sizes
+    if left.min() < 0 or left.sum() < 1 or (left > few).any():
+        most = f"{units}" if len(sizes) == 1 else f"{sizes.tolist()} of the parts"
+        raise BadInput(f"between 1 and {most} of {units} units can be picked, not {picks}")
 
 
 def _some(open_: Tensor, tries: int, generator: torch.Generator) -> Tensor:
