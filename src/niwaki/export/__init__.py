@@ -1,6 +1,7 @@
-"""From a pruned model to what serves it: ONNX and torch.export, each ready to be compared with the model."""
+"""From a pruned model to what serves it: ONNX, torch.export, OpenVINO, each ready to be compared with the model."""
 
 from niwaki.export.onnx_format import onnx, onnx_session
+from niwaki.export.openvino_format import openvino, openvino_session
 from niwaki.export.torch_format import torch_export
 
-__all__ = ["onnx", "onnx_session", "torch_export"]
+__all__ = ["onnx", "onnx_session", "openvino", "openvino_session", "torch_export"]

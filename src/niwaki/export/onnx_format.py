@@ -17,11 +17,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from niwaki.errors import BadInput, require_extra
+from niwaki.export.portability import portable_told, varying
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
-from niwaki.packed.portable import portable
 from niwaki.replacing import replacing
-
-logger = logging.getLogger("niwaki")
 
 
 def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Path:
@@ -44,14 +42,8 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     args, kwargs = call_arguments(inputs)
-    options: dict[str, Any] = {}
-    if dynamic_batch:
-        if kwargs:
-            raise BadInput("dynamic_batch needs positional inputs; pass a tensor or a tuple")
-        options["dynamic_shapes"] = tuple(
-            {0: torch.export.Dim("batch")} if isinstance(a, Tensor) else None for a in args
-        )
-    model = _portable(model)
+    options: dict[str, Any] = {"dynamic_shapes": varying(args, kwargs)} if dynamic_batch else {}
+    model = portable_told(model, "ONNX")
     with replacing(path) as part, evaluating(model), _quiet():
         torch.onnx.export(
             model,
@@ -89,19 +81,6 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
         return tuple(torch.from_numpy(a) for a in session.run(None, feed))
 
     return run
-
-
-def _portable(model: nn.Module) -> nn.Module:
-    found, changed = portable(model)
-    for form in sorted(set(changed.values())):
-        names = [name for name, f in changed.items() if f == form]
-        logger.warning(
-            "%d packed layers hold single entries, for which ONNX has no product, and are written as %s: %s",
-            len(names),
-            form,
-            ", ".join(names),
-        )
-    return found
 
 
 @contextmanager

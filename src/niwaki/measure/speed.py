@@ -6,24 +6,27 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.graph.observe import Inputs, evaluating
+from niwaki.measure.runtimes import ready
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one call. ``spread_ms``: width of the middle half of the runs."""
+    """Milliseconds of one call. ``spread_ms``: width of the middle half of the runs. ``ready_s``: seconds of export and
+    compilation before."""
 
     median_ms: float
     min_ms: float
     spread_ms: float
     runs: int
+    ready_s: float = 0.0
 
 
 def interleaved(
@@ -59,28 +62,27 @@ def latency(
     models: Mapping[str, nn.Module] | nn.Module,
     inputs: Inputs,
     *,
+    runtime: str = "pytorch",
     threads: int = 1,
     runs: int = 30,
     warmup: int = 3,
 ) -> dict[str, Timing]:
-    """Latency of one or several PyTorch models in eval mode, interleaved, on ``threads`` CPU threads (or the models'
-    GPU, synchronised). A single model is reported under the name ``"model"``."""
+    """Latency of one or several models in eval mode, interleaved. A single model is reported under the name
+    ``"model"``.
+
+    Args:
+        runtime: ``"pytorch"``, ``"compile"``, ``"onnxruntime"`` or ``"openvino"``. The first two run where the models
+            are, on a GPU synchronised; the others on the CPU.
+        threads: of the CPU. runs: timed calls of each. warmup: untimed ones before.
+
+    Raises:
+        BadInput: no such runtime. MissingExtra: it is not installed.
+    """
     named = {"model": models} if isinstance(models, nn.Module) else dict(models)
-    args, kwargs = call_arguments(inputs)
-    calls = {name: _call(model, args, kwargs) for name, model in named.items()}
-    with _threads(threads), _all_evaluating(list(named.values())), torch.inference_mode():
-        return interleaved(calls, runs=runs, warmup=warmup)
-
-
-def _call(model: nn.Module, args: Any, kwargs: Any) -> Callable[[], None]:
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-
-    def run() -> None:
-        model(*args, **kwargs)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return run
+    with _threads(threads), _all_evaluating(list(named.values())):
+        made = {name: ready(model, inputs, runtime, threads=threads) for name, model in named.items()}
+        timed = interleaved({name: each.call for name, each in made.items()}, runs=runs, warmup=warmup)
+    return {name: replace(timing, ready_s=made[name].seconds) for name, timing in timed.items()}
 
 
 def _timing(values: list[float]) -> Timing:

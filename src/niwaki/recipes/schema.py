@@ -17,7 +17,7 @@ from niwaki.recipes.rates import Linear, Step, read_schedule, schedule_json
 from niwaki.recipes.reading import override, read_yaml
 from niwaki.schedules import above_zero
 
-RUNTIMES = ("pytorch", "onnxruntime")
+RUNTIMES = ("pytorch", "compile", "onnxruntime", "openvino")
 FORMATS = ("onnx", "torch_export")
 DECAYS = ("all", "matrices")
 KEYS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -116,7 +115,7 @@ class Standing:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as trouble:
+    except Exception as trouble:  # whatever a damaged file leads to
         raise BrokenFile(f"{path} cannot be read ({trouble}); remove it, and its method starts afresh") from trouble
     if not isinstance(found, dict) or found.get("version") != VERSION:
         raise BrokenFile(f"{path} was written by another release; remove it, and its method starts afresh")

@@ -16,8 +16,6 @@ from niwaki.recipes.ingredients import batch_size
 from niwaki.recipes.schema import Measure
 from niwaki.report import Latency
 
-_NAMES = {"pytorch": "PyTorch", "onnxruntime": "ONNX Runtime"}
-
 
 def latencies(
     plan: Measure, models: Mapping[str, nn.Module], files: Mapping[str, Path], inputs: Inputs
@@ -25,16 +23,23 @@ def latencies(
     """For every model, its latency in every runtime asked for. ``files``: the ONNX file of each."""
     found: dict[str, list[Latency]] = {name: [] for name in models}
     for runtime in plan.runtimes if plan.runs else ():
-        timings = _torch(plan, models, inputs) if runtime == "pytorch" else _onnx(plan, files, inputs)
+        if runtime == "onnxruntime":  # of the files that are certified
+            timings = _onnx(plan, files, inputs)
+        else:
+            timings = measure.latency(models, inputs, runtime=runtime, threads=plan.threads, runs=plan.runs)
         for name, t in timings.items():
             found[name].append(
-                Latency(_NAMES[runtime], plan.threads, batch_size(inputs), t.median_ms, t.min_ms, t.spread_ms, t.runs)
+                Latency(
+                    measure.RUNTIMES[runtime],
+                    plan.threads,
+                    batch_size(inputs),
+                    t.median_ms,
+                    t.min_ms,
+                    t.spread_ms,
+                    t.runs,
+                )
             )
     return {name: tuple(rows) for name, rows in found.items()}
-
-
-def _torch(plan: Measure, models: Mapping[str, nn.Module], inputs: Inputs) -> dict[str, Timing]:
-    return measure.latency(models, inputs, threads=plan.threads, runs=plan.runs)
 
 
 def _onnx(plan: Measure, files: Mapping[str, Path], inputs: Inputs) -> dict[str, Timing]:

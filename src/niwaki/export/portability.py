@@ -1,0 +1,46 @@
+"""What exporters share: forms that every runtime knows, and which sizes may vary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.errors import BadInput
+from niwaki.packed.portable import portable
+
+logger = logging.getLogger("niwaki")
+
+
+def portable_told(model: nn.Module, runtime: str) -> nn.Module:
+    """The model, or one that computes the same with packed layers in forms that any runtime knows; the log names
+    those."""
+    found, changed = portable(model)
+    for form in sorted(set(changed.values())):
+        names = [name for name, f in changed.items() if f == form]
+        logger.warning(
+            "%d packed layers hold single entries, for which %s has no product, and are written as %s: %s",
+            len(names),
+            runtime,
+            form,
+            ", ".join(names),
+        )
+    return found
+
+
+def varying(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[int, Any] | None, ...]:
+    """For torch.export: dimension 0 of every tensor varies.
+
+    Raises:
+        BadInput: there are inputs by name.
+    """
+    if kwargs:
+        raise BadInput("dynamic_batch needs positional inputs; pass a tensor or a tuple")
+    batch = torch.export.Dim("batch")
+    return tuple({0: batch} if isinstance(a, Tensor) else None for a in args)
+
+
+__all__ = ["portable_told", "varying"]

@@ -1,0 +1,100 @@
+"""Where a model runs: PyTorch as it is or compiled, ONNX Runtime, OpenVINO; each as a call that can be timed."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from niwaki import export
+from niwaki.errors import BadInput, nearest
+from niwaki.graph.copies import duplicate
+from niwaki.graph.observe import Inputs, call_arguments
+
+RUNTIMES = {
+    "pytorch": "PyTorch",
+    "compile": "PyTorch, compiled",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+"""Names, and what they are called in tables."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model that is ready to be called on its inputs.
+
+    Attributes:
+        call: one pass. seconds: what it took to make ready: to export and to compile, with a first call; 0 for PyTorch
+            as it is.
+    """
+
+    call: Callable[[], Any]
+    seconds: float
+
+
+def ready(model: nn.Module, inputs: Inputs, runtime: str = "pytorch", *, threads: int = 1) -> Ready:
+    """Make a model in eval mode ready to run.
+
+    Args:
+        runtime: of ``RUNTIMES``. ``"pytorch"`` and ``"compile"`` run where the model is, the others on the CPU.
+        threads: of ONNX Runtime and OpenVINO; those of PyTorch are the process's.
+
+    Raises:
+        BadInput: no such runtime. MissingExtra: it is not installed.
+    """
+    require(runtime)
+    if runtime == "pytorch":
+        return Ready(_torch(model, inputs), 0.0)
+    start = time.perf_counter()
+    call = _torch(_compiled(model), inputs) if runtime == "compile" else _session(model, inputs, runtime, threads)
+    call()
+    return Ready(call, time.perf_counter() - start)
+
+
+def require(runtime: str) -> None:
+    """Raise :class:`BadInput` if there is no such runtime."""
+    if runtime not in RUNTIMES:
+        raise BadInput(
+            f"no runtime is called {runtime!r}{nearest(runtime, RUNTIMES) or '.'} Known: {', '.join(RUNTIMES)}."
+        )
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    # A copy, since what is compiled for one shape stays with the module.
+    found: Any = torch.compile(duplicate(model).eval(), dynamic=False)
+    return found
+
+
+def _torch(model: nn.Module, inputs: Inputs) -> Callable[[], Any]:
+    args, kwargs = call_arguments(inputs)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def run() -> None:
+        with torch.inference_mode():
+            model(*args, **kwargs)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def _session(model: nn.Module, inputs: Inputs, runtime: str, threads: int) -> Callable[[], Any]:
+    args, kwargs = call_arguments(inputs)
+    tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    with tempfile.TemporaryDirectory(prefix="niwaki-") as room:
+        if runtime == "onnxruntime":
+            session = export.onnx_session(export.onnx(model, inputs, Path(room) / "model.onnx"), threads=threads)
+        else:
+            session = export.openvino_session(export.openvino(model, inputs, Path(room) / "model.xml"), threads=threads)
+    return lambda: session(*tensors)
+
+
+__all__ = ["RUNTIMES", "Ready", "ready", "require"]
