@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from niwaki.calibration.batches import Source, read
 
@@ -47,9 +48,27 @@ def test_samples_come_from_the_beginning_and_fresh_ones_go_on() -> None:
     drawn = [float(b.args[0][0, 0] - X[0, 0]) for _ in range(4) for b in source.next_samples(3)]
     assert drawn == pytest.approx([0, 1, 2, 0], abs=1e-6)
     again = Source(source.data, X)
-    again.forward_to(source.drawn)
+    again.load_state_dict(source.state_dict())
     (one,), (other,) = list(source.next_samples(3)), list(again.next_samples(3))
     assert torch.equal(one.args[0], other.args[0])
+
+
+def test_a_pass_that_the_process_shuffles_is_drawn_again_as_it_was() -> None:
+    """Each pass begins with what training has left of the process's generator."""
+    loader = DataLoader(TensorDataset(torch.arange(10.0)[:, None]), batch_size=2, shuffle=True)
+    torch.manual_seed(3)
+    source = Source(loader, X)
+    for _ in range(4):
+        torch.rand(5)
+        list(source.next_samples(4))
+    kept, here = source.state_dict(), torch.get_rng_state()
+    wanted = [b.args[0] for b in source.next_samples(4)]
+    torch.manual_seed(99)
+    again = Source(loader, X)
+    torch.set_rng_state(here)
+    again.load_state_dict(kept)
+    assert torch.equal(torch.get_rng_state(), here)
+    assert all(map(torch.equal, [b.args[0] for b in again.next_samples(4)], wanted))
 
 
 def test_a_loader_that_starts_anew_is_gone_through_once() -> None:

@@ -67,6 +67,85 @@ def test_a_compiled_model_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.training
 
 
+def test_a_ninth_network_of_a_class_is_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamo's limit is of all copies of a class together, and what is over it runs as it is."""
+    from torch._dynamo import config
+
+    seen: list[tuple[int, bool]] = []
+
+    class Watching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((config.recompile_limit, config.fail_on_recompile_limit_hit))
+            return x
+
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: model)
+    before = config.recompile_limit
+    latency(Watching(), torch.ones(1), runtime="compile", runs=1, warmup=0)
+    assert seen[0] == (100_000, True)
+    assert config.recompile_limit == before
+
+
+class Optional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None, scale: float = 1.0, shift: Tensor | None = None) -> Any:
+        found = self.layer(x) * scale
+        found = found if bias is None else found + bias
+        return {"out": found if shift is None else found + 2 * shift}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_arguments_that_are_no_tensors_are_part_of_the_model(runtime: str, tmp_path: Path) -> None:
+    need(runtime)
+    torch.manual_seed(0)
+    model, x, shift = Optional().eval(), torch.randn(2, 4), torch.randn(2, 3)
+    write, read, ending = {
+        "onnxruntime": (nk.export.onnx, nk.export.onnx_session, "onnx"),
+        "openvino": (nk.export.openvino, nk.export.openvino_session, "xml"),
+    }[runtime]
+    inputs: list[Any] = [(x, None, 2.0, shift), {"scale": 2.0, "x": x, "shift": shift}, {"shift": shift, "x": x}]
+    for k, given in enumerate(inputs):
+        session = read(write(model, given, tmp_path / f"{k}.{ending}"))
+        args, kwargs = (given, {}) if isinstance(given, tuple) else ((), given)
+        torch.testing.assert_close(session(*args, **kwargs)[0], model(*args, **kwargs)["out"].detach())
+
+
+def test_caches_among_outputs_do_not_matter(tmp_path: Path) -> None:
+    need("openvino")
+    pytest.importorskip("transformers")
+    from tests.text import tiny
+
+    llama, tokens = tiny.llama(), {"input_ids": torch.randint(4, 20, (2, 6))}
+    session = nk.export.openvino_session(nk.export.openvino(llama, tokens, tmp_path / "llama.xml"))
+    torch.testing.assert_close(session(**tokens)[0], llama(**tokens).logits.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_types_that_numpy_lacks_are_told(runtime: str, tmp_path: Path) -> None:
+    need(runtime)
+    model, x = nn.Linear(4, 3), torch.randn(2, 4)
+    if runtime == "onnxruntime":
+        session = nk.export.onnx_session(nk.export.onnx(model, x, tmp_path / "m.onnx"))
+    else:
+        session = nk.export.openvino_session(nk.export.openvino(model, x, tmp_path / "m.xml"))
+    with pytest.raises(BadInput, match="no bfloat16; give model and inputs in float32"):
+        session(x.bfloat16())
+
+
+def test_what_openvino_cannot_take_is_told(tmp_path: Path) -> None:
+    need("openvino")
+
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if float(x.sum()) > 0 else -x
+
+    with pytest.raises(BadInput, match="Branching cannot be written for OpenVINO: "):
+        nk.export.openvino(Branching(), torch.ones(2), tmp_path / "m.xml")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_runtimes_are_told_by_name() -> None:
     with pytest.raises(BadInput, match="no runtime is called 'onxruntime'; did you mean 'onnxruntime'"):
         runtimes.ready(nn.Linear(2, 2), torch.ones(1, 2), "onxruntime")

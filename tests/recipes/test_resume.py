@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -13,10 +16,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from niwaki.cli import main
 from niwaki.errors import BadInput, BrokenFile
-from niwaki.recipes import Recipe, chance, standing
+from niwaki.recipes import Measure, Recipe, chance, standing
+from niwaki.recipes import run as run_module
 from niwaki.recipes.passes import Meter, Passes, _forgets
 from niwaki.recipes.progress import Teller
-from niwaki.recipes.record import recording, rows_of
+from niwaki.recipes.record import RunRecord, recording, rows_of
 from niwaki.recipes.run import run
 from niwaki.report import Report
 from tests.recipes.kitchen import GREG, TRAINED, project
@@ -47,9 +51,12 @@ class Residual(nn.Module):
         super().__init__()
         self.stem, self.first, self.second = (nn.Conv2d(n, 6, 3, padding=1) for n in (1, 6, 6))
         self.head = nn.Linear(6, 3)
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
 
     def forward(self, x):
-        x = self.stem(x)
+        if self.training:
+            self.seen += 0.01
+        x = self.stem(x) * (1 + self.seen)
         return self.head((x + self.second(F.relu(self.first(x)))).mean((2, 3)))
 
 
@@ -91,6 +98,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "greg1": GREG,
     "greg2": {"name": "greg2", "target": {"ratio": 0.5}, "grow": 0.25, "every": 1, "hold": 2, "pick_grow": 0.25},
     "zeros": IMP,
+    "from none": {"name": "gradual", "target": {"ratio": 0.5}, "steps": 4, "every": 2},
+    "fresh": {"name": "topk", "target": {"ratio": 0.5}, "tune": 3, "fresh": True, "compensate": True, "samples": 8},
     "data": {"name": "ispasp", "target": {"ratio": 0.5}, "iters": 2, "tune": 2, "samples": 8},
 }
 
@@ -151,6 +160,75 @@ def test_loaders_of_every_kind_go_on(data: str, tmp_path: Path, monkeypatch: pyt
     assert stopped_and_resumed(broken, [6, 11], monkeypatch) == outcome(Path(whole.out))
 
 
+def test_an_older_run_is_not_taken_for_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = ({"name": "magnitude", "target": {"ratio": share}} for share in (0.25, 0.75))
+    run(written(tmp_path, method=old), teller=QUIET)
+    recipe = written(tmp_path, method=new)
+    monkeypatch.setenv("STOP_AT", "3")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, teller=QUIET)
+    monkeypatch.delenv("STOP_AT")
+    finished = run(recipe, teller=QUIET, resume=True)
+    assert finished.report.entries[1].widths == {"0": 2, "4": 2}
+
+
+def test_a_resume_that_is_stopped_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = written(tmp_path, method=[METHODS["at once"], {**METHODS["at once"], "label": "again"}, GREG])
+    monkeypatch.setenv("STOP_AT", "18")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, teller=QUIET)
+    names = [entry.name for entry in Report.load(tmp_path / "out").entries]
+    assert names == ["dense", "magnitude", "magnitude-2"]
+    read = run_module.load
+
+    def stopping(folder: Path, dense: Any) -> Any:
+        if folder.name == "magnitude-2":
+            raise KeyboardInterrupt
+        return read(folder, dense)
+
+    monkeypatch.setattr(run_module, "load", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, teller=QUIET, resume=True)
+    assert [entry.name for entry in Report.load(tmp_path / "out").entries] == names
+
+
+def test_how_networks_are_timed_may_change(tmp_path: Path) -> None:
+    recipe = written(tmp_path, method=METHODS["at once"])
+    run(recipe, teller=QUIET)
+    timed = replace(recipe, measure=Measure(runs=2))
+    assert run(timed, teller=QUIET, resume=True).report.entries[1].latency[0].runs == 2
+
+
+def test_a_record_is_whole_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.jsonl"
+    with recording(path) as record:
+        for k in range(3):
+            record({"k": k, "text": "é"})
+    whole = path.read_bytes()
+    monkeypatch.setattr(Path, "write_text", _full)
+    with pytest.raises(OSError, match="full"):
+        RunRecord(path, 2)
+    assert path.read_bytes() == whole
+    monkeypatch.undo()
+    with closing(RunRecord(path, 2)) as record:
+        record({"k": 7})
+        record.back_to(2)
+        record({"k": 8})
+    assert [row["k"] for row in rows_of(path)] == [0, 1, 8]
+    path.write_bytes(whole[: whole.rindex("é".encode()) + 1])  # broken off inside a letter
+    assert [row["k"] for row in rows_of(path)] == [0, 1]
+
+
+def _full(*args: Any, **kwargs: Any) -> None:
+    raise OSError("the disk is full")
+
+
+def test_batches_may_be_arrays(tmp_path: Path) -> None:
+    with recording(tmp_path / "r.jsonl") as record:
+        found = list(Passes([np.zeros((2, 3)), np.ones((2, 3))], Meter(record, "prune"), 1))
+    assert [array.sum() for array in found] == [0, 6]
+
+
 def test_what_is_finished_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = [METHODS["at once"], IMP, GREG]
     whole = written(tmp_path / "whole", method=many, pack=True, finetune={"epochs": 1})
@@ -204,7 +282,7 @@ def test_a_damaged_checkpoint_is_told_and_a_fresh_run_removes_it(
         run(recipe, teller=QUIET, resume=True)
     path.write_bytes(good)
     (tmp_path / "out" / "greg1" / "record.jsonl").write_text("")
-    with pytest.raises(BrokenFile, match="that a checkpoint counts on"):
+    with pytest.raises(BrokenFile, match="that the checkpoint beside it counts on"):
         run(recipe, teller=QUIET, resume=True)
     monkeypatch.delenv("STOP_AT")
     run(recipe, teller=QUIET)
@@ -263,8 +341,6 @@ def test_a_loader_is_asked_to_skip_if_it_can(tmp_path: Path) -> None:
 
 def test_all_generators_are_put_back() -> None:
     import random
-
-    import numpy as np
 
     def draw() -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))

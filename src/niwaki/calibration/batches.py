@@ -87,6 +87,8 @@ class Source:
         self.data, self.inputs = data, inputs
         self.drawn = 0  # batches taken by `next_samples` so far
         self._iterator: Iterator[Any] | None = None
+        self._before = 0  # of them before this pass over the data
+        self._opened = torch.get_rng_state()  # of the process, when this pass began
 
     def samples(self, count: int) -> Iterator[Batch]:
         """The first ``count`` samples, from the beginning; fewer if there are no more."""
@@ -96,11 +98,22 @@ class Source:
         """The next ``count`` samples, from the beginning again where the data ends."""
         yield from self._cut(self._endless(), count)
 
-    def forward_to(self, drawn: int) -> None:
-        """Skip batches until so many have been drawn, as after a checkpoint."""
-        endless = self._endless()
-        while self.drawn < drawn:
+    def state_dict(self) -> dict[str, Any]:
+        """From which :meth:`load_state_dict` goes on with the same batches."""
+        return {"drawn": self.drawn, "before": self._before, "opened": self._opened}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Draw as many batches as had been drawn, this pass from the random state in which it began; the process's own
+        is left as it is."""
+        endless, now = self._endless(), torch.get_rng_state()
+        while self.drawn < state["before"]:
             next(endless)
+        if self.drawn < state["drawn"]:
+            self._iterator = None
+            torch.set_rng_state(state["opened"])
+        while self.drawn < state["drawn"]:
+            next(endless)
+        torch.set_rng_state(now)
 
     def _cut(self, batches: Iterator[Any], count: int) -> Iterator[Batch]:
         found = 0
@@ -122,6 +135,7 @@ class Source:
         empty = False
         while True:
             if self._iterator is None:
+                self._before, self._opened = self.drawn, torch.get_rng_state()
                 self._iterator = self._begin()
             given = next(self._iterator, None)
             if given is None:

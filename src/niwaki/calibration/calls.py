@@ -15,6 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.calibration.batches import Batch
 from niwaki.graph.observe import evaluating, slow_attention, tensors_of
+from niwaki.modes import cacheless
 from niwaki.surgery.modules import readable
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -97,18 +98,9 @@ def record_calls(model: nn.Module, batch: Batch) -> tuple[list[Call], Any]:
 
 @contextmanager
 def calm(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, every module called by itself, and no cache of keys and values: it would hold as
-    much as there are layers."""
-    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
-    configs = {id(config): config for config in found if getattr(config, "use_cache", None) is True}
-    with evaluating(model), torch.no_grad(), slow_attention(), readable(model):
-        for config in configs.values():
-            config.use_cache = False
-        try:
-            yield
-        finally:
-            for config in configs.values():
-                config.use_cache = True
+    """Eval mode without gradients, every module called by itself, and no cache of keys and values."""
+    with evaluating(model), torch.no_grad(), slow_attention(), readable(model), cacheless(model):
+        yield
 
 
 __all__ = ["BATCH_NORMS", "Call", "calm", "record_calls"]

@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import portable_told, varying
+from niwaki.export.portability import arrays, portable_told, varying
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
 from niwaki.replacing import replacing
 
@@ -76,8 +75,7 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
     names = [i.name for i in session.get_inputs()]
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        feed = {name: t.detach().cpu().numpy() for name, t in zip(names, tensors, strict=True)}
+        feed = dict(zip(names, arrays((args, kwargs)), strict=True))
         return tuple(torch.from_numpy(a) for a in session.run(None, feed))
 
     return run

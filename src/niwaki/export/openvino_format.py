@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import portable_told, varying
-from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.export.portability import arrays, portable_told, varying
+from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
+from niwaki.modes import cacheless
 
 
 def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Path:
@@ -25,7 +26,8 @@ def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, 
         inputs: as for :func:`niwaki.trace`. dynamic_batch: let dimension 0 of every input vary.
 
     Raises:
-        BadInput: the path ends otherwise, or inputs with names are to vary. MissingExtra: OpenVINO is not installed.
+        BadInput: the path ends otherwise, inputs with names are to vary, or OpenVINO cannot take the model.
+        MissingExtra: OpenVINO is not installed.
     """
     ov, path = _openvino(), Path(path)
     if path.suffix != ".xml":
@@ -34,14 +36,39 @@ def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, 
     args, kwargs = call_arguments(inputs)
     shapes = varying(args, kwargs) if dynamic_batch else None
     model = portable_told(model, "OpenVINO")
-    with evaluating(model), torch.no_grad():
-        program = torch.export.export(model, args, kwargs or None, dynamic_shapes=shapes)
-        made = ov.convert_model(program)
+    with evaluating(model), cacheless(model), torch.no_grad():
+        made = _converted(ov, model, args, kwargs, shapes)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as room:
         ov.save_model(made, Path(room) / path.name, compress_to_fp16=False)
         for ending in (".bin", ".xml"):  # the .xml last: who finds it finds its weights
             os.replace(Path(room) / path.with_suffix(ending).name, path.with_suffix(ending))
     return path
+
+
+def _converted(ov: Any, model: nn.Module, args: Any, kwargs: Any, shapes: Sequence[Any] | None) -> Any:
+    bound = _Bound(model, args, kwargs)
+    varied = None if shapes is None else (tuple(s for s in shapes if s is not None),)
+    try:
+        return ov.convert_model(torch.export.export(bound, tuple(bound.tensors), dynamic_shapes=varied))
+    except Exception as trouble:  # whatever the exporter or the converter cannot take
+        said = " ".join(str(trouble).split())[:300]
+        raise BadInput(f"{type(model).__name__} cannot be written for OpenVINO: {said}") from trouble
+
+
+class _Bound(nn.Module):
+    """A model of tensors alone: other arguments are part of it, and of its outputs caches are left out."""
+
+    def __init__(self, model: nn.Module, args: Any, kwargs: Any) -> None:
+        super().__init__()
+        self.model = model
+        self._leaves, self._form = tree_flatten((args, kwargs))
+        self.tensors = [leaf for leaf in self._leaves if isinstance(leaf, Tensor)]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        left = iter(tensors)
+        leaves = [next(left) if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
+        args, kwargs = tree_unflatten(leaves, self._form)
+        return tuple(tensors_of(self.model(*args, **kwargs), caches=False))
 
 
 def openvino_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
@@ -59,8 +86,7 @@ def openvino_session(path: str | os.PathLike[str], *, threads: int = 1) -> Calla
     compiled = ov.Core().compile_model(Path(path), "CPU", settings)
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        found = compiled([t.detach().cpu().numpy() for t in tensors])
+        found = compiled(arrays((args, kwargs)))
         return tuple(torch.from_numpy(found[k].copy()) for k in range(len(compiled.outputs)))
 
     return run

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from niwaki.errors import BadInput
 from niwaki.packed.portable import portable
@@ -43,4 +44,16 @@ def varying(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[int, A
     return tuple({0: batch} if isinstance(a, Tensor) else None for a in args)
 
 
-__all__ = ["portable_told", "varying"]
+def arrays(found: Any) -> list[Any]:
+    """The tensors in a tree, in their order, as NumPy's.
+
+    Raises:
+        BadInput: one is of a type that NumPy does not have.
+    """
+    tensors = [t.detach().cpu() for t in tree_leaves(found) if isinstance(t, Tensor)]
+    if any(tensor.dtype is torch.bfloat16 for tensor in tensors):
+        raise BadInput("other runtimes are fed by NumPy, which has no bfloat16; give model and inputs in float32")
+    return [tensor.numpy() for tensor in tensors]
+
+
+__all__ = ["arrays", "portable_told", "varying"]

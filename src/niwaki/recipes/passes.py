@@ -95,8 +95,13 @@ class Passes:
 
     def _opened(self) -> Iterator[Any]:
         """One epoch. A failure in the user's loader is told as theirs."""
-        iterator = call("data", iter, self.batches)
-        return iter(lambda: call("data", next, iterator, _END), _END)
+        iterator = call("data", iter, self.batches)  # now, and not when the first batch is asked for
+
+        def told() -> Iterator[Any]:
+            while (batch := call("data", next, iterator, _END)) is not _END:
+                yield batch
+
+        return told()
 
     def _reopened(self, stand: State) -> Iterator[Any]:
         """The batches that this epoch had not given."""

@@ -63,13 +63,24 @@ def _go_on(state: Mapping[str, Any] | None, passes: Passes, run: Pruning, optimi
     """Take up pruning from where it was stopped."""
     if state is not None:
         run.load_state_dict(state["run"])
-        run.model.load_state_dict(state["model"])
+        _fill(run.model, state)
         optimizer.load_state_dict(state["optimizer"])
         passes.go_on(state["passes"])
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, passes: Passes) -> dict[str, Any]:
-    return {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "passes": passes.state()}
+    named = model.state_dict()
+    unsaved = {name: buffer for name, buffer in model.named_buffers() if name not in named}
+    told = {"model": named, "unsaved": unsaved, "optimizer": optimizer.state_dict()}
+    return {**told, "passes": passes.state()}
+
+
+def _fill(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Weights and buffers, those with them that a model does not save."""
+    model.load_state_dict(state["model"])
+    buffers = dict(model.named_buffers())
+    for name, value in state["unsaved"].items():
+        buffers[name].copy_(value)
 
 
 def finetune(stuff: Ingredients, model: nn.Module, standing: Standing, teller: Teller, title: str, before: int) -> None:
@@ -117,7 +128,7 @@ def stopped_model(stuff: Ingredients, state: Mapping[str, Any]) -> nn.Module:
         cut_(small, plan)
     else:
         attach(small, plan)
-    small.load_state_dict(state["model"])
+    _fill(small, state)
     return small
 
 

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from niwaki.errors import BrokenFile
+from niwaki.replacing import replacing
 
 Row = dict[str, Any]
 
@@ -22,31 +23,33 @@ class RunRecord:
         self.rows: list[Row] = rows_of(path)[:keep] if keep else []
         if len(self.rows) < keep:
             raise BrokenFile(
-                f"{path} has {len(self.rows)} rows of the {keep} that a checkpoint counts on; start afresh"
+                f"{path} has {len(self.rows)} rows of the {keep} that the checkpoint beside it counts on; remove that, "
+                "and its method starts afresh"
             )
-        self._file = path.open("w", encoding="utf-8")
-        self.back_to(keep)
+        self._path = path
+        self._file = self._rewritten()
 
     def __call__(self, row: Row) -> None:
         """Add a row."""
         self.rows.append(row)
-        self._write(row)
+        self._file.write(_line(row))
         self._file.flush()
 
     def back_to(self, count: int) -> None:
         """Forget all rows but the first so many."""
-        del self.rows[count:]
-        self._file.seek(0)
-        self._file.truncate()
-        for row in self.rows:
-            self._write(row)
-        self._file.flush()
+        if count < len(self.rows):
+            del self.rows[count:]
+            self._file.close()
+            self._file = self._rewritten()
 
     def close(self) -> None:
         self._file.close()
 
-    def _write(self, row: Row) -> None:
-        self._file.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+    def _rewritten(self) -> TextIO:
+        """The file with just these rows, whole at every moment; open to go on."""
+        with replacing(self._path) as part:
+            part.write_text("".join(map(_line, self.rows)), encoding="utf-8")
+        return self._path.open("a", encoding="utf-8")
 
 
 @contextmanager
@@ -60,11 +63,15 @@ def rows_of(path: Path) -> list[Row]:
     """The rows of a record; the last one, if it was broken off, is left out."""
     if not path.is_file():
         return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
+    *lines, _ = path.read_bytes().split(b"\n")
     try:
         return [json.loads(line) for line in lines]
     except ValueError as trouble:
         raise BrokenFile(f"{path} is damaged ({trouble}); start afresh") from trouble
+
+
+def _line(row: Row) -> str:
+    return json.dumps(_finite(row), ensure_ascii=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

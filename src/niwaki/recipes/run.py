@@ -26,7 +26,7 @@ from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.standing import STAND, Clock, Standing, begin
-from niwaki.recipes.timing import latencies
+from niwaki.recipes.timing import latencies, rehearse_timing
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
 from niwaki.report import Entry, Parting, Patterns, Point, Report, Trace
 from niwaki.surgery.certify import Certificate, certify
@@ -115,10 +115,12 @@ class Run:
             self.so_far.entries.append(facts.dense_entry(stuff.dense, stuff.inputs, self.graph, accuracy))
         self.so_far.models["dense"] = stuff.dense
         self._export("dense", stuff.dense)
+        rehearse_timing(self.recipe.measure, stuff.dense, stuff.inputs)
 
     def _one(self, name: str, choice: MethodChoice, method: Method) -> None:
         """One method, from the dense network to a certified folder."""
-        if not self._finished_before(name):
+        before = self._finished_before(name)
+        if not before:
             with closing(Standing(self.out / name, self.resume)) as standing:
                 self._make(name, choice, method, standing)
         rows = rows_of(self.out / name / "record.jsonl")
@@ -126,7 +128,8 @@ class Run:
         self.so_far.partings += facts.partings(name, rows, method)
         self.so_far.patterns += facts.patterns(name, rows)
         self.so_far.curve += facts.curve(name, rows)
-        self._report().save(self.out)
+        if not before:  # the report on disk may have more than was read again so far
+            self._report().save(self.out)
         (self.out / name / STAND).unlink(missing_ok=True)  # after the report, so that one of the two is there
 
     def _finished_before(self, name: str) -> bool:
@@ -136,8 +139,10 @@ class Run:
             return False
         self.so_far.entries.append(replace(entry, latency=()))
         self.so_far.models[name] = load(folder, self.stuff.dense).eval()
-        if self.recipe.wants_onnx:
+        if self.recipe.wants_onnx and (folder / ONNX).is_file():
             self.so_far.files[name] = folder / ONNX
+        elif self.recipe.wants_onnx:
+            self._export(name, self.so_far.models[name])
         self.teller.say(f"{entry.label}: finished before")
         return True
 

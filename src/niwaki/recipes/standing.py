@@ -34,8 +34,9 @@ def begin(out: Path, recipe: Recipe, dense: nn.Module, resume: bool) -> None:
         _require_same(out, told)
         return
     out.mkdir(parents=True, exist_ok=True)
-    for name in recipe.entries:
-        (out / name / STAND).unlink(missing_ok=True)
+    # What an older run has left must not be taken for this one's.
+    for name in ("report.json", "report.html", *(f"{entry}/{STAND}" for entry in recipe.entries)):
+        (out / name).unlink(missing_ok=True)
     with replacing(out / RUN) as part:
         part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
@@ -142,10 +143,9 @@ def _require_same(out: Path, told: Mapping[str, Any]) -> None:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    """As JSON gives it back; where the results lie does not matter."""
+    """As JSON gives it back; where the results lie, and how they are timed, does not matter."""
     found: dict[str, Any] = json.loads(json.dumps(recipe.to_json(), default=str))
-    found.pop("out", None)
-    return found
+    return {key: value for key, value in found.items() if key not in ("out", "measure")}
 
 
 __all__ = ["STAND", "Clock", "Standing", "begin", "fingerprint"]

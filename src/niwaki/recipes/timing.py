@@ -42,6 +42,13 @@ def latencies(
     return {name: tuple(rows) for name, rows in found.items()}
 
 
+def rehearse_timing(plan: Measure, model: nn.Module, inputs: Inputs) -> None:
+    """See that the dense network runs where all are to be timed: before hours of training, not after. (For ONNX Runtime
+    it is exported anyway, and compiling takes long.)"""
+    if plan.runs and "openvino" in plan.runtimes:
+        measure.latency(model, inputs, runtime="openvino", threads=plan.threads, runs=1, warmup=0)
+
+
 def _onnx(plan: Measure, files: Mapping[str, Path], inputs: Inputs) -> dict[str, Timing]:
     args, kwargs = call_arguments(inputs)
 

@@ -30,7 +30,7 @@ from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
 
-VERSION = 3
+VERSION = 4
 
 
 class Pruning:
@@ -195,7 +195,7 @@ class Pruning:
             "moved": {name: moved.clone() for name, moved in self._moves.sums.items()},
             "remembered": self._snapshot.state_dict(),
             "plans": [p.to_json() for p in self._plans],
-            "drawn": 0 if self._view.looks is None else self._view.looks.source.drawn,
+            "drawn": {} if self._view.looks is None else self._view.looks.source.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -224,7 +224,7 @@ class Pruning:
         self._snapshot.load_state_dict(state["remembered"])
         self._pressure, self._orders = None, None
         if self._view.looks is not None:
-            self._view.looks.source.forward_to(state.get("drawn", 0))
+            self._view.looks.source.load_state_dict(state["drawn"])
 
     def _there(self, chosen: Chosen) -> Chosen:
         """What was read from a checkpoint, on the devices where the weights are now."""
@@ -289,7 +289,7 @@ class Pruning:
         """What is chosen joins what is kept zero already."""
         if "weights" in self._of:
             self._zeros.join({name: torch.as_tensor(gone) for name, gone in chosen.items()})
-            if self._view.recording:
+            if self._view.recording and self._zeros.gone:
                 self._view.note(event="pattern", **self._zeros.pattern())
             return
         plan = self._plan(chosen)
