@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from torch import Tensor, nn
 import niwaki as nk
 from niwaki.errors import BadInput, MissingExtra
 from niwaki.measure import RUNTIMES, latency, runtimes
+from niwaki.recipes import Measure
+from niwaki.recipes.timing import latencies, rehearse_timing
 
+ALONE = "NIWAKI_TEST_OPENVINO"
 NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",)}
 
 
@@ -34,6 +40,8 @@ INPUTS: dict[str, Any] = {
 
 
 def need(runtime: str) -> None:
+    if runtime == "openvino" and ALONE not in os.environ:
+        pytest.skip("in a process of its own: see below")
     for package in NEEDS.get(runtime, ()):
         pytest.importorskip(package)
 
@@ -137,12 +145,8 @@ def test_types_that_numpy_lacks_are_told(runtime: str, tmp_path: Path) -> None:
 def test_what_openvino_cannot_take_is_told(tmp_path: Path) -> None:
     need("openvino")
 
-    class Branching(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x if float(x.sum()) > 0 else -x
-
-    with pytest.raises(BadInput, match="Branching cannot be written for OpenVINO: "):
-        nk.export.openvino(Branching(), torch.ones(2), tmp_path / "m.xml")
+    with pytest.raises(BadInput, match="Deciding cannot be written for OpenVINO: "):
+        nk.export.openvino(Deciding(), torch.ones(2), tmp_path / "m.xml")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -185,3 +189,32 @@ def test_openvino_tells_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r"niwaki\[openvino\]"):
         nk.export.openvino(nn.Linear(2, 2), torch.ones(1, 2), tmp_path / "model.xml")
+
+
+def test_recipes_try_openvino_before_they_train() -> None:
+    need("openvino")
+    plan, x = Measure(("openvino",), runs=2), torch.randn(2, 4)
+    rehearse_timing(plan, nn.Linear(4, 3), x)
+    with pytest.raises(BadInput, match="Deciding cannot be written for OpenVINO: "):
+        rehearse_timing(plan, Deciding(), x)
+    rehearse_timing(Measure(("openvino",), runs=0), Deciding(), x)
+    (timed,) = latencies(plan, {"a": nn.Linear(4, 3)}, {}, x)["a"]
+    assert (timed.runtime, timed.runs, timed.batch) == ("OpenVINO", 2, 2)
+
+
+class Deciding(nn.Module):
+    """What it gives depends on values, which an exporter does not see."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+@pytest.mark.skipif(ALONE in os.environ, reason="this is the process")
+def test_openvino_in_a_process_of_its_own() -> None:
+    """The threads that it starts stay, and other tests fork processes."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "openvino or caches"]
+    environment = {**os.environ, ALONE: "1", "OMP_NUM_THREADS": "1"}
+    told = subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout
+    assert " passed" in told.stdout

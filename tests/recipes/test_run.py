@@ -29,12 +29,11 @@ from tests.recipes.kitchen import GREG, TRAINED, project
 QUIET = Teller(quiet=True)
 
 
-def has_runtimes() -> bool:
+def has_onnx() -> bool:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
-        import openvino  # noqa: F401
     except ImportError:
         return False
     return True
@@ -42,14 +41,14 @@ def has_runtimes() -> bool:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    timed = {"runtimes": ["pytorch", "onnxruntime", "openvino"], "runs": 3}
+    timed = {"runtimes": ["pytorch", "onnxruntime"], "runs": 3}
     onnx: dict[str, Any] = {"export": ["onnx"], "measure": timed}
     path, _ = project(
         tmp_path_factory.mktemp("whole"),
         method=[{"name": "magnitude", "target": {"ratio": 0.5}}, GREG],
         finetune={"epochs": 2, "schedule": "cosine"},
         **TRAINED,
-        **(onnx if has_runtimes() else {"measure": {"runs": 3}}),
+        **(onnx if has_onnx() else {"measure": {"runs": 3}}),
     )
     return Recipe.load(path)
 
@@ -66,13 +65,13 @@ def rows(recipe: Recipe, name: str) -> list[dict[str, Any]]:
 
 def test_the_folder_of_each_method_is_complete(recipe: Recipe, finished: Finished) -> None:
     wanted = {"certificate.json", "model.safetensors", "plan.json", "record.jsonl"}
-    wanted |= {"model.onnx"} if has_runtimes() else set()
+    wanted |= {"model.onnx"} if has_onnx() else set()
     for name in ("magnitude", "greg1"):
         folder = Path(recipe.out) / name
         assert {p.name for p in folder.iterdir()} == wanted
         checks = json.loads((folder / "certificate.json").read_text())["checks"]
         names = [c["name"] for c in checks]
-        assert names == ["cut", "cut", "reloaded", *(["exported"] if has_runtimes() else [])]
+        assert names == ["cut", "cut", "reloaded", *(["exported"] if has_onnx() else [])]
         assert all(c["holds"] for c in checks)
     assert finished.failing == ()
 
@@ -95,7 +94,7 @@ def test_the_report_holds_what_was_measured(recipe: Recipe, finished: Finished) 
     assert magnitude.macs < dense.macs
     assert dense.accuracy == greg.accuracy == 0.5
     assert set(greg.seconds) == {"prune", "finetune", "certify"}
-    assert [t.runtime for t in greg.latency] == ["PyTorch", *(["ONNX Runtime", "OpenVINO"] if has_runtimes() else [])]
+    assert [t.runtime for t in greg.latency] == ["PyTorch", *(["ONNX Runtime"] if has_onnx() else [])]
     assert greg.latency[0].batch == 2
     assert greg.method == {"name": "greg1", **{k: v for k, v in GREG.items() if k != "name"}}
     assert report.settings == recipe.to_json()

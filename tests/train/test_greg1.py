@@ -311,7 +311,7 @@ def test_a_state_of_another_method_or_release_is_refused() -> None:
     other, _ = pressed(net(), greg1(hold=4))
     with pytest.raises(nk.errors.BadInput, match="this run state belongs to another method"):
         other.load_state_dict(run.state_dict())
-    with pytest.raises(nk.errors.BadInput, match="this run state has version 1, this release reads 3"):
+    with pytest.raises(nk.errors.BadInput, match="this run state has version 1, this release reads 4"):
         run.load_state_dict({**run.state_dict(), "version": 1})
 
 

@@ -88,7 +88,8 @@ class Source:
         self.drawn = 0  # batches taken by `next_samples` so far
         self._iterator: Iterator[Any] | None = None
         self._before = 0  # of them before this pass over the data
-        self._opened = torch.get_rng_state()  # of the process, when this pass began
+        self._began: Tensor | None = None  # the process's random state when this pass began,
+        self._opened: Tensor | None = None  # and the same if the data draw from it
 
     def samples(self, count: int) -> Iterator[Batch]:
         """The first ``count`` samples, from the beginning; fewer if there are no more."""
@@ -108,7 +109,7 @@ class Source:
         endless, now = self._endless(), torch.get_rng_state()
         while self.drawn < state["before"]:
             next(endless)
-        if self.drawn < state["drawn"]:
+        if self.drawn < state["drawn"] and state["opened"] is not None:
             self._iterator = None
             torch.set_rng_state(state["opened"])
         while self.drawn < state["drawn"]:
@@ -134,10 +135,13 @@ class Source:
     def _endless(self) -> Iterator[Any]:
         empty = False
         while True:
+            now = torch.get_rng_state()
             if self._iterator is None:
-                self._before, self._opened = self.drawn, torch.get_rng_state()
+                self._before, self._began, self._opened = self.drawn, now, None
                 self._iterator = self._begin()
             given = next(self._iterator, None)
+            if not torch.equal(now, torch.get_rng_state()):
+                self._opened = self._began
             if given is None:
                 if empty or self._iterator is self.data:
                     return
