@@ -133,7 +133,6 @@ def test_many_rounds_are_thinned() -> None:
 
 def test_a_run_that_masks_no_single_weights_has_no_patterns() -> None:
     assert facts.patterns("m", record(2, 2)) == []
-    assert facts.patterns("m", [{"event": "pattern", "step": 1, "matrices": {}}]) == []
 
 
 @pytest.mark.parametrize(
@@ -141,6 +140,7 @@ def test_a_run_that_masks_no_single_weights_has_no_patterns() -> None:
     [
         ({"step": None}, r"recorded at step None: step must be an integer"),
         ({"sparsity": 1.2}, r"recorded at step 5: sparsity must be a share between 0 and 1, not 1\.2"),
+        ({"matrices": {}}, "recorded at step 5: matrices at step 5: a round needs the pattern of one matrix"),
         ({"matrices": {"a": {"rows": 1}}}, r"recorded at step 5: matrices\.a: missing key 'columns'"),
         ({"matrices": {"a": None}}, r"recorded at step 5: matrices\.a must be a dict, not NoneType"),
     ],

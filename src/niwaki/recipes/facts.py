@@ -90,8 +90,7 @@ def patterns(entry: str, rows: Sequence[Row]) -> list[Patterns]:
     Raises:
         ReportError: a row does not say what a pattern is; the message names its step and the place in it.
     """
-    # A method that begins with no zeros at all has nothing to show at first.
-    found = [row for row in rows if row.get("event") == "pattern" and row.get("matrices") != {}]
+    found = [row for row in rows if row.get("event") == "pattern"]
     if not found:
         return []
     names = list(_pattern_round(found[-1]).matrices)
