@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from niwaki.errors import BadInput, require_extra
 from niwaki.text.answers import logits
 from niwaki.text.batches import Batch, Tokens
-from niwaki.text.encoders import quiet
+from niwaki.text.encoders import pretrained, quiet
 from niwaki.text.language import disjoint
 
 
@@ -33,17 +32,9 @@ def causal(folder: str | os.PathLike[str]) -> nn.Module:
         raise BadInput(f"{folder} has no config.json; name a local folder that save_pretrained has written.")
     try:
         with quiet():
-            found: Any = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
+            model, told = pretrained(AutoModelForCausalLM, folder)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadInput(f"{folder} holds no causal language model in safetensors ({error}).") from error
-    model, told = found
     if told["missing_keys"]:
         raise BadInput(f"The weights in {folder} lack {sorted(told['missing_keys'])[0]}; is it a language model?")
     return model

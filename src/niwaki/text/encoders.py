@@ -34,15 +34,7 @@ def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], see
     config = _config(folder, classes)
     with quiet(), _seeded(seed):
         try:
-            model, told = auto.from_pretrained(
-                str(folder),
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
+            model, told = pretrained(auto, folder, config=config)
         except OSError as error:
             raise BadInput(
                 f"{folder} holds no weights in safetensors ({error}). Other forms can run code when they are read; "
@@ -70,6 +62,21 @@ def untrained(config: Any, classes: int | Sequence[str], seed: int = 0) -> nn.Mo
     config = _config(config, classes) if isinstance(config, str | os.PathLike) else _headed(config, classes)
     with quiet(), _seeded(seed):
         return auto.from_config(config)
+
+
+def pretrained(auto: Any, folder: str | os.PathLike[str], **more: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """What a class of transformers reads from a local folder, in float32, and what it tells of it. Nothing is
+    downloaded, no code is run, nothing but safetensors is read."""
+    found: tuple[nn.Module, dict[str, Any]] = auto.from_pretrained(
+        str(folder),
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **more,
+    )
+    return found
 
 
 def _config(folder: str | os.PathLike[str], classes: int | Sequence[str]) -> Any:
@@ -134,4 +141,4 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-__all__ = ["classifier", "quiet", "untrained"]
+__all__ = ["classifier", "pretrained", "quiet", "untrained"]
