@@ -25,7 +25,7 @@ FLOORS = (
     ("calibration", "export", "methods"),
     ("measure",),
     ("tracing",),
-    ("packing", "train"),
+    ("forecast", "packing", "train"),
     ("pruning",),
     ("report", "testing"),
     ("recipes",),

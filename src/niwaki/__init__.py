@@ -33,6 +33,7 @@ _HOME = {
     "Ratio": "niwaki.targets:Ratio",
     "Macs": "niwaki.targets:Macs",
     "Params": "niwaki.targets:Params",
+    "Latency": "niwaki.targets:Latency",
     "NM": "niwaki.targets:NM",
     "adapter": "niwaki.surgery.modules:adapter",
     "NiwakiError": "niwaki.errors:NiwakiError",
@@ -40,6 +41,7 @@ _HOME = {
 _ROOMS = (
     "errors",
     "export",
+    "forecast",
     "graph",
     "measure",
     "methods",

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, nearest
 from niwaki.units import Group
 
 Scope = Literal["group", "layer", "global"]
@@ -23,10 +23,14 @@ class Target:
         only: glob patterns of group names that may be pruned (all if empty).
         skip: glob patterns of group names that may not.
         round_to: widths that are left are multiples of this (rounded up, so that no more goes than was asked).
+        decided_by: of a class: ``"module:function"`` that chooses the units where that takes more than counting, called
+            with the graph, its ladders and the target; empty for those that :func:`niwaki.plan` knows itself.
         scope: ``"group"``: every group (of single weights: every tensor) gives the same share. ``"global"``: units of
             all groups compete, each score divided by its group's mean; single weights by their plain worth.
             ``"layer"``: single weights of one numbered layer compete (``encoder.layer.3``, with all its matrices).
     """
+
+    decided_by: ClassVar[str] = ""
 
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -131,6 +135,44 @@ class Params(Target):
         _share(self.remain, "Params (the share that remains)")
 
 
+RUNTIMES = ("pytorch", "compile", "onnxruntime", "openvino")
+"""Where latency can be measured: PyTorch as it is, compiled by it, and two runtimes that take its exports."""
+
+
+@dataclass(frozen=True)
+class Latency(Target):
+    """Time of one forward pass left, as a share of the dense model's, measured on this machine.
+
+    Layers are timed alone at a ladder of widths, and a few networks whole (:func:`niwaki.forecast.profile`); of all
+    plans that are quick enough by these times, the one that keeps the most importance is chosen, by a solver; it is cut
+    and timed, and corrected where it misses. Groups compete, each score divided by its group's mean, whatever the
+    scope. Widths are such as the runtime likes; ``round_to`` can demand others.
+
+    Attributes:
+        remain: 0 to 1. runtime: of ``RUNTIMES``. threads: of the CPU. batch: how many examples at once; None: as many
+            as the model was traced with.
+    """
+
+    decided_by: ClassVar[str] = "niwaki.forecast.latency:decide"
+
+    remain: float = 0.5
+    runtime: str = "pytorch"
+    threads: int = 1
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share(self.remain, "Latency (the share that remains)")
+        if self.runtime not in RUNTIMES:
+            raise BadInput(
+                f"no runtime is called {self.runtime!r}{nearest(str(self.runtime), RUNTIMES) or '.'} "
+                f"Known: {', '.join(RUNTIMES)}."
+            )
+        for name, value in (("threads", self.threads), ("batch", self.batch)):
+            if value is not None and (type(value) is not int or value < 1):
+                raise BadInput(f"Latency: {name} must be a whole number of at least 1, not {value!r}")
+
+
 @dataclass(frozen=True)
 class NM(Target):
     """Of every M single weights that follow each other along the inputs, N stay: ``NM("2:4")`` (Mishra et al. 2021).
@@ -159,7 +201,7 @@ class NM(Target):
 
 SINGLE: tuple[type[Target], ...] = (Ratio, NM)
 """Targets that single weights can be chosen by."""
-TARGETS: dict[str, type[Target]] = {"Ratio": Ratio, "Macs": Macs, "Params": Params, "NM": NM}
+TARGETS: dict[str, type[Target]] = {"Ratio": Ratio, "Macs": Macs, "Params": Params, "Latency": Latency, "NM": NM}
 
 
 def _share(value: object, what: str, *, allow_zero: bool = False) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import arrays, portable_told, varying
+from niwaki.export.portability import arrays, portable_told, varying, without_notes
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
 from niwaki.replacing import replacing
 
@@ -87,9 +86,7 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            # torch's exporter calls a deprecated part of torch itself.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        with contextlib.redirect_stdout(io.StringIO()), without_notes():
             yield
     finally:
         logging.disable(level)

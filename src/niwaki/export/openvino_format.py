@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import arrays, portable_told, varying
+from niwaki.export.portability import arrays, portable_told, varying, without_notes
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.modes import cacheless
 
@@ -36,7 +36,7 @@ def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, 
     args, kwargs = call_arguments(inputs)
     shapes = varying(args, kwargs) if dynamic_batch else None
     model = portable_told(model, "OpenVINO")
-    with evaluating(model), cacheless(model), torch.no_grad():
+    with evaluating(model), cacheless(model), torch.no_grad(), without_notes():
         made = _converted(ov, model, args, kwargs, shapes)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as room:
         ov.save_model(made, Path(room) / path.name, compress_to_fp16=False)
@@ -79,17 +79,23 @@ def openvino_session(path: str | os.PathLike[str], *, threads: int = 1) -> Calla
     Raises:
         MissingExtra: OpenVINO is not installed. BadInput: there is no such file.
     """
-    ov = _openvino()
+    _openvino()
     if not Path(path).is_file():
         raise BadInput(f"no file of OpenVINO at {path}")
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    compiled = ov.Core().compile_model(Path(path), "CPU", settings)
+    ready = compiled(Path(path), threads=threads)
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        found = compiled(arrays((args, kwargs)))
-        return tuple(torch.from_numpy(found[k].copy()) for k in range(len(compiled.outputs)))
+        found = ready(arrays((args, kwargs)))
+        return tuple(torch.from_numpy(found[k].copy()) for k in range(len(ready.outputs)))
 
     return run
+
+
+def compiled(model: Path | bytes, *, threads: int) -> Any:
+    """A file, or the bytes of an ONNX file, as OpenVINO's own compiled model: called with a list of arrays."""
+    core = _openvino().Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    return core.compile_model(core.read_model(model), "CPU", settings)
 
 
 def _openvino() -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,6 +34,14 @@ def portable_told(model: nn.Module, runtime: str) -> nn.Module:
     return found
 
 
+@contextmanager
+def without_notes() -> Iterator[None]:
+    """Without the warning that torch's exporter gives since it calls a deprecated part of torch itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        yield
+
+
 def varying(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[int, Any] | None, ...]:
     """For torch.export: dimension 0 of every tensor varies.
 
@@ -56,4 +66,4 @@ def arrays(found: Any) -> list[Any]:
     return [tensor.numpy() for tensor in tensors]
 
 
-__all__ = ["arrays", "portable_told", "varying"]
+__all__ = ["arrays", "portable_told", "varying", "without_notes"]

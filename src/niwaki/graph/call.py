@@ -13,6 +13,7 @@ from torch import Tensor
 from niwaki.errors import FaultyRule
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
 from niwaki.graph.ledger import Ledger, Statistic
+from niwaki.graph.work import Length, Work
 
 Clean = Literal["all", "any", "none"]
 """When is a result zero at masked positions: if all inputs are, if any is, or never."""
@@ -229,15 +230,20 @@ class Call:
         if isinstance(label, Atoms):
             self.ledger.suspects.append(label.ids)
 
-    def cost(self, scale: int, *dims: tuple[Label, int]) -> None:
-        """Count multiply-adds: ``scale`` × the (kept) length of each (label, length)."""
+    def cost(self, scale: int, *dims: tuple[Label, int], work: Work | None = None) -> None:
+        """Count multiply-adds: ``scale`` × the (kept) length of each (label, length). ``work``: what is computed."""
         axes = []
         for label, length in dims:
             if isinstance(label, Atoms):
                 axes.append(label.ids)
             else:
                 scale *= length
-        self.ledger.cost(scale, axes, self.site)
+        self.ledger.cost(scale, axes, self.site, work)
+
+    @staticmethod
+    def length(label: Label, length: int) -> Length:
+        """How long a dimension is, as :class:`~niwaki.graph.work.Work` says it."""
+        return label.ids if isinstance(label, Atoms) else length
 
     # -- common shapes of rules ---------------------------------------------------------------------------
 

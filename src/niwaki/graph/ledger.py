@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from niwaki.graph.labels import Reason, Site
+from niwaki.graph.work import Work
 from niwaki.units import Axis
 from niwaki.units.axis import Role
 
@@ -98,11 +99,13 @@ class Number:
 
 @dataclass(frozen=True, eq=False)
 class Cost:
-    """Multiply-adds of one operation: ``scale`` times the number of kept positions of each array in ``axes``."""
+    """Multiply-adds of one operation: ``scale`` times the number of kept positions of each array in ``axes``. ``work``:
+    what it computes, where that can be said."""
 
     scale: int
     axes: tuple[np.ndarray, ...]
     site: Site
+    work: Work | None = None
 
     def macs(self, kept: np.ndarray) -> int:
         """Multiply-adds when ``kept`` (bool per atom) says which atoms stay."""
@@ -176,8 +179,8 @@ class Ledger:
         if ids.size:
             self.blocks.append(Block(np.unique(ids), reason))
 
-    def cost(self, scale: int, axes: Sequence[np.ndarray], site: Site) -> None:
-        self.costs.append(Cost(scale, tuple(axes), site))
+    def cost(self, scale: int, axes: Sequence[np.ndarray], site: Site, work: Work | None = None) -> None:
+        self.costs.append(Cost(scale, tuple(axes), site, work))
 
     def split(self, ids: np.ndarray, shape: tuple[int, ...], site: Site) -> tuple[np.ndarray, ...]:
         """Read distinct atoms as a grid of ``shape``; the same reading twice gives the same factors.

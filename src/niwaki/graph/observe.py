@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -54,13 +54,15 @@ Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What one forward pass showed: the relations, every tensor's shape, and the names that share storage."""
+    """What one forward pass showed: the relations, every tensor's shape, and the names that share storage. ``inputs``:
+    what the model was called with."""
 
     ledger: Ledger
     shapes: dict[str, tuple[int, ...]]
     aliases: dict[str, str]
     parameters: frozenset[str]
     real: bool
+    inputs: Inputs = ()
 
 
 def observe(model: nn.Module, inputs: Inputs) -> Observation:
@@ -72,14 +74,18 @@ def observe(model: nn.Module, inputs: Inputs) -> Observation:
     """
     args, kwargs = call_arguments(inputs)
     with evaluating(model), _quiet(), forgetting():
-        if _weightless(model):
-            return _reporting(_observe_fake, model, args, kwargs)
-        try:
-            return _observe_fake(model, args, kwargs)
-        except FaultyRule:
-            raise
-        except Exception:
-            return _reporting(_observe_real, model, args, kwargs)
+        return replace(_observed(model, args, kwargs), inputs=inputs)
+
+
+def _observed(model: nn.Module, args: Any, kwargs: Any) -> Observation:
+    if _weightless(model):
+        return _reporting(_observe_fake, model, args, kwargs)
+    try:
+        return _observe_fake(model, args, kwargs)
+    except FaultyRule:
+        raise
+    except Exception:
+        return _reporting(_observe_real, model, args, kwargs)
 
 
 def _reporting(watch: Callable[..., Observation], model: nn.Module, args: Any, kwargs: Any) -> Observation:

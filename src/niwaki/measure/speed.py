@@ -79,7 +79,7 @@ def latency(
         BadInput: no such runtime. MissingExtra: it is not installed.
     """
     named = {"model": models} if isinstance(models, nn.Module) else dict(models)
-    with _threads(threads), _all_evaluating(list(named.values())):
+    with using_threads(threads), _all_evaluating(list(named.values())):
         made = {name: ready(model, inputs, runtime, threads=threads) for name, model in named.items()}
         timed = interleaved({name: each.call for name, each in made.items()}, runs=runs, warmup=warmup)
     return {name: replace(timing, ready_s=made[name].seconds) for name, timing in timed.items()}
@@ -91,7 +91,8 @@ def _timing(values: list[float]) -> Timing:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def using_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

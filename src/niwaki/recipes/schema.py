@@ -16,8 +16,8 @@ from niwaki.recipes.made_up import Draw, is_shape, read_named
 from niwaki.recipes.rates import Linear, Step, read_schedule, schedule_json
 from niwaki.recipes.reading import override, read_yaml
 from niwaki.schedules import above_zero
+from niwaki.targets import RUNTIMES
 
-RUNTIMES = ("pytorch", "compile", "onnxruntime", "openvino")
 FORMATS = ("onnx", "torch_export")
 DECAYS = ("all", "matrices")
 KEYS = (

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,10 @@ def select(
         return not_empty(graph, ladders, _by_cost(ladders, target, graph.macs, target.remain, "multiply-adds"))
     if isinstance(target, Params):
         return not_empty(graph, ladders, _by_cost(ladders, target, graph.params, target.remain, "parameters"))
-    raise BadInput(f"units cannot be chosen by {type(target).__name__}: use nk.Ratio, nk.Macs or nk.Params")
+    if target.decided_by:
+        room, _, name = target.decided_by.partition(":")
+        return not_empty(graph, ladders, getattr(import_module(room), name)(graph, ladders, target))
+    raise BadInput(f"units cannot be chosen by {type(target).__name__}: use nk.Ratio, nk.Macs, nk.Params or nk.Latency")
 
 
 def not_empty(graph: Graph, ladders: list[Ladder], chosen: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

@@ -12,6 +12,7 @@ from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, distinct, soiled
 from niwaki.graph.ledger import Extent
 from niwaki.graph.rules import rule
+from niwaki.graph.work import Linear, Work
 
 
 @rule("linear")
@@ -29,7 +30,9 @@ def linear(call: Call) -> None:
     if isinstance(bias, Tensor):
         made = call.meet([made, call.labels(bias)[0]])
     rows = math.prod(x.shape[:-1])
-    call.cost(rows, (made, weight.shape[0]), (taken[-1], weight.shape[-1]))
+    columns = call.length(taken[-1], weight.shape[-1])
+    work = Work(Linear(rows, isinstance(bias, Tensor)), call.length(made, weight.shape[0]), columns, columns)
+    call.cost(rows, (made, weight.shape[0]), (taken[-1], weight.shape[-1]), work=work)
     call.give(call.out, [*others, made])
 
 
@@ -58,7 +61,11 @@ def product(call: Call, left: Tensor, right: Tensor) -> list[Label]:
         call.hint(batch[-1][0], "head")
         for label in (*inner, *(label for label, _ in columns)):
             call.hint(label, "head_dim")
-    call.cost(1, *batch, *rows, *columns, (inner[0], left.shape[-1]))
+    work = None
+    if left.dim() == right.dim() == 2 and not isinstance(a[0], Atoms):
+        taken = call.length(inner[0], left.shape[-1])
+        work = Work(Linear(left.shape[0], "add" in call.op), call.length(b[-1], right.shape[-1]), taken, taken)
+    call.cost(1, *batch, *rows, *columns, (inner[0], left.shape[-1]), work=work)
     return [label for label, _ in (*batch, *rows, *columns)]
 
 

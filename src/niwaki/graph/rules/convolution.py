@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from niwaki.graph.call import Call
 from niwaki.graph.labels import Atoms, Label, distinct, soiled
 from niwaki.graph.rules import rule
+from niwaki.graph.work import Convolution, Work
 
 FORWARD = ["conv1d", "conv2d", "conv3d", "convolution"]
 TRANSPOSED = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
@@ -36,10 +38,39 @@ def convolution(call: Call) -> None:
         batch * space * math.prod(weight.shape[2:]),
         (kernel[0], weight.shape[0]),
         (kernel[1], weight.shape[1]),
+        work=_work(call, labels[where], kernel, transposed) if groups == 1 or not transposed else None,
     )
     space_labels = call.passes(x, range(where + 1, x.dim()), "a dimension that a convolution slides over")
     rows = [soiled(x) for x in labels[:where]] if isinstance(bias, Tensor) else labels[:where]
     call.give(call.out, [*rows, made, *space_labels[where + 1 :]])
+
+
+def _work(call: Call, source: Label, kernel: list[Label], transposed: bool) -> Work:
+    x, weight = call["input"], call["weight"]
+    taps = weight.dim() - 2
+    where = x.dim() - taps - 1
+    stride, dilation = (_each(call.get(name, 1), taps) for name in ("stride", "dilation"))
+    padding = call.get("padding", 0)
+    form = Convolution(
+        math.prod(x.shape[:where]),
+        tuple(x.shape[where + 1 :]),
+        tuple(call.out.shape[where + 1 :]),
+        tuple(weight.shape[2:]),
+        stride,
+        padding if isinstance(padding, str) else _each(padding, taps),
+        dilation,
+        isinstance(call.get("bias"), Tensor),
+        _each(call.get("output_padding", 0), taps) if transposed else None,
+    )
+    lengths = [call.length(label, n) for label, n in zip(kernel[:2], weight.shape[:2], strict=True)]
+    taken, made = lengths if transposed else lengths[::-1]
+    return Work(form, made, taken, call.length(source, x.shape[where]))
+
+
+def _each(value: int | Sequence[int], taps: int) -> tuple[int, ...]:
+    """One number for every dimension that the kernel slides over."""
+    found = [value] if isinstance(value, int) else list(value)
+    return tuple(found * taps if len(found) == 1 else found)
 
 
 def _forward(call: Call, source: Label, kernel: list[Label], groups: int) -> Label:

@@ -1,0 +1,77 @@
+"""Where a model is to serve: the runtime with its version, the device, the threads. Times of one such place are worth
+nothing in another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+_PACKAGE = {"pytorch": "torch", "compile": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A runtime on a device. ``device`` and ``dtype`` are those of the model; the runtimes outside PyTorch compute on
+    the CPU, in float32."""
+
+    runtime: str
+    threads: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @staticmethod
+    def of(model: nn.Module, runtime: str, threads: int) -> Place:
+        first = next((p for p in model.parameters() if p.is_floating_point()), None)
+        here = runtime in ("pytorch", "compile") and first is not None
+        device = first.device if here and first is not None else torch.device("cpu")
+        return Place(runtime, threads, device, first.dtype if here and first is not None else torch.float32)
+
+    def to_json(self) -> dict[str, str | int]:
+        """All that times depend on. Layers of compiled networks are timed as PyTorch's."""
+        return {
+            "runtime": "pytorch" if self.runtime == "compile" else self.runtime,
+            "version": _version(_PACKAGE[self.runtime]),
+            "threads": self.threads,
+            "device": _device(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
+    @property
+    def name(self) -> str:
+        """A file's name."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return f"{self.to_json()['runtime']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor()
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    listed = Path("/proc/cpuinfo")
+    if listed.is_file():
+        lines = listed.read_text(encoding="utf-8", errors="replace").splitlines()
+        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        if named:
+            return f"{named[0]} ({platform.machine()})"
+    return platform.processor() or platform.machine()
+
+
+__all__ = ["Place", "processor"]
