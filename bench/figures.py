@@ -1,4 +1,4 @@
-"""Write the figures of README.md and of docs/greg.md, ispasp.md, packing.md and spur.md from bench/results.
+"""Write the figures of README.md and of docs/greg.md, ispasp.md, packing.md, speed.md and spur.md from bench/results.
 
 python bench/figures.py [--check]
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import figures_ispasp as ispasp
 import figures_packing as packing
+import figures_speed as speed
 import figures_spur as spur
 from kept import machine, read, shows
 
@@ -204,6 +205,7 @@ PAGES = {
     },
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},
+    ROOT / "docs" / "speed.md": {"forecast": speed.forecasts, "latency target": speed.targets},
 }
 """What is written between which marks of which page."""
 

@@ -15,6 +15,12 @@ def own_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Times of layers are kept in a folder of the tests."""
+    monkeypatch.setenv("NIWAKI_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes are no part of a test's name: packed ones hold the time, and every worker must find the same names."""
     return argname if isinstance(val, bytes) else None

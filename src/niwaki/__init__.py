@@ -33,6 +33,7 @@ _HOME = {
     "Ratio": "niwaki.targets:Ratio",
     "Macs": "niwaki.targets:Macs",
     "Params": "niwaki.targets:Params",
+    "Memory": "niwaki.targets:Memory",
     "Latency": "niwaki.targets:Latency",
     "NM": "niwaki.targets:NM",
     "adapter": "niwaki.surgery.modules:adapter",

@@ -106,6 +106,40 @@ def prune(
 
 @main.command()
 @click.argument("what", metavar="RECIPE|MODULE:FUNCTION")
+@click.option(
+    "--inputs", "-i", help="For MODULE:FUNCTION: module:function of the inputs, or shapes: '[[1, 3, 32, 32]]'."
+)
+@click.option("--runtime", multiple=True, help="pytorch, compile, onnxruntime or openvino; may be repeated.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of the CPU, in place of the recipe's.")
+@click.option("--set", "changes", multiple=True, metavar="KEY.KEY=VALUE", help="Change the recipe; may be repeated.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file for all of it, as JSON.")
+@_traceback
+def forecast(
+    what: str,
+    inputs: str | None,
+    runtime: tuple[str, ...],
+    threads: int | None,
+    changes: tuple[str, ...],
+    out: Path | None,
+) -> None:
+    """How fast a model's pruned networks will be, on this machine, before any training.
+
+    Layers are timed alone at a ladder of widths, which is kept for the next time, and a few networks whole.
+    """
+    asked = _asked(what, inputs, changes)
+    from niwaki.recipes.foresight import foresee, save, tables
+
+    console = stdout()
+    found = foresee(asked, runtime, threads)
+    for one in found:
+        for part in tables(one):
+            console.print(part, markup=False)
+    if out is not None:
+        click.echo(f"all of it: {save(found, out)}")
+
+
+@main.command()
+@click.argument("what", metavar="RECIPE|MODULE:FUNCTION")
 @click.argument("tensor", required=False)
 @click.argument("dim", required=False, type=int)
 @click.option(
@@ -189,7 +223,8 @@ def _asked(what: str, inputs: str | None, changes: tuple[str, ...]) -> Recipe:
         raise BadInput(
             f"to trace {what} it must be run once: add --inputs module:function or --inputs '[[1, 3, 32, 32]]'"
         )
-    made = {"model": what, "inputs": parse(inputs, "--inputs"), "method": "magnitude", "out": "."}
+    half = {"name": "magnitude", "target": {"ratio": 0.5}}
+    made = {"model": what, "inputs": parse(inputs, "--inputs"), "method": half, "out": "."}
     return Recipe.read(override(made, changes))
 
 

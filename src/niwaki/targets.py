@@ -135,6 +135,21 @@ class Params(Target):
         _share(self.remain, "Params (the share that remains)")
 
 
+@dataclass(frozen=True)
+class Memory(Target):
+    """Bytes that a forward pass needs at its peak left, as a share of the dense model's (0 to 1): parameters, buffers,
+    inputs, and the results that are alive at once (:func:`niwaki.measure.peak_memory`), at the batch and the lengths
+    that the model was traced with."""
+
+    decided_by: ClassVar[str] = "niwaki.forecast.memory:decide"
+
+    remain: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share(self.remain, "Memory (the share that remains)")
+
+
 RUNTIMES = ("pytorch", "compile", "onnxruntime", "openvino")
 """Where latency can be measured: PyTorch as it is, compiled by it, and two runtimes that take its exports."""
 
@@ -201,7 +216,15 @@ class NM(Target):
 
 SINGLE: tuple[type[Target], ...] = (Ratio, NM)
 """Targets that single weights can be chosen by."""
-TARGETS: dict[str, type[Target]] = {"Ratio": Ratio, "Macs": Macs, "Params": Params, "Latency": Latency, "NM": NM}
+TARGETS: dict[str, type[Target]] = {
+    "Ratio": Ratio,
+    "Macs": Macs,
+    "Params": Params,
+    "Memory": Memory,
+    "Latency": Latency,
+    "NM": NM,
+}
+"""By name."""
 
 
 def _share(value: object, what: str, *, allow_zero: bool = False) -> None:

@@ -306,6 +306,15 @@ def test_methods_take_the_target(fake: dict[str, Any]) -> None:
     assert nk.methods.from_json(nk.methods.to_json(method)) == method
 
 
+def test_recipes_take_the_target() -> None:
+    asked = {"latency": 0.4, "runtime": "onnxruntime", "batch": 4, "skip": ["first"]}
+    wanted = nk.methods.magnitude(nk.Latency(0.4, "onnxruntime", batch=4, skip="first"))
+    assert nk.methods.build("magnitude", {"target": asked}) == wanted
+    assert nk.methods.build("magnitude", {"target": {"memory": 0.4}}) == nk.methods.magnitude(nk.Memory(0.4))
+    with pytest.raises(BadInput, match=r"target has no 'batch'|unknown .*batch"):
+        nk.methods.build("magnitude", {"target": {"macs": 0.4, "batch": 4}})
+
+
 # -- with real times -------------------------------------------------------------------------------------
 
 
@@ -315,7 +324,7 @@ def test_a_real_profile_is_made_and_kept(tmp_path: Path, monkeypatch: pytest.Mon
     told: list[str] = []
     first = profile(graph.model, INPUTS, graph=graph, cache=tmp_path, runs=2, tick=lambda *what: told.append(what[0]))
     assert set(told) == {"layers", "whole networks"}
-    assert [a.name for a in first.anchors] == ["dense", "50% removed", "75% removed", "30% removed"]
+    assert [a.name for a in first.anchors] == ["dense", "50% removed", "75% removed", "30% removed", "45% removed"]
     assert all(a.ms > 0 for a in first.anchors)
     assert first.ms({}) == pytest.approx(first.dense_ms)
     monkeypatch.setattr("niwaki.forecast.timing.kernel", lambda *_: pytest.fail("timed again"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from niwaki.forecast.forecast import Forecast
+from niwaki.forecast.likes import liked
 from niwaki.forecast.shapes import Surface
 from niwaki.graph.work import Length, Task
 from niwaki.surgery.ladders import Ladder
@@ -48,8 +48,8 @@ class Levels:
 
     def __init__(self, forecast: Forecast, ladders: Sequence[Ladder]) -> None:
         self.forecast, self.ladders = forecast, ladders
-        multiples = _multiples(forecast)
-        self.steps = tuple(_steps(rungs, multiples.get(rungs.group.name, 1)) for rungs in ladders)
+        likes = liked(forecast)
+        self.steps = tuple(_steps(rungs, likes[rungs.group.name].multiple) for rungs in ladders)
         self.worth = tuple(_worth(rungs, steps) for rungs, steps in zip(ladders, self.steps, strict=True))
 
     def selection(self, chosen: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -142,28 +142,6 @@ class _Book:
             found.append(int(self._scratch[length].sum()))
             self._scratch[gone] = False
         return np.array(found)
-
-
-def _multiples(forecast: Forecast) -> dict[str, int]:
-    """For each group the multiple of units that the layers which it makes wider like."""
-    graph = forecast.graph
-    found: defaultdict[str, int] = defaultdict(lambda: 1)
-    for layer in forecast.layers.layers:
-        stairs = forecast.surfaces[layer.shape].stairs
-        for length, liked in ((layer.work.made, stairs[0]), (layer.work.taken, stairs[1])):
-            if isinstance(length, np.ndarray) and liked.multiple > 1:
-                for group in graph.groups:
-                    units = _units_along(forecast, group.name, length)
-                    if units:
-                        each = max(1, round(length.size / units))
-                        found[group.name] = max(found[group.name], liked.multiple // math.gcd(liked.multiple, each))
-    return dict(found)
-
-
-def _units_along(forecast: Forecast, name: str, length: np.ndarray) -> int:
-    graph = forecast.graph
-    gone = graph.removed_atoms({name: tuple(range(len(graph[name])))})
-    return len(graph[name]) if gone[length].any() else 0
 
 
 def _steps(rungs: Ladder, multiple: int) -> tuple[int, ...]:

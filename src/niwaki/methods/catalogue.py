@@ -19,7 +19,7 @@ from niwaki.methods.nm import nm
 from niwaki.methods.selections import gfs, topk
 from niwaki.methods.spur import spur
 from niwaki.scores import SCORES, Score
-from niwaki.targets import TARGETS, Target
+from niwaki.targets import TARGETS, Ratio, Target
 
 METHODS: dict[str, Callable[..., Method]] = {
     "magnitude": magnitude,
@@ -63,20 +63,20 @@ def build(name: str, settings: Mapping[str, Any]) -> Method:
 
 
 def target_from(data: Target | Mapping[str, Any]) -> Target:
-    """A target from ``{"macs": 0.33, "round_to": 8}``: one of ratio, macs, params, and the fields all targets share."""
+    """A target from ``{"macs": 0.33, "round_to": 8}``: one of ratio, macs, params, memory, latency, nm, and its fields."""
     if isinstance(data, Target):
         return data
     if not isinstance(data, Mapping):
         raise BadInput(f"a target is a mapping such as {{macs: 0.5}}, not {data!r}")
     kinds: dict[str, Callable[..., Target]] = {name.lower(): cls for name, cls in TARGETS.items()}
-    shared = {"only", "skip", "round_to", "scope"}
-    for key in data:
-        if key not in kinds and key not in shared:
-            raise unknown_key("target", str(key), [*kinds, *shared])
     named = [key for key in data if key in kinds]
+    own, *settings = inspect.signature(kinds[named[0]]).parameters if named else inspect.signature(Ratio).parameters
+    for key in data:
+        if key not in kinds and key not in settings:
+            raise unknown_key("target", str(key), [*kinds, *settings])
     if len(named) != 1:
         raise BadInput(f"a target names exactly one of {', '.join(sorted(kinds))}; found {', '.join(named) or 'none'}")
-    return kinds[named[0]](data[named[0]], **{k: v for k, v in data.items() if k in shared})
+    return kinds[named[0]](**{own: data[named[0]]}, **{k: v for k, v in data.items() if k in settings})
 
 
 def score_from(data: Score | str | Mapping[str, Any]) -> Score:

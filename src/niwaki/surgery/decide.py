@@ -61,13 +61,15 @@ def select(
     if isinstance(target, Ratio):
         return not_empty(graph, ladders, _by_ratio(ladders, target))
     if isinstance(target, Macs):
-        return not_empty(graph, ladders, _by_cost(ladders, target, graph.macs, target.remain, "multiply-adds"))
+        return not_empty(graph, ladders, by_cost(ladders, target, graph.macs, target.remain, "multiply-adds"))
     if isinstance(target, Params):
-        return not_empty(graph, ladders, _by_cost(ladders, target, graph.params, target.remain, "parameters"))
+        return not_empty(graph, ladders, by_cost(ladders, target, graph.params, target.remain, "parameters"))
     if target.decided_by:
         room, _, name = target.decided_by.partition(":")
         return not_empty(graph, ladders, getattr(import_module(room), name)(graph, ladders, target))
-    raise BadInput(f"units cannot be chosen by {type(target).__name__}: use nk.Ratio, nk.Macs, nk.Params or nk.Latency")
+    raise BadInput(
+        f"units cannot be chosen by {type(target).__name__}: use nk.Ratio, nk.Macs, nk.Params, nk.Memory or nk.Latency"
+    )
 
 
 def not_empty(graph: Graph, ladders: list[Ladder], chosen: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -171,10 +173,12 @@ def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]
 Costs = Callable[[Selection], int]
 
 
-def _by_cost(
-    ladders: list[Ladder], target: Target, cost: Costs, remain: float, what: str
-) -> dict[str, tuple[int, ...]]:
-    """The largest model whose cost is at most ``remain`` of the dense one's."""
+def by_cost(ladders: list[Ladder], target: Target, cost: Costs, remain: float, what: str) -> dict[str, tuple[int, ...]]:
+    """The largest model whose cost is at most ``remain`` of the dense one's; ``what`` it is counted in.
+
+    Raises:
+        UnreachableTarget: no legal plan costs so little.
+    """
     dense = cost({})
     goal = remain * dense
 

@@ -21,13 +21,12 @@ from niwaki.graph.copies import duplicate
 from niwaki.graph.couple import Coupling, couple, fills_an_axis
 from niwaki.graph.labels import Reason, Site
 from niwaki.graph.ledger import Ledger
-from niwaki.graph.observe import Inputs, Observation, observe, skeleton
+from niwaki.graph.observe import Inputs, Observation, observe
 from niwaki.surgery.certify import certify
 from niwaki.surgery.cut import cut, cut_
 from niwaki.surgery.decide import make_plan, not_empty
 from niwaki.surgery.ladders import Ladder, ladder
-from niwaki.surgery.modules import follow
-from niwaki.surgery.numbers import set_numbers
+from niwaki.surgery.weightless import weightless
 from niwaki.units import Axis, Group, Plan, Selection
 
 ADVICE = "Take the size from the tensor instead, or register an adapter for the module (nk.adapter)."
@@ -342,13 +341,7 @@ def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> 
         small = duplicate(model)
         cut_(small, plan)
         return observe(small, inputs)
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    small = skeleton(model, fake, {axis.name: plan.shape(axis.name) for axis in plan.removed})
-    follow(small, plan.removed, plan.tensors)
-    set_numbers(small, plan.numbers)
-    return observe(small, inputs)
+    return observe(weightless(model, plan), inputs)
 
 
 def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, numbered: Numbered) -> bool:

@@ -1,0 +1,106 @@
+"""A target of measured latency beside even widths.   python bench/latency_target.py [--runtime openvino] [--remain 0.5]
+
+For each network: the plan of nk.Latency, then even plans (in multiples of 8) from 10 to 75 % removed, all timed beside
+the dense network in one interleaved run, other than those in which the plan was made. Importance is the sum of L1 norms
+over the mean of each group, of random weights: how much of it stays at equal speed says what the choice of widths is
+worth, and nothing about accuracy. A network's row is kept when it is done; what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from ledger import RESULTS, keep
+from speed_subjects import SUBJECTS
+
+import niwaki as nk
+from niwaki.errors import NiwakiError
+
+RUNS = 20
+SHARES = tuple(k / 20 for k in range(2, 16))
+NETWORKS = ("ResNet-18", "ResNet-50", "MobileNetV2", "MiniLM-L6", "BERT-base", "ViT-B/16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runtime", default="onnxruntime", choices=nk.measure.RUNTIMES)
+    parser.add_argument("--remain", type=float, default=0.5)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(SUBJECTS))
+    options = parser.parse_args()
+    path = RESULTS / "latency_target.json"
+    raw = json.loads(path.read_text())["raw"] if path.is_file() else {}
+    for name in options.network:
+        key = f"{name}, {options.runtime}, batch {options.batch}, {options.remain}"
+        if key in raw:
+            continue
+        raw[key] = one(name, options.runtime, options.batch, options.remain)
+        keep("latency_target", {k: figures(row) for k, row in raw.items()}, raw)
+
+
+def figures(row: dict[str, Any]) -> dict[str, Any]:
+    """Shares of the dense network; of even plans, the one that keeps most of those that are no slower than ours."""
+    ours = row["plans"][0]
+    quick = [p for p in row["plans"][1:] if p["ms"] <= ours["ms"]]
+    best = max(quick, key=lambda p: p["importance"], default=None)
+    return {
+        "latency_share": round(ours["ms"] / row["dense_ms"], 3),
+        "macs_share": round(ours["macs"], 3),
+        "importance_share": round(ours["importance"], 3),
+        "even": best and best["plan"],
+        "even_latency_share": best and round(best["ms"] / row["dense_ms"], 3),
+        "even_macs_share": best and round(best["macs"], 3),
+        "even_importance_share": best and round(best["importance"], 3),
+        "seconds": round(row["seconds"], 1),
+    }
+
+
+def one(name: str, runtime: str, batch: int, remain: float) -> dict[str, Any]:
+    subject = SUBJECTS[name]
+    model, inputs = subject.build(), subject.inputs(batch)
+    graph = nk.trace(model, inputs)
+    start = time.perf_counter()
+    plans = {"latency": nk.plan(graph, nk.scores.L1(), nk.Latency(remain, runtime=runtime))}
+    seconds = time.perf_counter() - start
+    plans |= dict(_even(graph))
+    models = {"dense": model, **{label: nk.cut(model, plan, config=False) for label, plan in plans.items()}}
+    times = nk.measure.latency(models, inputs, runtime=runtime, runs=RUNS)
+    worth = _worth(graph)
+    rows = [
+        {
+            "plan": label,
+            "ms": times[label].median_ms,
+            "macs": graph.macs({n: c.removed for n, c in plan.choices.items()}) / graph.macs(),
+            "importance": _kept(worth, plan),
+            "widths": {n: [c.size, c.kept] for n, c in plan.choices.items()} if label == "latency" else None,
+        }
+        for label, plan in plans.items()
+    ]
+    return {"seconds": seconds, "dense_ms": times["dense"].median_ms, "plans": rows}
+
+
+def _even(graph: Any) -> Any:
+    for share in SHARES:
+        try:
+            yield f"{share:.0%} removed", nk.plan(graph, nk.scores.L1(), nk.Ratio(share, round_to=8))
+        except NiwakiError as trouble:
+            print(f"{share}: {trouble}")
+
+
+def _worth(graph: Any) -> dict[str, Any]:
+    tensors = dict(graph.tensors())
+    found = {g.name: nk.scores.L1()(g, tensors).double() for g in graph.groups}
+    return {name: worth / worth.mean() for name, worth in found.items()}
+
+
+def _kept(worth: dict[str, Any], plan: Any) -> float:
+    whole = sum(float(w.sum()) for w in worth.values())
+    gone = sum(float(worth[n][list(c.removed)].sum()) for n, c in plan.choices.items())
+    return (whole - gone) / whole
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""What ``niwaki forecast`` does: how fast the networks of a recipe will be, before any training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from niwaki.errors import NiwakiError
+from niwaki.forecast import Forecast, profile
+from niwaki.forecast.likes import liked
+from niwaki.forecast.outlook import Outlook, even, outlook, to_json, usual
+from niwaki.graph import Graph
+from niwaki.measure import RUNTIMES
+from niwaki.methods import Method, build
+from niwaki.recipes.borrowed import importing_from
+from niwaki.recipes.ingredients import batch_size, model_and_inputs
+from niwaki.recipes.progress import Advance, Teller
+from niwaki.recipes.schema import Recipe
+from niwaki.replacing import replacing
+from niwaki.scores import L1
+from niwaki.surgery.decide import plan as decide
+from niwaki.targets import Target
+from niwaki.tracing import trace
+from niwaki.units import Plan
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_SMALL = 0.03  # dearer by less than this share: not worth telling
+
+
+@dataclass(frozen=True, eq=False)
+class Foresight:
+    """The forecast of one runtime. ``plans``: by a method's label, what its target would leave of this network with
+    the weights as they are now; ``failed``: methods whose target cannot be met, and why."""
+
+    forecast: Forecast
+    batch: int
+    plans: Mapping[str, Plan]
+    failed: Mapping[str, str]
+
+    @property
+    def outlooks(self) -> list[Outlook]:
+        """Of the methods' plans."""
+        return [outlook(self.forecast, name, plan) for name, plan in self.plans.items()]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"batch": self.batch, **to_json(self.forecast, self.plans), "failed": dict(self.failed)}
+
+
+def foresee(
+    recipe: Recipe, runtimes: tuple[str, ...] = (), threads: int | None = None, teller: Teller | None = None
+) -> list[Foresight]:
+    """Profile the recipe's model where it will serve, and forecast what its methods would leave.
+
+    Args:
+        runtimes: where; those of the recipe's section ``measure`` if none is named. threads: as there.
+    """
+    teller = teller or Teller()
+    with importing_from(recipe.folder):
+        model, inputs = model_and_inputs(recipe)
+        with teller.wait(f"trace {type(model).__name__}"):
+            graph = trace(model, inputs)
+        plans, failed = _plans(recipe, graph)
+        found = []
+        for runtime in runtimes or recipe.measure.runtimes:
+            with _Bars(teller, RUNTIMES.get(runtime, runtime)) as tick:
+                one = profile(
+                    model, inputs, runtime=runtime, threads=threads or recipe.measure.threads, graph=graph, tick=tick
+                )
+            found.append(Foresight(one, batch_size(inputs), plans, failed))
+    return found
+
+
+def save(found: list[Foresight], path: Path) -> Path:
+    """Write everything as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_text(json.dumps([f.to_json() for f in found], indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _plans(recipe: Recipe, graph: Graph) -> tuple[dict[str, Plan], dict[str, str]]:
+    plans: dict[str, Plan] = {}
+    failed: dict[str, str] = {}
+    for choice in recipe.methods:
+        target = _target(build(choice.name, choice.settings))
+        if target is None:
+            continue
+        try:
+            plans[choice.label] = decide(graph, L1(), target)
+        except NiwakiError as trouble:
+            failed[choice.label] = str(trouble)
+    return plans, failed
+
+
+def _target(method: Method) -> Target | None:
+    """What it aims at in the end; None if it leaves zeros, which save no time by themselves."""
+    found = [
+        part.target  # type: ignore[attr-defined]
+        for part in method.body.walk()
+        if isinstance(getattr(part, "target", None), Target) and getattr(part, "of", "units") == "units"
+    ]
+    return found[-1] if found else None
+
+
+class _Bars:
+    """Progress of a profile: a bar for each of its stages."""
+
+    def __init__(self, teller: Teller, title: str) -> None:
+        self.teller, self.title = teller, title
+        self._stage, self._done = "", 0
+        self._open = ExitStack()
+        self._advance: Advance = lambda note: None
+
+    def __enter__(self) -> Any:
+        return self._tick
+
+    def __exit__(self, *trouble: object) -> None:
+        self._open.close()
+
+    def _tick(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self._open.close()
+            self._advance = self._open.enter_context(self.teller.stage(f"{self.title}: {stage}", total))
+            self._stage, self._done = stage, 0
+        for _ in range(done - self._done):
+            self._advance("")
+        self._done = done
+
+
+# -- what is printed -----------------------------------------------------------------------------------
+
+
+def tables(found: Foresight) -> Iterator[Table | str]:
+    """What there is to say of one runtime, for a terminal."""
+    forecast = found.forecast
+    place = forecast.place.to_json()
+    yield (
+        f"{RUNTIMES[forecast.place.runtime]} {place['version']}, {place['threads']} thread(s), batch {found.batch}, "
+        f"{place['device']}: the dense network takes {forecast.dense_ms:.2f} ms."
+    )
+    yield _even(forecast)
+    yield from _methods(found)
+    yield _widths(forecast)
+
+
+def _even(forecast: Forecast) -> Table:
+    multiple = usual(forecast)
+    table = _table(
+        "removed evenly",
+        "multiply-adds left",
+        "ms",
+        "times as fast",
+        f"in multiples of {multiple}: ms",
+        "times as fast",
+    )
+    for plain, rounded in even(forecast):
+        table.add_row(
+            plain.name, f"{plain.macs:.1%}", f"{plain.ms:.2f}", _speed(plain), f"{rounded.ms:.2f}", _speed(rounded)
+        )
+    return table
+
+
+def _methods(found: Foresight) -> Iterator[Table | str]:
+    if found.plans:
+        table = _table("method of the recipe", "multiply-adds left", "ms", "times as fast")
+        for row in found.outlooks:
+            table.add_row(row.name, f"{row.macs:.1%}", f"{row.ms:.2f}", _speed(row))
+        yield table
+    for row in found.outlooks:
+        if row.slower:
+            yield (
+                f"Warning: {row.name} would make the network slower than it is. Round its widths (round_to: "
+                f"{usual(found.forecast)}), or aim at latency itself: target: {{latency: 0.5}}."
+            )
+    for name, why in found.failed.items():
+        yield f"{name}: {why}"
+
+
+def _widths(forecast: Forecast) -> Table | str:
+    rows = [x for x in liked(forecast).values() if x.multiple > 1]
+    if not rows:
+        return "Every width is worth having: none costs more than the next larger one."
+    table = _table("group", "units", "worth having", "others cost as much as the next larger one", "in")
+    for x in rows:
+        more = f"and {x.dearer:.0%} more" if x.dearer > _SMALL else ""
+        table.add_row(x.group.name, str(len(x.group)), f"multiples of {x.multiple}", more, x.layer)
+    return table
+
+
+def _speed(row: Outlook) -> str:
+    return f"{row.speedup:.2f}{' (slower)' if row.slower else ''}"
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for k, name in enumerate(columns):
+        table.add_column(name, justify="left" if k == 0 else "right")
+    return table
+
+
+__all__ = ["Foresight", "foresee", "save", "tables"]

@@ -1,0 +1,134 @@
+"""``niwaki forecast``: what is said of a recipe's networks before any training. Times are made up, but for one run."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from torch import nn
+
+from niwaki.cli import main
+from niwaki.errors import BadInput
+from niwaki.forecast import Forecast
+from niwaki.graph import Graph
+from niwaki.recipes import Recipe, foresight
+from niwaki.recipes.foresight import Foresight, foresee, save, tables
+from niwaki.recipes.progress import Teller
+from tests.forecast.test_forecast import made_up
+from tests.recipes.kitchen import TRAINED, project
+
+WIDE = {"model_args": {"width": 64}}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Profiles are made up, and note what was asked."""
+    asked: list[dict[str, Any]] = []
+
+    def profile(model: nn.Module, inputs: Any, *, graph: Graph, tick: Any, **settings: Any) -> Forecast:
+        asked.append(settings)
+        for done in range(3):
+            tick("layers", done, 2)
+        tick("whole networks", 0, 1)
+        return made_up(graph)
+
+    monkeypatch.setattr(foresight, "profile", profile)
+    return asked
+
+
+def foreseen(folder: Path, **changes: Any) -> list[Foresight]:
+    path, _ = project(folder, **{**WIDE, **changes})
+    return foresee(Recipe.load(path), teller=Teller(quiet=True))
+
+
+def told(found: Foresight) -> str:
+    console = Console(width=200, file=StringIO())
+    for part in tables(found):
+        console.print(part, markup=False)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_every_runtime_of_the_recipe_is_foreseen(tmp_path: Path, fake: list[dict[str, Any]]) -> None:
+    measure = {"runtimes": ["pytorch", "onnxruntime"], "threads": 2}
+    found = foreseen(tmp_path, measure=measure)
+    assert [settings["runtime"] for settings in fake] == ["pytorch", "onnxruntime"]
+    assert [settings["threads"] for settings in fake] == [2, 2]
+    assert [one.batch for one in found] == [2, 2]
+    assert "the dense network takes 10.00 ms" in told(found[0])
+
+
+def test_the_plans_of_its_methods_are_foreseen(tmp_path: Path, fake: list[dict[str, Any]]) -> None:
+    """What leaves zeros has no plan, what cannot be had is told."""
+    methods = [
+        {"name": "magnitude", "target": {"ratio": 0.5}, "label": "half"},
+        {"name": "imp", "target": {"ratio": 0.9}, "steps": 2},
+        {"name": "magnitude", "target": {"macs": 0.0001}, "label": "too little"},
+    ]
+    (found,) = foreseen(tmp_path, method=methods, **TRAINED)
+    assert list(found.plans) == ["half"]
+    (row,) = found.outlooks
+    assert row.name == "half"
+    assert row.speedup == pytest.approx(found.forecast.dense_ms / row.ms)
+    left = {name: choice.removed for name, choice in found.plans["half"].choices.items()}
+    assert row.macs == found.forecast.graph.macs(left) / found.forecast.graph.macs()
+    text = told(found)
+    assert "half" in text
+    assert "too little: asked for 0.0001 of the dense multiply-adds" in text
+    assert "Warning" not in text
+
+
+def test_a_plan_that_is_slower_than_dense_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One unit less, and layers of odd widths take ten times as long."""
+
+    def slow(task: Any) -> float:
+        return float(task.macs * (10 if task.made % 4 or task.source % 4 else 1) + 1)
+
+    monkeypatch.setattr("tests.forecast.test_forecast.ms_of", slow)
+    monkeypatch.setattr(foresight, "profile", lambda model, inputs, *, graph, **_: made_up(graph))
+    (found,) = foreseen(tmp_path, method={"name": "magnitude", "target": {"ratio": 0.02}})
+    assert found.outlooks[0].slower
+    text = told(found)
+    assert "Warning: magnitude would make the network slower than it is. Round its widths (round_to: 4)" in text
+    assert "(slower)" in text
+    assert "multiples of 4" in text
+    assert "more" in text
+
+
+def test_all_of_it_is_written(tmp_path: Path, fake: list[dict[str, Any]]) -> None:
+    found = foreseen(tmp_path)
+    path = save(found, tmp_path / "deep" / "forecast.json")
+    (one,) = json.loads(path.read_text())
+    assert one["dense_ms"] == 10.0
+    assert one["plans"][0]["plan"] == "magnitude"
+    assert len(one["even"]) == 8
+    assert {row["group"] for row in one["widths"]} == {g.name for g in found[0].forecast.graph.groups}
+
+
+def test_from_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With real times, of a small network; what was timed is kept where the environment says."""
+    monkeypatch.setenv("NIWAKI_CACHE", str(tmp_path / "cache"))
+    path, module = project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["forecast", str(path), "--runtime", "pytorch", "--out", str(tmp_path / "f.json")])
+    assert done.exit_code == 0, done.output
+    assert "removed evenly" in done.output
+    assert json.loads((tmp_path / "f.json").read_text())[0]["runtime"] == "pytorch"
+    assert [p.name.split("-")[0] for p in (tmp_path / "cache").iterdir()] == ["pytorch"]
+    done = CliRunner().invoke(main, ["forecast", f"{module}:build", "-i", "[[1, 1, 6, 6]]"])
+    assert done.exit_code == 0, done.output
+    assert "batch 1" in done.output
+    done = CliRunner().invoke(main, ["forecast", str(path), "--runtime", "tensorflow"])
+    assert done.exit_code == 2
+    assert "no runtime is called 'tensorflow'" in done.output
+
+
+def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
+    path, _ = project(tmp_path)
+    with pytest.raises(BadInput, match="no runtime is called 'onnxruntim'; did you mean 'onnxruntime'"):
+        foresee(Recipe.load(path), ("onnxruntim",), teller=Teller(quiet=True))
