@@ -24,8 +24,8 @@ def forecasts(found: dict) -> str:
     middle = statistics.median(f["median_error_percent"] for f in found["figures"].values())
     told = [
         f"`python bench/forecast.py`, one thread, {machine(found)}. Ten plans a network that the profile has not seen;",
-        "the error of the speed-up is that of the forecast time against the measured one, each over its dense network's,",
-        "since the machine's speed drifts from one run to the next. The middle one of these networks has "
+        "the error of the speed-up is that of the forecast time against the measured one, each over its dense",
+        "network's, since the machine's speed drifts from one run to the next. The middle one of these networks has "
         f"{middle:.1f} %.",
     ]
     return "\n".join([*rows, "", *told])

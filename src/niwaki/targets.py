@@ -183,8 +183,8 @@ class Latency(Target):
                 f"no runtime is called {self.runtime!r}{nearest(str(self.runtime), RUNTIMES) or '.'} "
                 f"Known: {', '.join(RUNTIMES)}."
             )
-        for name, value in (("threads", self.threads), ("batch", self.batch)):
-            if value is not None and (type(value) is not int or value < 1):
+        for name, value in (("threads", self.threads), ("batch", 1 if self.batch is None else self.batch)):
+            if type(value) is not int or value < 1:
                 raise BadInput(f"Latency: {name} must be a whole number of at least 1, not {value!r}")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from niwaki.graph import Graph
 from niwaki.graph.work import Task
 from niwaki.measure import Timing
 from niwaki.surgery.ladders import ladder
+from niwaki.testing.zoo import Specimen
+from tests.laws.table import traced, varied_specimens
 
 
 class Residual(nn.Module):
@@ -61,7 +65,9 @@ def made_up(graph: Graph) -> Forecast:
     layers = Layers(graph)
     surfaces = {s: Surface(s, {t: ms_of(t) for t in s.tasks}) for s in layers.shapes}
     dense = load(layers, surfaces, ~graph.removed_atoms({}))
-    return Forecast(graph, PLACE, layers, surfaces, (Anchor("dense", dense, 10.0),), Coefficients(1.1, 1.5, 2.0, 0.3))
+    return Forecast(
+        graph, PLACE, layers, surfaces, (Anchor("dense", dense, 10.0),), Coefficients(1.1, 1.5, 2.0, 0.3), INPUTS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +94,51 @@ def test_what_a_network_computes_is_seen(graph: Graph) -> None:
     assert varies["last"] == {"taken"}
 
 
+class Split(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.split(x)
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.last, self.how = nn.Linear(4, 12), nn.Linear(6, 2), how
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        if self.how == "chunk":
+            a, b = y.chunk(2, -1)
+        elif self.how == "split":
+            a, b = y.split(y.shape[-1] // 2, -1)
+        else:
+            a, b = y.unflatten(-1, (2, -1)).unbind(-2)
+        found: torch.Tensor = self.last(a * b)
+        return found
+
+
+@pytest.mark.parametrize("how", ["chunk", "split", "unbind"])
+def test_views_write_nothing(how: str) -> None:
+    """By hand: the product of both halves alone is written beside the two linear layers, (3, 6)."""
+    layers = Layers(nk.trace(Split(how), torch.ones(3, 4)))
+    assert layers.volume(np.ones(layers.graph.ledger.size, bool)) == 3 * 6
+
+
+def test_results_of_one_operation_add_up() -> None:
+    """By hand: an LSTM gives its outputs (2, 5, 8), the last state and the last cell (1, 2, 8) each."""
+
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.last = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.last(self.lstm(x)[0])
+            return found
+
+    layers = Layers(nk.trace(Tagger(), torch.ones(2, 5, 4)))
+    written = [size for size, _ in layers.others]
+    volume = layers.volume(np.ones(layers.graph.ledger.size, bool))
+    assert 2 * 5 * 8 + 2 * 8 + 2 * 8 <= volume <= 2 * (2 * 5 * 8 + 2 * 8 + 2 * 8) + 64, written
+
+
 def test_a_forecast_of_the_dense_network_is_what_was_measured(graph: Graph) -> None:
     forecast = made_up(graph)
     assert forecast.ms({}) == pytest.approx(10.0)
@@ -95,6 +146,8 @@ def test_a_forecast_of_the_dense_network_is_what_was_measured(graph: Graph) -> N
     assert forecast.ms(plan) == pytest.approx(forecast.ms({n: c.removed for n, c in plan.choices.items()}))
     assert forecast.speedup(plan) == pytest.approx(10.0 / forecast.ms(plan))
     assert forecast.ms(plan) < 10.0
+    with pytest.raises(BadInput, match="no group is called 'up'"):
+        forecast.ms({"up": (1,)})
 
 
 def test_a_plan_of_another_model_is_refused(graph: Graph) -> None:
@@ -121,6 +174,24 @@ def test_levels_cost_what_the_forecast_says(graph: Graph) -> None:
     for _ in range(20):
         chosen = [rng.randrange(len(steps)) for steps in levels.steps]
         assert costs.of(chosen) == pytest.approx(forecast.ms(levels.selection(chosen)))
+
+
+@varied_specimens
+def test_levels_cost_what_the_forecast_says_around_themselves(plant: Specimen) -> None:
+    """Also where three groups decide how long an operation takes, or two share an axis."""
+    graph = traced(plant)
+    try:
+        forecast = made_up(graph)
+    except BadInput:
+        pytest.skip("no layer that can be timed alone")
+    levels = Levels(forecast, ladders_of(graph))
+    rng = random.Random(0)
+    for _ in range(5):
+        chosen = [rng.randrange(len(steps)) for steps in levels.steps]
+        assert levels.costs(chosen).of(chosen) == pytest.approx(forecast.ms(levels.selection(chosen)))
+    for budget in (8.0, 5.0):
+        found = latency._solved(levels, budget)
+        assert found is None or forecast.ms(levels.selection(found)) <= budget * 1.02
 
 
 def test_levels_are_widths_that_kernels_like(graph: Graph) -> None:
@@ -216,6 +287,40 @@ def test_the_target_is_met_as_measured(fake: dict[str, Any], remain: float, bias
     assert nk.certify(graph.model, plan, nk.cut(graph.model, plan), INPUTS).holds
 
 
+def test_a_goal_that_is_missed_is_told(
+    fake: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By far: an error that says what can be had. By little: a warning."""
+    graph = nk.trace(Residual(), INPUTS)
+    shares = [0.7, 0.62, 0.58]
+    monkeypatch.setattr(latency, "_measured", lambda *_: shares.pop(0) if len(shares) > 1 else shares[0])
+    with pytest.raises(UnreachableTarget, match=r"of 4 plans that were timed the quickest takes 0\.58"):
+        nk.plan(graph, nk.scores.L1(), nk.Latency(0.5))
+    shares[:] = [0.7, 0.53]
+    nk.plan(graph, nk.scores.L1(), nk.Latency(0.5, threads=2))
+    assert "asked for 0.5 of the dense latency; the plan takes 0.53" in caplog.text
+
+
+def test_the_same_question_is_not_timed_again(fake: dict[str, Any]) -> None:
+    graph = nk.trace(Residual(), INPUTS)
+    first = nk.plan(graph, nk.scores.L1(), nk.Latency(0.5))
+    timed = fake["timed"]
+    assert nk.plan(graph, nk.scores.L1(), nk.Latency(0.5)).choices == first.choices
+    assert fake["timed"] == timed
+    nk.plan(graph, nk.scores.L2(), nk.Latency(0.5))
+    assert fake["timed"] > timed
+
+
+def test_nothing_outlives_the_graph(fake: dict[str, Any]) -> None:
+    model = Residual()
+    graph = nk.trace(model, INPUTS)
+    nk.plan(graph, nk.scores.L1(), nk.Latency(0.5))
+    seen = weakref.ref(model)
+    del model, graph
+    gc.collect()
+    assert seen() is None
+
+
 def test_it_keeps_more_than_even_widths_that_are_as_quick(fake: dict[str, Any]) -> None:
     graph = nk.trace(Residual(), INPUTS)
     plan = nk.plan(graph, nk.scores.L1(), nk.Latency(0.4))
@@ -242,6 +347,8 @@ def test_a_graph_is_profiled_once_for_each_place(fake: dict[str, Any]) -> None:
     nk.plan(graph, nk.scores.L1(), nk.Latency(0.5, threads=2))
     assert fake["profiles"] == 2
     assert fake["settings"]["threads"] == 2
+    nk.plan(graph, nk.scores.L1(), nk.Latency(0.8, skip="first"))
+    assert fake["profiles"] == 3
 
 
 def test_another_batch_is_forecast_with_that_batch(fake: dict[str, Any]) -> None:
@@ -256,8 +363,11 @@ def test_batches_by_hand() -> None:
     found = latency.batched({"x": x, "y": y, "n": 3}, 5)
     assert found["x"].tolist() == [0, 1, 2, 0, 1]
     assert found["y"] is y
+    assert latency.batched((torch.ones(1, 7), torch.ones(4, 7), torch.ones(4)), 2)[1].shape == (2, 7)
+    with pytest.raises(BadInput, match=r"most tensors have the batch as dimension 0, found lengths \[2, 3\]"):
+        latency.batched((torch.ones(3), torch.ones(2)), 4)
     assert latency.batched((x,), 2)[0].tolist() == [0, 1]
-    with pytest.raises(BadInput, match="tensors with a batch"):
+    with pytest.raises(BadInput, match="most tensors have the batch"):
         latency.batched((3,), 2)
 
 
@@ -276,8 +386,13 @@ def test_asked_for_multiples_are_kept(fake: dict[str, Any]) -> None:
 
 def test_what_cannot_be_had_is_told(fake: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     graph = nk.trace(Residual(), INPUTS)
-    with pytest.raises(UnreachableTarget, match=r"asked for 0\.001 of the dense latency; .* leaves is about 0\.0"):
+    with pytest.raises(
+        UnreachableTarget, match=r"asked for 0\.001 of the dense latency in PyTorch; of 1 plans .* 0\.0"
+    ):
         nk.plan(graph, nk.scores.L1(), nk.Latency(0.001))
+    assert fake["timed"] == 1
+    with pytest.raises(UnreachableTarget, match="no group may be pruned"):
+        nk.plan(graph, nk.scores.L1(), nk.Latency(0.5, only="first", skip="first"))
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     with pytest.raises(CannotFollow, match="Make the plan in one process"):
@@ -290,6 +405,7 @@ def test_what_cannot_be_had_is_told(fake: dict[str, Any], monkeypatch: pytest.Mo
         ({"remain": 0}, "above 0 and at most 1"),
         ({"runtime": "onxruntime"}, "did you mean 'onnxruntime'"),
         ({"threads": 0}, "threads must be a whole number"),
+        ({"threads": None}, "threads must be a whole number"),
         ({"batch": 0.5}, "batch must be a whole number"),
     ],
 )
@@ -342,7 +458,9 @@ def test_a_measured_share_is_of_both_in_turns(graph: Graph, monkeypatch: pytest.
 
     monkeypatch.setattr(latency, "latency", timed)
     assert latency._measured(made_up(graph), {"ups.0": (0, 1)}) == 0.25
-    assert seen["models"]["dense"] is graph.model
+    dense = seen["models"]["dense"]
+    assert type(dense) is Residual
+    assert dense is not graph.model, "what a model keeps of a timed call is not for the user's"
     assert seen["models"]["cut"].ups[0].out_channels == 62
     assert seen["inputs"] is INPUTS
 

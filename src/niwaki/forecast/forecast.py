@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,15 @@ from niwaki.forecast.shapes import Shape, Surface
 from niwaki.forecast.shelf import Shelf
 from niwaki.forecast.timing import Tick, time_shapes
 from niwaki.graph import Graph
+from niwaki.graph.caches import forgetting
+from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.measure import latency
 from niwaki.measure.runtimes import require
 from niwaki.scores import L1
 from niwaki.surgery.cut import cut
 from niwaki.surgery.decide import plan as decide
+from niwaki.surgery.wrappers import unwrapped
 from niwaki.targets import Ratio
 from niwaki.tracing import trace
 from niwaki.units import Plan, Selection
@@ -48,7 +51,8 @@ class Forecast:
     """What a network costs in one place. Made by :func:`profile`.
 
     ``anchors``: the networks that were timed whole, the dense one first. ``surfaces``: for each shape of layer, its
-    times at all widths. ``coefficients``: what makes of both the time of a network.
+    times at all widths. ``coefficients``: what makes of both the time of a network. ``inputs``: what
+    networks were called with.
     """
 
     graph: Graph
@@ -57,6 +61,7 @@ class Forecast:
     surfaces: Mapping[Shape, Surface]
     anchors: tuple[Anchor, ...]
     coefficients: Coefficients
+    inputs: Inputs = ()
 
     @property
     def dense_ms(self) -> float:
@@ -87,12 +92,14 @@ class Forecast:
         """The same, knowing one network more."""
         anchors = (*self.anchors, Anchor(name, self.load(what), ms))
         found = fit([a.load for a in anchors], [a.ms for a in anchors])
-        return Forecast(self.graph, self.place, self.layers, self.surfaces, anchors, found)
+        return replace(self, anchors=anchors, coefficients=found)
 
     def _kept(self, what: Plan | Selection) -> np.ndarray:
         if isinstance(what, Plan):
             what.check({n: s for n, s in self.graph.shapes.items() if n not in self.graph.aliases})
             return ~self.graph.atoms_gone(what.removed)
+        for name in what:
+            self.graph[name]
         return ~self.graph.removed_atoms(what)
 
 
@@ -131,8 +138,9 @@ def profile(
         BadInput: no such runtime. MissingExtra: it is not installed.
     """
     require(runtime)
-    graph = graph or trace(model, inputs)
+    only, skip = ((x,) if isinstance(x, str) else tuple(x) for x in (only, skip))
     place = Place.of(model, runtime, threads)
+    graph = graph or trace(model, inputs)
     shelf = Shelf(place, shelves.folder() if cache == "default" else None if cache is None else Path(cache))
     layers = Layers(graph)
     if not layers.layers:
@@ -148,7 +156,7 @@ def profile(
         gone = graph.removed_atoms({}) if plan is None else graph.atoms_gone(plan.removed)
         anchors.append(Anchor(name, load(layers, surfaces, ~gone), measured[name]))
     found = fit([a.load for a in anchors], [a.ms for a in anchors])
-    return Forecast(graph, place, layers, surfaces, tuple(anchors), found)
+    return Forecast(graph, place, layers, surfaces, tuple(anchors), found, inputs)
 
 
 def _evenly(graph: Graph, share: float, multiple: int, only: Iterable[str], skip: Iterable[str]) -> Plan:
@@ -160,8 +168,10 @@ def _whole(
 ) -> dict[str, float]:
     if tick is not None:
         tick("whole networks", 0, 1)
-    models = {name: model if plan is None else cut(model, plan) for name, plan in plans.items()}
-    found = latency(models, inputs, runtime=place.runtime, threads=place.threads, runs=runs)
+    dense = duplicate(unwrapped(model, "what is timed"))  # what a model keeps of such a call is not for the user's
+    models = {name: dense if plan is None else cut(model, plan, config=False) for name, plan in plans.items()}
+    with forgetting():
+        found = latency(models, inputs, runtime=place.runtime, threads=place.threads, runs=runs)
     if tick is not None:
         tick("whole networks", 1, 1)
     return {name: timing.median_ms for name, timing in found.items()}

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from niwaki.errors import BadInput
+
 _PACKAGE = {"pytorch": "torch", "compile": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 
 
@@ -31,6 +33,8 @@ class Place:
         first = next((p for p in model.parameters() if p.is_floating_point()), None)
         here = runtime in ("pytorch", "compile") and first is not None
         device = first.device if here and first is not None else torch.device("cpu")
+        if device.type == "meta":
+            raise BadInput("a model on the meta device computes nothing that could be timed: give it memory first")
         return Place(runtime, threads, device, first.dtype if here and first is not None else torch.float32)
 
     def to_json(self) -> dict[str, str | int]:
@@ -60,7 +64,7 @@ def _version(package: str) -> str:
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return processor()
+    return processor() if device.type == "cpu" else f"{device.type} on {processor()}"
 
 
 def processor() -> str:

@@ -63,8 +63,8 @@ def _torch(task: Task, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
     def run() -> tuple[Tensor, ...]:
         with torch.inference_mode():
             found = compute()
-        if x.is_cuda:
-            torch.cuda.synchronize(x.device)
+        if not x.is_cpu:
+            torch.get_device_module(x.device).synchronize()
         return (found,)
 
     return run

@@ -41,7 +41,7 @@ class Layers:
         products = Counter(str(cost.site) for cost in graph.ledger.costs if cost.work is not None)
         self.others = tuple(
             (int(np.prod([n for n, ids in seen if ids is None])), tuple(ids for _, ids in seen if ids is not None))
-            for site, seen in graph.ledger.calls
+            for site, seen in graph.ledger.written
             if str(site) not in products
         )
 

@@ -51,11 +51,16 @@ class Levels:
         likes = liked(forecast)
         self.steps = tuple(_steps(rungs, likes[rungs.group.name].multiple) for rungs in ladders)
         self.worth = tuple(_worth(rungs, steps) for rungs, steps in zip(ladders, self.steps, strict=True))
+        self._axes: dict[bytes, Axis] = {}
 
     def selection(self, chosen: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The units that go, by group, when level ``chosen[g]`` is taken of every group."""
         found = zip(self.ladders, self.steps, chosen, strict=True)
         return {rungs.group.name: rungs.chosen(steps[k]) for rungs, steps, k in found}
+
+    def worth_of(self, chosen: Sequence[int]) -> float:
+        """All that these levels keep."""
+        return sum(float(row[k]) for row, k in zip(self.worth, chosen, strict=True))
 
     @cached_property
     def gone(self) -> list[list[np.ndarray]]:
@@ -66,9 +71,28 @@ class Levels:
             for r, steps in zip(self.ladders, self.steps, strict=True)
         ]
 
-    def costs(self) -> Costs:
-        """By the forecast, scaled as it scales."""
-        book = _Book(self)
+    @cached_property
+    def _owner(self) -> np.ndarray:
+        """Bool of (group, atom): can the group take it?"""
+        found = np.zeros((len(self.ladders), self.forecast.graph.ledger.size), bool)
+        for g, gone in enumerate(self.gone):
+            found[g, gone[-1]] = True
+        return found
+
+    def axis(self, length: Length) -> Axis:
+        """What the levels leave of a length."""
+        if not isinstance(length, np.ndarray):
+            return Axis(self, np.empty(0, np.int64), length, ())
+        key = length.tobytes()
+        if key not in self._axes:
+            groups = tuple(np.flatnonzero(self._owner[:, length].any(axis=1)).tolist())
+            self._axes[key] = Axis(self, length, length.size, groups)
+        return self._axes[key]
+
+    def costs(self, around: Sequence[int] | None = None) -> Costs:
+        """By the forecast, scaled as it scales. Exact, but for operations that three groups or more decide: of those
+        each group's part is taken while the others are at the levels ``around`` (dense, if None)."""
+        book = _Book(self, around or [0] * len(self.steps))
         c = self.forecast.coefficients
         for layer in self.forecast.layers.layers:
             surface, work = self.forecast.surfaces[layer.shape], layer.work
@@ -89,59 +113,55 @@ def _ms(surface: Surface, task: Task, layers: float, odd: float) -> float:
     return layers * smooth + odd * more
 
 
+class Axis:
+    """A length of a tensor: ``groups`` (by number) take from its atoms."""
+
+    def __init__(self, levels: Levels, atoms: np.ndarray, size: int, groups: tuple[int, ...]) -> None:
+        self.levels, self.atoms, self.size, self.groups = levels, atoms, size, groups
+        self._known: dict[tuple[int, ...], int] = {}
+
+    def left(self, chosen: Mapping[int, int]) -> int:
+        """How much is left when these groups are at these levels, and all others whole; at least one."""
+        key = tuple(chosen.get(g, 0) for g in self.groups)
+        if key not in self._known:
+            stays = np.ones(self.levels.forecast.graph.ledger.size, bool)
+            for g, k in zip(self.groups, key, strict=True):
+                stays[self.levels.gone[g][k]] = False
+            self._known[key] = max(1, int(stays[self.atoms].sum())) if self.groups else self.size
+        return self._known[key]
+
+
 class _Book:
     """Adds up what operations cost, by the groups that decide their lengths."""
 
-    def __init__(self, levels: Levels) -> None:
-        self.levels = levels
+    def __init__(self, levels: Levels, around: Sequence[int]) -> None:
+        self.levels, self.around = levels, around
         self.fixed = 0.0
         self.alone: dict[int, np.ndarray] = {}
         self.together: dict[Pair, np.ndarray] = {}
-        self._known: dict[bytes, dict[int, np.ndarray]] = {}
-        self._scratch = np.zeros(levels.forecast.graph.ledger.size, bool)
-        self._owner = np.zeros((len(levels.ladders), levels.forecast.graph.ledger.size), bool)
-        for g, gone in enumerate(levels.gone):
-            self._owner[g, gone[-1]] = True
 
     def enter(self, lengths: Sequence[Length], cost: Callable[[list[int]], float]) -> None:
         """An operation: its lengths, and milliseconds as a function of what is left of them."""
-        lost = [self._lost(length) for length in lengths]
-        whole = [length.size if isinstance(length, np.ndarray) else length for length in lengths]
-        groups = sorted({g for found in lost for g in found})
+        axes = [self.levels.axis(length) for length in lengths]
+        groups = sorted({g for axis in axes for g in axis.groups})
 
-        def left(levels: Mapping[int, int]) -> float:
-            gone = [sum(int(found[g][k]) for g, k in levels.items() if g in found) for found in lost]
-            return cost([max(1, n - m) for n, m in zip(whole, gone, strict=True)])
+        def at(chosen: Mapping[int, int]) -> float:
+            return cost([axis.left(chosen) for axis in axes])
 
-        dense = left({})
-        self.fixed += dense
         if len(groups) == 2:
-            pair = Pair(*groups)
-            sizes = [len(self.levels.steps[g]) for g in pair]
-            table = [[left({pair.left: k, pair.right: m}) - dense for m in range(sizes[1])] for k in range(sizes[0])]
-            self.together[pair] = self.together.get(pair, 0.0) + np.array(table)
+            self._pair(Pair(*groups), at)
             return
-        for g in groups:  # of several, each as if the others stayed whole
-            row = np.array([left({g: k}) - dense for k in range(len(self.levels.steps[g]))])
+        here = {g: self.around[g] for g in groups} if len(groups) > 2 else dict.fromkeys(groups, 0)
+        whole = at(here)
+        self.fixed += whole
+        for g in groups:
+            row = np.array([at({**here, g: k}) - whole for k in range(len(self.levels.steps[g]))])
             self.alone[g] = self.alone.get(g, 0.0) + row
 
-    def _lost(self, length: Length) -> dict[int, np.ndarray]:
-        """For each group that takes from an axis: how many positions, at each level."""
-        if not isinstance(length, np.ndarray):
-            return {}
-        key = length.tobytes()
-        if key not in self._known:
-            touching = np.flatnonzero(self._owner[:, length].any(axis=1))
-            self._known[key] = {int(g): self._counts(int(g), length) for g in touching}
-        return self._known[key]
-
-    def _counts(self, group: int, length: np.ndarray) -> np.ndarray:
-        found = []
-        for gone in self.levels.gone[group]:
-            self._scratch[gone] = True
-            found.append(int(self._scratch[length].sum()))
-            self._scratch[gone] = False
-        return np.array(found)
+    def _pair(self, pair: Pair, at: Callable[[Mapping[int, int]], float]) -> None:
+        rows, columns = (range(len(self.levels.steps[g])) for g in pair)
+        table = np.array([[at({pair.left: k, pair.right: m}) for m in columns] for k in rows])
+        self.together[pair] = self.together.get(pair, 0.0) + table
 
 
 def _steps(rungs: Ladder, multiple: int) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ def _likes(forecast: Forecast, group: Group) -> Likes:
         for length, stairs in _sides(forecast, layer):
             if not isinstance(length, np.ndarray) or not mine[length].any():
                 continue
-            each = max(1, round(int(mine[length].sum()) / len(group)))
+            each = max(1, round(int(mine[length].sum()) / len(group) / layer.shape.channels))
             multiple = stairs.multiple // math.gcd(stairs.multiple, each)
             if (multiple, stairs.dearer) > (found.multiple, found.dearer):
                 found = Likes(group, multiple, stairs.dearer, layer.module)

@@ -1,4 +1,4 @@
-"""Choose units for a target of memory: every group gives the same share, as little as is enough."""
+"""Choose units for a target of memory, as for one of multiply-adds: as little goes as is enough."""
 
 from __future__ import annotations
 

@@ -52,6 +52,11 @@ class Shape:
         return self.dense.groups > 1
 
     @property
+    def channels(self) -> int:
+        """Of what is made, for each step of the ladder: of a group of a convolution that has several; else one."""
+        return self.dense.made // self.dense.groups if self.tied else 1
+
+    @property
     def most(self) -> tuple[int, int]:
         """Dense widths: of what is made, and of what is taken. Tied: groups, and one."""
         return (self.dense.groups, 1) if self.tied else (self.dense.made, self.dense.taken)

@@ -9,15 +9,20 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from niwaki.errors import UnreachableTarget
 from niwaki.forecast.levels import Costs
 
 _GAP = 1e-3  # of the best worth may be missed
 _SECONDS = 60.0
+_OUT_OF_TIME = 1  # as scipy numbers it
 
 
 def solve(worth: Sequence[np.ndarray], costs: Costs, budget: float) -> list[int] | None:
     """A level for each group, so that their worth is the most of all that cost ``budget`` milliseconds at most; None if
     nothing is that cheap.
+
+    Raises:
+        UnreachableTarget: in a minute none was found, cheap enough or not.
 
     One variable of 0 or 1 for each level of each group, and one of 0 to 1 for each entry of a table of two groups: its
     rows and columns add up to the levels of those, so that it is 1 exactly where both are chosen.
@@ -33,6 +38,8 @@ def solve(worth: Sequence[np.ndarray], costs: Costs, budget: float) -> list[int]
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": _GAP, "time_limit": _SECONDS},
     )
+    if found.x is None and found.status == _OUT_OF_TIME:
+        raise UnreachableTarget(f"no plan was found in {_SECONDS:.0f} seconds: allow fewer groups (only, skip)")
     if found.x is None:
         return None
     return [int(np.argmax(found.x[a:b])) for a, b in program.places]

@@ -117,7 +117,11 @@ class Cost:
 
 @dataclass(eq=False)
 class Ledger:
-    """All relations of one trace. Atoms are consecutive integers; each tensor axis owns a contiguous run of them."""
+    """All relations of one trace. Atoms are consecutive integers; each tensor axis owns a contiguous run of them.
+
+    ``written``: every result that an operation computed (rather than looked at in another way), one row each: where,
+    and its lengths with the atoms of each.
+    """
 
     size: int = 0
     axes: dict[Axis, np.ndarray] = field(default_factory=dict)
@@ -141,6 +145,7 @@ class Ledger:
     unruled: set[str] = field(default_factory=set)
     contexts: dict[tuple[int, bytes], tuple[np.ndarray, tuple[np.ndarray, ...]]] = field(default_factory=dict)
     calls: list[tuple[Site, tuple[tuple[int, np.ndarray | None], ...]]] = field(default_factory=list)
+    written: list[tuple[Site, tuple[tuple[int, np.ndarray | None], ...]]] = field(default_factory=list)
     outer: set[bytes] = field(default_factory=set)
     copies: set[bytes] = field(default_factory=set)
     _starts: list[int] = field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -330,6 +330,8 @@ class Observer(TorchDispatchMode):
             atoms = [x.ids if isinstance(x, Atoms) else None for x in labels]
             self.ledger.beside([ids for ids in atoms if ids is not None])
             seen += zip(t.shape, atoms, strict=False)
+            if labels and not _shares(t, call.tensors()):
+                self.ledger.written.append((site, tuple(zip(t.shape, atoms, strict=False))))
         if name not in VIEWS and name not in RESHAPED:
             self.ledger.calls.append((site, tuple(seen)))
 
@@ -404,6 +406,12 @@ class Observer(TorchDispatchMode):
         blocked = call.refuse(entering, f"the operation {call.op!r} has no rule", advice)
         for t in call.results():
             call.give(t, [Free() if n == 1 else blocked for n in t.shape])
+
+
+def _shares(result: Tensor, given: Iterable[Tensor]) -> bool:
+    """Is a result nothing but a view of what was given?"""
+    memory = result.untyped_storage()._cdata
+    return any(t.untyped_storage()._cdata == memory for t in given)
 
 
 def _by_name(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from niwaki.graph.caches import forgetting
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, skeleton
 from niwaki.measure.size import memory
+from niwaki.surgery.wrappers import uncompiled
 
 
 def activations(model: nn.Module, inputs: Inputs) -> int:
@@ -21,8 +23,8 @@ def activations(model: nn.Module, inputs: Inputs) -> int:
     What kernels need inside themselves is not seen. Computed on tensors without memory, where the model can be run on
     such.
     """
-    args, kwargs = call_arguments(inputs)
-    with evaluating(model):
+    with evaluating(model), forgetting(), uncompiled(model):
+        args, kwargs = call_arguments(inputs)
         if _is_fake(model):
             return _peak(model, args, kwargs)
         from torch._subclasses.fake_tensor import FakeTensorMode
@@ -33,7 +35,7 @@ def activations(model: nn.Module, inputs: Inputs) -> int:
             with fake:
                 return _peak(body, *tree_map(_weightless, (args, kwargs)))
         except Exception:  # it reads values, or calls what cannot be faked
-            return _peak(duplicate(model), args, kwargs)
+            return _peak(duplicate(model), *call_arguments(inputs))
 
 
 def peak_memory(model: nn.Module, inputs: Inputs) -> int:

@@ -63,7 +63,7 @@ def build(name: str, settings: Mapping[str, Any]) -> Method:
 
 
 def target_from(data: Target | Mapping[str, Any]) -> Target:
-    """A target from ``{"macs": 0.33, "round_to": 8}``: one of ratio, macs, params, memory, latency, nm, and its fields."""
+    """A target from ``{"macs": 0.33, "round_to": 8}``: ratio, macs, params, memory, latency or nm, and its fields."""
     if isinstance(data, Target):
         return data
     if not isinstance(data, Mapping):

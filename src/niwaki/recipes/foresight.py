@@ -21,7 +21,7 @@ from niwaki.recipes.ingredients import batch_size, model_and_inputs
 from niwaki.recipes.progress import Advance, Teller
 from niwaki.recipes.schema import Recipe
 from niwaki.replacing import replacing
-from niwaki.scores import L1
+from niwaki.scores import L1, Score
 from niwaki.surgery.decide import plan as decide
 from niwaki.targets import Target
 from niwaki.tracing import trace
@@ -35,8 +35,12 @@ _SMALL = 0.03  # dearer by less than this share: not worth telling
 
 @dataclass(frozen=True, eq=False)
 class Foresight:
-    """The forecast of one runtime. ``plans``: by a method's label, what its target would leave of this network with
-    the weights as they are now; ``failed``: methods whose target cannot be met, and why."""
+    """The forecast of one runtime.
+
+    Attributes:
+        plans: by a method's label, what its target would leave of this network with the weights as they are now: by the
+            method's score, or by L1 where it looks at data. failed: methods whose target cannot be met, and why.
+    """
 
     forecast: Forecast
     batch: int
@@ -88,20 +92,21 @@ def _plans(recipe: Recipe, graph: Graph) -> tuple[dict[str, Plan], dict[str, str
     plans: dict[str, Plan] = {}
     failed: dict[str, str] = {}
     for choice in recipe.methods:
-        target = _target(build(choice.name, choice.settings))
-        if target is None:
+        part = _chooser(build(choice.name, choice.settings))
+        if part is None:
             continue
+        score = getattr(part, "score", None)
         try:
-            plans[choice.label] = decide(graph, L1(), target)
+            plans[choice.label] = decide(graph, score if isinstance(score, Score) else L1(), part.target)
         except NiwakiError as trouble:
             failed[choice.label] = str(trouble)
     return plans, failed
 
 
-def _target(method: Method) -> Target | None:
-    """What it aims at in the end; None if it leaves zeros, which save no time by themselves."""
+def _chooser(method: Method) -> Any:
+    """The part that chooses in the end; None if the method leaves zeros, which save no time by themselves."""
     found = [
-        part.target  # type: ignore[attr-defined]
+        part
         for part in method.body.walk()
         if isinstance(getattr(part, "target", None), Target) and getattr(part, "of", "units") == "units"
     ]

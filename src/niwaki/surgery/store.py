@@ -1,7 +1,8 @@
 """Save and load: ``model.safetensors`` and a readable ``plan.json``; of a packed model ``packing.json`` too. Nothing is
 ever unpickled.
 
-Of a Hugging Face model the config is written too. Where it could follow the cut, stock code loads the folder.
+Of a Hugging Face model the config is written too. Where it could follow the cut, stock code loads the folder. Beside it
+lies a short loader that needs no niwaki, but for modules that compute by code of niwaki's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from niwaki.packed import PackedLinear, Packing, packing_of, rebuild
 from niwaki.replacing import replacing
 from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
 from niwaki.surgery.hugging import is_configured, write_configs
+from niwaki.surgery.standalone import write_loader
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
 
@@ -55,6 +57,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     else:
         (folder / PACKING).unlink(missing_ok=True)
     write_configs(small, folder)
+    write_loader(small, plan, folder)
     return folder
 
 

@@ -1,0 +1,110 @@
+"""A folder loads without niwaki: by the short file that lies in it."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+import niwaki as nk
+from niwaki.graph.observe import call_arguments, evaluating
+from niwaki.testing.zoo import Specimen
+from tests.laws.table import every_specimen, traced
+
+OURS = {"CutMultiheadAttention"}
+
+
+def loader(folder: Path) -> Any:
+    """What the file in a folder defines, with niwaki out of reach."""
+    space: dict[str, Any] = {"__name__": "load", "__file__": str(folder / "load.py")}
+    text = (folder / "load.py").read_text()
+    assert "import niwaki" not in text
+    assert "from niwaki" not in text
+    exec(compile(text, "load.py", "exec"), space)
+    return space["load"]
+
+
+def answer(model: nn.Module, inputs: Any) -> list[Any]:
+    args, kwargs = call_arguments(inputs)
+    with evaluating(model), torch.no_grad():
+        torch.manual_seed(0)
+        return tree_leaves(model(*args, **kwargs))
+
+
+@every_specimen
+def test_it_loads_what_niwaki_loads(plant: Specimen, tmp_path: Path) -> None:
+    graph = traced(plant)
+    inputs = plant.inputs()
+    small = nk.cut(graph.model, nk.plan(graph, nk.scores.L1(), nk.Ratio(0.4)))
+    nk.save(small, tmp_path)
+    ours = any(type(m).__name__ in OURS for m in small.modules())
+    assert (tmp_path / "load.py").is_file() != ours
+    if ours:
+        return
+    torch.manual_seed(7)
+    found = loader(tmp_path)(plant.build(), tmp_path)
+    assert {n: p.shape for n, p in found.named_parameters()} == {n: p.shape for n, p in small.named_parameters()}
+    for wanted, given in zip(answer(small, inputs), answer(found, inputs), strict=True):
+        assert torch.equal(wanted, given) if isinstance(wanted, torch.Tensor) else wanted == given
+    for name, module in small.named_modules():
+        numbers = {k: v for k, v in vars(module).items() if type(v) is int and not k.startswith("_")}
+        assert {k: vars(found.get_submodule(name))[k] for k in numbers} == numbers
+
+
+MLP = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def test_in_a_process_that_has_no_niwaki(tmp_path: Path) -> None:
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    small = nk.cut(MLP, nk.plan(nk.trace(MLP, x)))
+    nk.save(small, tmp_path)
+    code = f"""
+import sys
+sys.modules["niwaki"] = None
+sys.path.insert(0, {str(tmp_path)!r})
+import torch
+from torch import nn
+from load import load
+model = load(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))
+print(model(torch.randn(3, 4, generator=torch.Generator().manual_seed(0))).sum().item(), model[0].out_features)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    total, width = done.stdout.split()
+    assert float(total) == pytest.approx(small(x).sum().item())
+    assert int(width) == 4
+
+
+def test_another_network_is_refused(tmp_path: Path) -> None:
+    nk.save(nk.cut(MLP, nk.plan(nk.trace(MLP, torch.ones(1, 4)))), tmp_path)
+    with pytest.raises(ValueError, match=r"0\.weight has shape \[9, 4\], the network that was pruned had \[8, 4\]"):
+        loader(tmp_path)(nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 2)), tmp_path)
+
+
+def test_it_is_short() -> None:
+    from niwaki.surgery import alone
+
+    lines = [line for line in Path(alone.__file__).read_text().splitlines() if line.strip()]
+    assert len(lines) <= 48
+
+
+def test_what_computes_by_our_code_has_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And an older loader in the folder goes."""
+    (tmp_path / "load.py").write_text("old")
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[0].weight[:5] = 0
+        model[0].bias[:5] = 0
+    packed = nk.pack(model, torch.ones(2, 4), forms={"*": "rows"})
+    with caplog.at_level(logging.INFO, "niwaki"):
+        nk.save(packed, tmp_path)
+    bound = any(type(m).__name__ == "PackedLinear" for m in packed.modules())
+    assert (tmp_path / "load.py").is_file() != bound
+    assert ("computes by niwaki's code" in caplog.text) == bound
