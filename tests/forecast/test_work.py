@@ -37,6 +37,30 @@ def test_work_counts_as_its_cost_does(plant: Specimen) -> None:
                 assert cost.work.task(~gone).macs == cost.macs(~gone), cost.site
 
 
+def test_rows_that_go_make_a_product_smaller() -> None:
+    """The second layer runs over the positions, and the first one's units are its rows."""
+
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.over = nn.Linear(4, 32, bias=False), nn.Linear(6, 6, bias=False)
+            self.last = nn.Linear(32, 3, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.over(self.first(x).transpose(1, 2)).transpose(1, 2)
+            found: torch.Tensor = self.last(y)
+            return found
+
+    model, x = Mixer(), torch.ones(2, 6, 4)
+    graph = nk.trace(model, x)
+    selection = {"first": tuple(range(16))}
+    small = nk.cut(model, nk.make_plan(graph, selection))
+    assert graph.macs(selection) == nk.measure.macs(small, x) == 2 * 6 * 4 * 16 + 2 * 16 * 6 * 6 + 2 * 6 * 16 * 3
+    gone = graph.removed_atoms(selection)
+    over = [cost.work.task(~gone) for cost in graph.ledger.costs if cost.work is not None][1]
+    assert over == Task(Linear(2 * 16, bias=False), 6, 6, 6)
+
+
 def test_plain_networks_are_products_throughout() -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, bias=False),

@@ -96,8 +96,7 @@ class Levels:
         c = self.forecast.coefficients
         for layer in self.forecast.layers.layers:
             surface, work = self.forecast.surfaces[layer.shape], layer.work
-            lengths = (work.made, work.taken, work.source)
-            book.enter(lengths, lambda sizes, s=surface, f=work.form: _ms(s, Task(f, *sizes), c.layers, c.odd))  # type: ignore[misc]
+            book.enter(work.lengths, lambda left, s=surface, w=work: _ms(s, w.at(left), c.layers, c.odd))  # type: ignore[misc]
         for size, axes in self.forecast.layers.others:
             book.enter(axes, lambda sizes, n=size: c.volume * n * math.prod(sizes) / 1e6)  # type: ignore[misc]
         scale = self.forecast.scale

@@ -112,10 +112,11 @@ class Surface:
     times: Mapping[Task, float]
 
     def at(self, task: Task) -> tuple[float, float]:
-        """Milliseconds as if every width were liked alike, and those that come on top because it is not."""
+        """Milliseconds as if every width were liked alike, and those that come on top because it is not; of fewer rows,
+        so much less."""
         widths = self.shape.widths(task)
-        smooth = self._smooth(*widths)
-        return smooth, self.ms(*widths) - smooth
+        smooth, rows = self._smooth(*widths), task.form.each / self.shape.dense.form.each
+        return rows * smooth, rows * (self.ms(*widths) - smooth)
 
     def ms(self, made: int, taken: int) -> float:
         """Milliseconds at these widths."""

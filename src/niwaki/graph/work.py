@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,17 +71,30 @@ Length = np.ndarray | int
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A product of a traced model: its form, and the axes that say how wide it is."""
+    """A product of a traced model: its form, and the axes that say how wide it is. ``rows``: axes that a cut can make
+    shorter and that multiply the rows of a linear layer's form."""
 
     form: Linear | Convolution
     made: Length
     taken: Length
     source: Length
+    rows: tuple[np.ndarray, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[Length, ...]:
+        """All of them, as :meth:`at` takes what is left of them."""
+        return self.made, self.taken, self.source, *self.rows
+
+    def at(self, left: Sequence[int]) -> Task:
+        """The product when so much is left of the lengths."""
+        made, taken, source, *rows = left
+        if not rows or not isinstance(self.form, Linear):
+            return Task(self.form, made, taken, source)
+        return Task(replace(self.form, rows=self.form.rows * math.prod(rows)), made, taken, source)
 
     def task(self, kept: np.ndarray) -> Task:
         """The product that is left when ``kept`` (bool per atom) says which atoms stay."""
-        made, taken, source = (_left(length, kept) for length in (self.made, self.taken, self.source))
-        return Task(self.form, made, taken, source)
+        return self.at([_left(length, kept) for length in self.lengths])
 
 
 def _left(length: Length, kept: np.ndarray) -> int:

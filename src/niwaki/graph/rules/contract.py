@@ -29,10 +29,12 @@ def linear(call: Call) -> None:
     call.play(made, "makes", "neuron")
     if isinstance(bias, Tensor):
         made = call.meet([made, call.labels(bias)[0]])
-    rows = math.prod(x.shape[:-1])
+    leading = list(zip(source[:-1], x.shape[:-1], strict=True))
+    fixed = math.prod(n for label, n in leading if not isinstance(label, Atoms))
+    rows = tuple(label.ids for label, _ in leading if isinstance(label, Atoms))
     columns = call.length(taken[-1], weight.shape[-1])
-    work = Work(Linear(rows, isinstance(bias, Tensor)), call.length(made, weight.shape[0]), columns, columns)
-    call.cost(rows, (made, weight.shape[0]), (taken[-1], weight.shape[-1]), work=work)
+    work = Work(Linear(fixed, isinstance(bias, Tensor)), call.length(made, weight.shape[0]), columns, columns, rows)
+    call.cost(1, *leading, (made, weight.shape[0]), (taken[-1], weight.shape[-1]), work=work)
     call.give(call.out, [*others, made])
 
 
