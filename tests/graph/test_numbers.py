@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import niwaki as nk
 from niwaki.errors import IllegalPlan, NothingToPrune
 from niwaki.graph import numbers as binding
-from niwaki.surgery import dryrun
+from niwaki.surgery import weightless
 from niwaki.testing import laws
 from niwaki.units import Plan
 
@@ -283,6 +283,6 @@ def test_the_plan_carries_the_numbers_to_a_fresh_model() -> None:
 
 def test_the_dry_run_sets_numbers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without them the proof itself would fail on the view."""
-    monkeypatch.setattr(dryrun, "set_numbers", lambda model, numbers: None)
+    monkeypatch.setattr(weightless, "set_numbers", lambda model, numbers: None)
     with pytest.raises(NothingToPrune, match=r"shape '\[2, 5, 3, 4\]' is invalid"):
         nk.trace(built(), inputs())

@@ -437,7 +437,7 @@ def test_refusal_of_what_can_be_had(monkeypatch: Patch) -> None:
     def refuse(*args: Any) -> None:
         raise UnreachableTarget("not today")
 
-    monkeypatch.setattr(decide, "_by_cost", refuse)
+    monkeypatch.setattr(decide, "by_cost", refuse)
     with pytest.raises(LawBroken, match="was refused, and a legal plan leaves"):
         hold_target(nk.Macs(0.6))
 

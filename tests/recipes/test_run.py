@@ -64,7 +64,7 @@ def rows(recipe: Recipe, name: str) -> list[dict[str, Any]]:
 
 
 def test_the_folder_of_each_method_is_complete(recipe: Recipe, finished: Finished) -> None:
-    wanted = {"certificate.json", "model.safetensors", "plan.json", "record.jsonl"}
+    wanted = {"certificate.json", "load.py", "model.safetensors", "modules.json", "plan.json", "record.jsonl"}
     wanted |= {"model.onnx"} if has_onnx() else set()
     for name in ("magnitude", "greg1"):
         folder = Path(recipe.out) / name

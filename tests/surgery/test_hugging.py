@@ -246,7 +246,7 @@ def test_our_folder_holds_all_that_is_needed(name: str, words: str, tmp_path: Pa
     model, inputs, _ = traced(name)
     small = cut(name, words)
     nk.save(small, tmp_path)
-    files = {"config.json", "model.safetensors", "plan.json"}
+    files = {"config.json", "load.py", "model.safetensors", "modules.json", "plan.json"}
     assert {p.name for p in tmp_path.iterdir()} == files | ({"generation_config.json"} if name == "llama" else set())
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["architectures"] == [type(small).__name__]

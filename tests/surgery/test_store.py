@@ -56,7 +56,7 @@ def same(left: nn.Module, right: nn.Module) -> bool:
 def test_a_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     model = small()
     assert nk.save(model, tmp_path / "out") == tmp_path / "out"
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [WEIGHTS, "plan.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["load.py", WEIGHTS, "modules.json", "plan.json"]
     back = nk.load(tmp_path / "out", dense(seed=9))
     assert same(model, back)
     assert isinstance(back, Tied)
@@ -179,7 +179,7 @@ def test_saving_again_replaces_what_was_there(tmp_path: Path) -> None:
         model.inn.weight.add_(1.0)
     nk.save(model, tmp_path)
     assert same(nk.load(tmp_path, dense), model)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [WEIGHTS, "plan.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["load.py", WEIGHTS, "modules.json", "plan.json"]
 
 
 # -- hostile folders ---------------------------------------------------------------------------------------------------
