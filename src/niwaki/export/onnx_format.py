@@ -62,15 +62,10 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
     Raises:
         MissingExtra: onnxruntime is not installed. BadInput: there is no such file.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise require_extra("onnxruntime", "onnx") from None
+    runtime = _onnxruntime()
     if not Path(path).is_file():
         raise BadInput(f"no ONNX file at {path}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = _opened(runtime, str(path), threads)
     names = [i.name for i in session.get_inputs()]
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
@@ -78,6 +73,29 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
         return tuple(torch.from_numpy(a) for a in session.run(None, feed))
 
     return run
+
+
+def loaded(model: bytes, *, threads: int) -> Any:
+    """The bytes of an ONNX file as ONNX Runtime's own session, on the CPU.
+
+    Raises:
+        MissingExtra: onnxruntime is not installed.
+    """
+    return _opened(_onnxruntime(), model, threads)
+
+
+def _opened(runtime: Any, model: str | bytes, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise require_extra("onnxruntime", "onnx") from None
+    return onnxruntime
 
 
 @contextmanager

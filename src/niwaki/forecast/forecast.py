@@ -39,7 +39,7 @@ _RUNS = 15
 
 @dataclass(frozen=True)
 class Anchor:
-    """A network that was timed whole. ``removed``: its name. ``ms``: as measured, medians of one interleaved run."""
+    """A network that was timed whole. ``load``: what it has to do. ``ms``: median of one interleaved run."""
 
     name: str
     load: Load

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from niwaki.errors import require_extra
+from niwaki.export.onnx_format import loaded as onnx_loaded
 from niwaki.export.openvino_format import compiled as openvino_compiled
 from niwaki.forecast.hardware import Place
 from niwaki.graph.work import Convolution, Linear, Task
@@ -123,13 +124,7 @@ def _pads(form: Convolution) -> list[int]:
 
 
 def _onnxruntime(model: bytes, x: Tensor, place: Place) -> Callable[[], Any]:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise require_extra("onnxruntime", "onnx") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = place.threads, 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnx_loaded(model, threads=place.threads)
     feed = {"x": x.numpy()}
     return lambda: session.run(None, feed)
 

@@ -43,19 +43,15 @@ def outlook(forecast: Forecast, name: str, plan: Plan) -> Outlook:
     return Outlook(name, macs, forecast.ms(plan), forecast.speedup(plan))
 
 
-def even(
-    forecast: Forecast, *, only: Iterable[str] = (), skip: Iterable[str] = (), shares: Iterable[float] = SHARES
-) -> list[tuple[Outlook, Outlook]]:
+def even(forecast: Forecast, shares: Iterable[float] = SHARES) -> list[tuple[Outlook, Outlook]]:
     """For each share removed from all groups: widths as they come, and rounded up to what kernels like."""
     multiple = usual(forecast)
-    found = []
-    for share in shares:
-        plans = [
-            decide(forecast.graph, L1(), Ratio(share, only=tuple(only), skip=tuple(skip), round_to=k))
-            for k in (1, multiple)
-        ]
-        found.append(tuple(outlook(forecast, f"{share:.0%} of all units", plan) for plan in plans))
-    return [(a, b) for a, b in found]
+
+    def one(share: float, round_to: int) -> Outlook:
+        plan = decide(forecast.graph, L1(), Ratio(share, round_to=round_to))
+        return outlook(forecast, f"{share:.0%} of all units", plan)
+
+    return [(one(share, 1), one(share, multiple)) for share in shares]
 
 
 def usual(forecast: Forecast) -> int:
@@ -64,13 +60,13 @@ def usual(forecast: Forecast) -> int:
     return found[len(found) // 2] if found else 1
 
 
-def to_json(forecast: Forecast, plans: Mapping[str, Plan], **which: Any) -> dict[str, Any]:
+def to_json(forecast: Forecast, plans: Mapping[str, Plan]) -> dict[str, Any]:
     """All of it as plain data."""
     return {
         "place": forecast.place.to_json(),
         "runtime": forecast.place.runtime,
         "dense_ms": forecast.dense_ms,
-        "even": [{"as they come": a.to_json(), "rounded": b.to_json()} for a, b in even(forecast, **which)],
+        "even": [{"as they come": a.to_json(), "rounded": b.to_json()} for a, b in even(forecast)],
         "plans": [outlook(forecast, name, plan).to_json() for name, plan in plans.items()],
         "widths": [
             {"group": name, "units": len(x.group), "multiple": x.multiple, "dearer": x.dearer, "layer": x.layer}

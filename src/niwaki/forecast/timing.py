@@ -1,4 +1,4 @@
-"""Time every layer at every rung of its ladder, and a few whole models."""
+"""Time every layer at every rung of its ladder."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, nearest, unknown_key
 from niwaki.measure import interleaved
+from niwaki.measure.speed import using_threads
 from niwaki.packed import FORMS, PackedLayer, PackedLinear, Sizes, Split, split
 from niwaki.packed.counts import counted
 from niwaki.packed.matrices import is_transposed, matrix
@@ -98,7 +98,7 @@ def by_time(runs: int, threads: int | None, tick: Callable[[], None] | None = No
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(like.shape, generator=generator).to(device, like.dtype)
         calls = {form: _call(module, x) for form, module in built.items()}
-        with _threads(threads), torch.inference_mode():
+        with using_threads(threads or torch.get_num_threads()), torch.inference_mode():
             times = interleaved(calls, runs=runs, warmup=2)
         if tick is not None:
             tick()
@@ -119,16 +119,6 @@ def _call(module: nn.Module, x: Tensor) -> Callable[[], None]:
             torch.cuda.synchronize(x.device)
 
     return run
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _is_whole(sizes: Sizes) -> bool:
