@@ -21,6 +21,8 @@ _HOME = {
     "certify": "niwaki.surgery.certify:certify",
     "save": "niwaki.surgery.store:save",
     "load": "niwaki.surgery.store:load",
+    "Checkpoint": "niwaki.disk:Checkpoint",
+    "cut_on_disk": "niwaki.surgery.on_disk:cut_on_disk",
     "pack": "niwaki.packing.whole:pack",
     "packing_of": "niwaki.packed.places:packing_of",
     "certify_packed": "niwaki.packing.certificate:certify_packed",
