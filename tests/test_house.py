@@ -26,7 +26,7 @@ FLOORS = (
     ("measure",),
     ("tracing",),
     ("forecast", "packing", "train"),
-    ("pruning",),
+    ("folders", "pruning"),
     ("report", "testing"),
     ("recipes",),
     ("text", "vision"),

@@ -38,7 +38,7 @@ def plan(
         target: how small; ``Ratio(0.5)`` if None.
         groups: consider these only (groups or their names); all of the graph's if None.
         weights: score these in place of the model's own, by the model's names; for instance those of a
-            :class:`niwaki.Checkpoint` on disk, one in memory at a time, beside a model on the meta device.
+            :class:`niwaki.Checkpoint` on disk, one in memory at a time, beside a :func:`niwaki.hollow` model.
 
     Raises:
         UnreachableTarget: even the smallest legal model misses the target; the message says what can be had.

@@ -34,8 +34,8 @@ def cut_on_disk(
     In memory are one shard that is being written and one tensor that is being read.
 
     Args:
-        model: the dense model, best on the meta device (``with torch.device("meta"): …``); its own weights are used
-            only for tables that are in no file. plan: which units go.
+        model: the dense model, best without values (:func:`niwaki.hollow`); its own are used only for tables that are
+            in no file. plan: which units go.
         weights: the dense weights by name, for instance a :class:`niwaki.Checkpoint`.
         folder: where to; it must not be where the weights are read from. shard_bytes: what a file holds at most; a
             larger tensor has a file alone. tick: called with the name of each tensor that was cut.
@@ -69,7 +69,7 @@ def _take_types(small: nn.Module, stored: Stored) -> None:
     """Let the tensors of the cut model be of the types in which they are stored, so that its config says so."""
     for name, t in own_tensors(small).items():
         if stored.is_stored(name):
-            t.data = torch.empty(t.shape, dtype=stored[name].dtype, device="meta")
+            t.data = torch.empty(t.shape, dtype=stored[name].dtype, device=t.device)
         elif t.is_meta:
             raise BadInput(f"the model's {name!r} is not among the weights, and has no values of its own")
 
