@@ -1,7 +1,7 @@
 """Cut a causal model from disk to disk: peak memory and time against size.   python bench/from_disk.py [--folder DIR]
 
 For each size a checkpoint of random weights is written in shards of at most 1 GB (bfloat16), then cut to 70 % of its
-parameters in a child process of its own by ``nk.cut_folder``: traced without values, scored by L1, cut tensor by tensor.
+parameters in a child process by ``nk.cut_folder``: traced without values, scored by L1, cut tensor by tensor.
 Memory is the kernel's high-water mark of that process over what was resident before; pages of the files that are mapped
 count too. The largest, of 3 billion parameters, needs 12 GB of disk for both folders; all are removed.
 """
