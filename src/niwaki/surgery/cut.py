@@ -75,22 +75,22 @@ def cut_(
     model = unwrapped(model, "what is cut")
     check_plan(model, plan)
     check_numbers(model, plan.numbers)
-    by_tensor = _by_tensor(plan.removed)
+    lost = by_tensor(plan.removed)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    for name in by_tensor:
+    for name in lost:
         _refuse_hooks(name, tensors[name])
     if optimizer is not None:
-        follower.check(optimizer, {id(tensors[n]): n for n in by_tensor})
+        follower.check(optimizer, {id(tensors[n]): n for n in lost})
     before = {name: tuple(t.shape) for name, t in tensors.items()}
-    fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in by_tensor.items()}
+    fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in lost.items()}
     _replace(model, fresh)
     states = 0
     if optimizer is not None:
-        states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in by_tensor.items()})
+        states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in lost.items()})
     follow(model, plan.removed, before)
     set_numbers(model, plan.numbers)
     attach(model, plan)
-    changed = {name: (before[name], plan.shape(name)) for name in by_tensor}
+    changed = {name: (before[name], plan.shape(name)) for name in lost}
     told = follow_config(model, [plan, _whole(model)]) if config else None
     return Receipt(plan, changed, states, told)
 
@@ -160,7 +160,8 @@ def _refuse_hooks(name: str, t: Tensor) -> None:
         )
 
 
-def _by_tensor(removed: Mapping[Axis, tuple[int, ...]]) -> dict[str, dict[int, tuple[int, ...]]]:
+def by_tensor(removed: Mapping[Axis, tuple[int, ...]]) -> dict[str, dict[int, tuple[int, ...]]]:
+    """What goes, by tensor and dimension."""
     result: dict[str, dict[int, tuple[int, ...]]] = {}
     for axis, indices in removed.items():
         if indices:
@@ -175,4 +176,4 @@ def _count(shape: tuple[int, ...]) -> int:
     return total
 
 
-__all__ = ["Receipt", "attach", "cut", "cut_", "plan_of", "shapes_of"]
+__all__ = ["Receipt", "attach", "by_tensor", "cut", "cut_", "plan_of", "shapes_of"]

@@ -14,30 +14,32 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from niwaki.disk import Checkpoint, layout, write
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear, Packing, packing_of, rebuild
-from niwaki.replacing import replacing
 from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
 from niwaki.surgery.hugging import is_configured, write_configs
 from niwaki.surgery.standalone import write_loader
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
 
-WEIGHTS, PLAN, PACKING, CONFIG = "model.safetensors", "plan.json", "packing.json", "config.json"
+PLAN, PACKING, CONFIG = "plan.json", "packing.json", "config.json"
 
 
-def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
+def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int | None = None) -> Path:
     """Write a pruned model: its weights, the plan that shrinks a fresh instance of its class to fit them, and how its
     layers were packed, if they were.
 
     Each file is written whole or not at all.
 
+    Args:
+        shard_bytes: what one file of weights holds at most, a larger tensor alone; None: all are in one file. Shards
+            and their index are laid out as transformers does.
+
     Raises:
         BadInput: ``small`` was neither cut nor packed by niwaki.
     """
-    from safetensors.torch import save_file
-
     small = unwrapped(small, "what is saved")
     plan = plan_of(small)
     if plan is None:
@@ -45,11 +47,17 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
             f"{type(small).__name__} was not cut by niwaki, so there is no plan to save with it. Save the model that "
             "nk.cut, nk.prune, nk.pack or Pruning gave you."
         )
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().contiguous().cpu() for name, t in _own_tensors(small).items()}
-    with replacing(folder / WEIGHTS) as part:
-        save_file(tensors, str(part), metadata={"format": "pt"})
+    folder, tensors = Path(folder), own_tensors(small)
+    sizes = {name: t.numel() * t.element_size() for name, t in tensors.items()}
+    write(
+        layout(sizes, max(1, sum(sizes.values())) if shard_bytes is None else shard_bytes), tensors.__getitem__, folder
+    )
+    write_around(small, plan, folder)
+    return folder
+
+
+def write_around(small: nn.Module, plan: Plan, folder: Path) -> None:
+    """Write what lies beside the weights: the plan, how layers were packed, configs and the loader."""
     plan.save(folder / PLAN)
     packing = packing_of(small)
     if packing is not None:
@@ -58,7 +66,6 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
         (folder / PACKING).unlink(missing_ok=True)
     write_configs(small, folder)
     write_loader(small, plan, folder)
-    return folder
 
 
 def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], nn.Module]) -> nn.Module:
@@ -82,7 +89,7 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
     fits = (folder / CONFIG).is_file() and _fits(dense, plan)
     if not fits:
         plan.check(shapes_of(dense))
-    tensors = _read(folder / WEIGHTS)
+    tensors = Checkpoint(folder)
     packing = Packing.load(folder / PACKING) if (folder / PACKING).exists() else None
     small = duplicate(dense) if isinstance(dense_model, nn.Module) else dense
     if fits:
@@ -91,8 +98,8 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
         cut_(small, plan)
     if packing is not None:
         rebuild(small, packing)
-    _fill(small, tensors, folder / WEIGHTS)
-    _check_packed(small, folder / WEIGHTS)
+    _fill(small, tensors)
+    _check_packed(small, folder)
     return small
 
 
@@ -109,22 +116,10 @@ def _fits(model: nn.Module, plan: Plan) -> bool:
     )
 
 
-def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
+def own_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, shared ones once; buffers that the class itself does not save are left out."""
     names = set(model.state_dict(keep_vars=True))
     return {n: t for n, t in [*model.named_parameters(), *model.named_buffers()] if n in names}
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise BrokenFile(f"no weights at {path}")
-    try:
-        return load_file(str(path))
-    except (SafetensorError, OSError, ValueError) as trouble:
-        raise BrokenFile(f"{path} is not a readable safetensors file (truncated?): {trouble}") from trouble
 
 
 def _check_packed(model: nn.Module, path: Path) -> None:
@@ -134,22 +129,23 @@ def _check_packed(model: nn.Module, path: Path) -> None:
             raise BrokenFile(f"{path} holds no packed layer {name!r}: {fault}")
 
 
-def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copy every tensor into its place; names, shapes and types must fit exactly."""
-    wanted = _own_tensors(model)
+def _fill(model: nn.Module, tensors: Checkpoint) -> None:
+    """Copy every tensor into its place, one after the other; names, shapes and types must fit exactly."""
+    wanted, path = own_tensors(model), tensors.place
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         trouble = f"lacks {missing[0]!r}" if missing else f"has a tensor {extra[0]!r} that the model lacks"
         raise BrokenFile(f"{path} does not fit the plan beside it: it {trouble}")
     with torch.no_grad():
         for name, target in wanted.items():
-            if tensors[name].shape != target.shape:
+            found = tensors[name]
+            kinds = found.dtype, target.dtype
+            if found.shape != target.shape:
                 raise BrokenFile(
-                    f"{path} does not fit the plan beside it: {name!r} has shape {tuple(tensors[name].shape)}, "
-                    f"the plan leaves {tuple(target.shape)}"
+                    f"{path} does not fit the plan beside it: {name!r} has shape {tuple(found.shape)}, the plan leaves "
+                    f"{tuple(target.shape)}"
                 )
-            found, wanted_type = tensors[name].dtype, target.dtype
-            if found != wanted_type and not (found.is_floating_point and wanted_type.is_floating_point):
-                raise BrokenFile(f"{path} does not fit the model: {name!r} holds {found}, the model {wanted_type}")
+            if kinds[0] != kinds[1] and not all(kind.is_floating_point for kind in kinds):
+                raise BrokenFile(f"{path} does not fit the model: {name!r} holds {kinds[0]}, the model {kinds[1]}")
             # The file knows values and precision; device and memory layout are the model's own.
-            target.data = torch.empty_like(target, dtype=found).copy_(tensors[name])
+            target.data = torch.empty_like(target, dtype=found.dtype).copy_(found)
