@@ -19,7 +19,7 @@ from niwaki.measure.runtimes import ready
 
 LEAST = 5
 """Timed calls of each, however slow."""
-_SLOW = 500.0  # milliseconds of warming up that are enough
+_SLOW = 500.0  # milliseconds of one call that are enough to warm up
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ def _order(names: list[str], k: int, rng: random.Random | None) -> list[str]:
 
 
 def _warm(call: Callable[[], Any], times: int, seconds: float | None) -> None:
-    spent = 0.0
     for _ in range(times):
-        spent += _milliseconds(call)
-        if seconds is not None and spent > _SLOW:
+        if seconds is None:
+            call()
+        elif _milliseconds(call) > _SLOW:
             break
 
 
