@@ -86,7 +86,9 @@ class Cell:
         variants: Variants = {DENSE: {"macs": whole, "macs_ratio": 1.0}}
         for way, goal in asked(self.runtime):
             name, row = f"{way} {goal}x", {"way": way, "goal": goal}
+            start = time.perf_counter()
             made = _attempt(row, lambda way=way, goal=goal: ways.make(way, goal))  # type: ignore[misc]
+            row["seconds"] = time.perf_counter() - start
             if isinstance(made, Cut):
                 models[name] = made.model
                 left = macs(made.model, inputs)

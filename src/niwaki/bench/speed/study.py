@@ -13,6 +13,7 @@ from niwaki.bench.speed import verdicts
 from niwaki.bench.speed.cell import Cell
 from niwaki.bench.speed.subjects import NETWORKS, subject
 from niwaki.errors import BadInput
+from niwaki.forecast.shelf import kept_in
 from niwaki.measure import RUNTIMES
 from niwaki.measure.runtimes import require
 from niwaki.recipes.progress import Teller
@@ -70,7 +71,8 @@ class Study:
                     f"the time is up; {len(left) - position} cells are left, the same command goes on from there"
                 )
                 break
-            with teller.stage(f"{cell.name} ({position + 1} of {len(left)})", cell.steps) as advance:
+            title = f"{cell.name} ({position + 1} of {len(left)})"
+            with teller.stage(title, cell.steps) as advance, kept_in(self.out / "layer-times"):
                 found = cell.measured(self.runs, self.out / "torch-pruning", advance)
             results.write(self._path(cell), found)
             for line in verdicts.lines(found):
