@@ -1,8 +1,10 @@
-"""What docs/speed.md shows of bench/results: how near forecasts come, and what a target of latency is worth."""
+"""What docs/speed.md shows of bench/results: how near forecasts come, what a target of latency is worth, and how much
+faster networks are that have fewer multiply-adds."""
 
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 
 from kept import machine, shows
 
@@ -54,3 +56,28 @@ def targets(found: dict) -> str:
         "slower. Weights are random, so importance says how much of the score stays, not how accurate the network is.",
     ]
     return "\n".join([*rows, "", *told])
+
+
+@shows("speed", "Fewer multiply-adds and measured speed")
+def measured(found: dict) -> str:
+    """The table between the marks of the measurement."""
+    from niwaki.bench.speed import table
+    from niwaki.bench.speed.study import Study
+    from niwaki.bench.tables import markdown
+
+    cells = found["raw"]
+    busy = max(load for cell in cells for load in cell["load_average"])
+    rounds = [cell["rounds"] for cell in cells if cell["rounds"]]
+    told = [
+        f"`niwaki bench speed`, one thread, {machine(found)}; load average up to {busy:.1f}. In each of",
+        f"{min(rounds, default=0)} to {max(rounds, default=0)} rounds every variant of a network is called once, in",
+        "random order; faster: the median over the rounds of the dense network's time over the variant's; fewer: the",
+        "dense network's multiply-adds over the variant's. Even widths are as they come; targets of multiply-adds have",
+        "widths in multiples of 8; targets of latency are of 1/2 and 1/4 of the time, made for that runtime and batch.",
+        "The last column compares latency with even widths, in multiples of 8, that keep no more importance: how many",
+        "times as fast. Weights are random.",
+    ]
+    shown = markdown(table.rows(cells, Study(Path("runs")).cells))
+    return "\n".join(
+        [shown, "", *table.sums(cells), "", *told, "", *(f"- {why}" for why in table.reasons(cells))]
+    ).rstrip()

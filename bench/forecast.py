@@ -15,9 +15,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ledger import RESULTS, keep
-from speed_subjects import SUBJECTS
 
 import niwaki as nk
+from niwaki.bench.speed.subjects import SUBJECTS
 from niwaki.errors import NiwakiError
 from niwaki.forecast import profile
 

@@ -70,3 +70,33 @@ def test_models_run_in_eval_and_inference_mode_on_the_threads_asked_for() -> Non
 
 def test_a_single_model_is_called_model() -> None:
     assert set(latency(Spy(), torch.ones(2), runs=1, warmup=0)) == {"model"}
+
+
+def test_slow_calls_are_timed_as_often_as_fits() -> None:
+    seen: list[str] = []
+    found = interleaved({"a": lambda: seen.append("a")}, runs=30, warmup=0, seconds=-1.0)
+    assert found["a"].runs == len(seen) == speed.LEAST
+    assert interleaved({"a": lambda: None}, runs=3, seconds=-1.0)["a"].runs == 3
+    assert interleaved({"a": lambda: None}, runs=7, seconds=1e9)["a"].runs == 7
+
+
+def test_slow_calls_are_warmed_up_once_where_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(speed, "_SLOW", -1.0)
+    interleaved({"a": lambda: seen.append("a")}, runs=1, warmup=3, seconds=1e9)
+    assert len(seen) == 2
+    interleaved({"a": lambda: seen.append("a")}, runs=1, warmup=3)
+    assert len(seen) == 6
+
+
+def test_a_seed_draws_the_order_of_each_round() -> None:
+    def orders(seed: int) -> list[str]:
+        order: list[str] = []
+        found = speed.in_rounds({n: lambda n=n: order.append(n) for n in "abcd"}, runs=6, warmup=0, seed=seed)
+        assert [len(times) for times in found.values()] == [6] * 4
+        rounds = ["".join(order[k : k + 4]) for k in range(0, 24, 4)]
+        assert all(sorted(names) == list("abcd") for names in rounds)
+        return rounds
+
+    assert orders(0) == orders(0) != orders(1)
+    assert len(set(orders(0))) > 2
