@@ -56,7 +56,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
         packing.save(folder / PACKING)
     else:
         (folder / PACKING).unlink(missing_ok=True)
-    write_configs(small, folder)
+    write_configs(small, plan, folder)
     write_loader(small, plan, folder)
     return folder
 
