@@ -13,7 +13,7 @@ from niwaki.surgery.hugging.compare import differences, told
 from niwaki.surgery.hugging.facts import Place, computed, facts
 from niwaki.surgery.hugging.fields import give
 from niwaki.surgery.hugging.rebuild import is_configured, rebuilt
-from niwaki.surgery.hugging.resize import after_loading, before_loading, fitted
+from niwaki.surgery.hugging.resize import after_loading, before_loading, fitted, keep_in_files
 from niwaki.surgery.hugging.uneven import METHOD, Number, Uneven, is_ours
 from niwaki.surgery.standalone import bound
 from niwaki.units import Axis, Plan
@@ -32,6 +32,8 @@ def note(model: Any, plan: Plan) -> Uneven | None:
         fresh = copy.deepcopy(model.config, memo)
         put_note(fresh, found)
         give(model, fresh, memo)
+    if found is not None:
+        keep_in_files(found, model)
     return found
 
 
@@ -164,7 +166,7 @@ def how_it_loads(found: Uneven | None) -> str:
             f"transformers {version} has no registry of quantizers that niwaki could enter, so that from_pretrained "
             "cannot load it here: take a newer one, or keep it with nk.save and nk.load."
         )
-    return "Save it with nk.save or save_pretrained: where niwaki is imported, from_pretrained loads it."
+    return "Saved by nk.save or save_pretrained, it is loaded by from_pretrained where niwaki is imported."
 
 
 __all__ = ["described", "how_it_loads", "note", "put_note"]
