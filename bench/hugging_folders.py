@@ -4,8 +4,8 @@
 
 Over the table of families, in their tiny sizes: units at random go from all groups at once, so that layers end up with
 different sizes. ``nk.save`` writes a folder, ``from_pretrained`` of the same class reads it, ``save_pretrained`` writes
-it again, and that is read too. All must answer as the cut model in memory does, bit for bit. Each family runs in a child
-of its own. Groups are proven by a dry run only where a cut without proof cannot run.
+it again, and that is read too. All must answer as the cut model in memory does, bit for bit. Each family runs in a
+child of its own. Groups are proven by a dry run only where a cut without proof cannot run.
 """
 
 from __future__ import annotations
