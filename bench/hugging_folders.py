@@ -4,8 +4,8 @@
 
 Over the table of families, in their tiny sizes: units at random go from all groups at once, so that layers end up with
 different sizes. ``nk.save`` writes a folder, ``from_pretrained`` of the same class reads it, ``save_pretrained`` writes
-it again, and that is read too. All must answer as the cut model in memory does, bit for bit. Each family runs in a
-child of its own. Groups are proven by a dry run only where a cut without proof cannot run.
+it again, and that is read too. All must answer as the cut model in memory does, bit for bit. Groups are proven by a dry
+run only where a cut without proof cannot run.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import logging
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from forked import DONE, in_child
+from forked import told
 from ledger import keep
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,25 +34,31 @@ from niwaki.testing.laws.folders import told as said
 from niwaki.testing.laws.sameness import answers
 
 LOADS, REFUSED, ORDINARY, DIFFERS, FAILS = "loads", "refused", "ordinary folder", "differs", "fails"
-RATIO, LIMIT = 0.4, 300
+RATIO = 0.4
 SETTINGS: dict[str, dict[str, Any]] = {"mixtral_loop": {"experts_implementation": "eager"}}
 """What no config keeps: how experts are multiplied."""
 
 
-def measure(each: Family) -> Iterator[dict[str, Any]]:
-    """What becomes of one family."""
-    warnings.simplefilter("ignore")
+def row(each: Family) -> dict[str, Any]:
+    """The row of a family."""
+    try:
+        verdict, detail = measure(each)
+    except Exception as trouble:
+        verdict, detail = FAILS, told(trouble)
+    return {"family": each.name, "tags": sorted(each.tags), "verdict": verdict, "detail": detail}
+
+
+def measure(each: Family) -> tuple[str, str]:
+    """What becomes of one family, and why."""
     small, inputs = _cut(each)
-    yield {"params": sum(p.numel() for p in small.parameters())}
     with tempfile.TemporaryDirectory() as place:
+        first = Path(place) / "first"
         try:
             folder_loads(small, inputs, place, **SETTINGS.get(each.name, {}))
         except LawBroken as trouble:
-            reason = refusal(Path(place) / "first")
             broken = FAILS if " failed: " in str(trouble) else DIFFERS
-            yield {"verdict": REFUSED if reason else broken, "detail": reason or str(trouble)[:300]}
-            return
-        yield {"verdict": LOADS if said(Path(place) / "first") else ORDINARY, "detail": ""}
+            return (REFUSED, refusal(first)) if refusal(first) else (broken, str(trouble)[:300])
+        return (LOADS if said(first) else ORDINARY), ""
 
 
 def _cut(each: Family) -> tuple[nn.Module, Any]:
@@ -65,18 +70,10 @@ def _cut(each: Family) -> tuple[nn.Module, Any]:
             answers(small, inputs)
         except Exception:
             if prove:
-                raise
+                raise RuntimeError("the cut model itself does not run") from None
             continue
         break
     return small, inputs
-
-
-def row(each: Family) -> dict[str, Any]:
-    """The row of a family."""
-    found = in_child(measure, each, seconds=LIMIT)
-    if found["status"] != DONE:
-        found |= {"verdict": FAILS, "detail": found["trouble"]}
-    return {"family": each.name, "tags": sorted(each.tags), "verdict": found["verdict"], "detail": found["detail"]}
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -106,6 +103,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these families; the result is printed and not kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     import transformers
 

@@ -1,4 +1,4 @@
-"""Unevenly cut models of transformers are read by plain from_pretrained once niwaki is imported, and by nothing else."""
+"""Unevenly cut models of transformers load with plain from_pretrained once niwaki is imported, and not without it."""
 
 from __future__ import annotations
 
