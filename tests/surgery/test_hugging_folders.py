@@ -55,7 +55,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # All families: bench/hugging_folders.py.
 @pytest.mark.parametrize(
-    "name", ["albert", "gpt2", "llama", "phi3", "mixtral_loop", "marian", "whisper", "vit", "swin", "mobilenet_v1"]
+    "name", ["albert", "gpt2", "llama", "phi3", "mixtral_loop", "whisper", "vit", "swin", "mobilenet_v1"]
 )
 def test_from_pretrained_gives_the_cut_model_bit_for_bit(name: str, tmp_path: Path) -> None:
     laws.folder_loads(uneven(name), grown(name)[1], tmp_path, **SETTINGS.get(name, {}))

@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from niwaki.surgery.hugging.compare import differences, told
-from niwaki.surgery.hugging.facts import Place, computed, facts
+from niwaki.surgery.hugging.facts import Place, computed, facts, left_out
 from niwaki.surgery.hugging.fields import give
 from niwaki.surgery.hugging.rebuild import is_configured, rebuilt
-from niwaki.surgery.hugging.resize import after_loading, before_loading, fitted, keep_in_files
+from niwaki.surgery.hugging.resize import after_loading, before_loading, fitted
 from niwaki.surgery.hugging.uneven import METHOD, Number, Uneven, is_ours
 from niwaki.surgery.standalone import bound
 from niwaki.units import Axis, Plan
@@ -32,8 +32,6 @@ def note(model: Any, plan: Plan) -> Uneven | None:
         fresh = copy.deepcopy(model.config, memo)
         put_note(fresh, found)
         give(model, fresh, memo)
-    if found is not None:
-        keep_in_files(found, model)
     return found
 
 
@@ -79,6 +77,9 @@ def _described(model: Any, plan: Plan) -> Uneven | None:
     tensors = {name: shape for name, shape in _shapes(model).items() if saved.get(name) != shape}
     if not tensors:
         return None
+    anew = next((name for name in left_out(built) if name in tensors), "")
+    if anew:
+        return Uneven(kind, refused=f"its class leaves out {anew!r} when it saves, and computes it anew")
     tables = dict(_tables(model, built, plan, Uneven.from_json(earlier) if earlier else Uneven(kind)))
     found = Uneven(kind, tensors, dict(_numbers(model, built)), tables)
     found = fitted(found, built)

@@ -55,15 +55,6 @@ def after_loading(said: Uneven, model: nn.Module) -> None:
     modules = _modules(model)
     for (name, attribute), value in said.numbers.items():
         set_number(modules[name], attribute, value)
-    keep_in_files(said, model)
-
-
-def keep_in_files(said: Uneven, model: Any) -> None:
-    """Let ``save_pretrained`` of this model write what was cut, also where its class leaves it out: that would compute
-    it anew, for a model that is built narrow."""
-    ignored = getattr(model, "_keys_to_ignore_on_save", None)
-    if ignored and said.tensors.keys() & set(ignored):
-        model._keys_to_ignore_on_save = [name for name in ignored if name not in said.tensors]
 
 
 def _names(said: Uneven, model: Any) -> Callable[[str], str | None]:
@@ -136,4 +127,4 @@ def _modules(model: nn.Module) -> dict[str, nn.Module]:
     return dict(model.named_modules(remove_duplicate=False))
 
 
-__all__ = ["after_loading", "before_loading", "fitted", "keep_in_files"]
+__all__ = ["after_loading", "before_loading", "fitted"]
