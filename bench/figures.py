@@ -1,4 +1,5 @@
-"""Write the figures of README.md and of docs/greg.md, ispasp.md, packing.md, speed.md and spur.md from bench/results.
+"""Write the figures of README.md and of docs/greg.md, ispasp.md, packing.md, speed.md, spur.md and
+transformers.md from bench/results.
 
 python bench/figures.py [--check]
 """
@@ -55,6 +56,14 @@ def fuzz(found: dict) -> str:
             f"Of those that hold, the middle one has {f['coverage_median']:.0%} of its parameters within reach."
         )
     return "\n".join(lines)
+
+
+@shows("hugging_folders", "Families")
+def hugging_folders(found: dict) -> str:
+    """The Markdown between the marks of the folders."""
+    from hugging_folders import markdown  # imports torch, too
+
+    return markdown(found)
 
 
 def greg() -> str:
@@ -204,6 +213,7 @@ PAGES = {
         "networks": ispasp.networks,
     },
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
+    ROOT / "docs" / "transformers.md": {"folders": hugging_folders},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},
     ROOT / "docs" / "speed.md": {
         "forecast": speed.forecasts,

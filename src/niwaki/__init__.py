@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from niwaki.after_import import after_import
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -80,3 +82,11 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME, *_ROOMS])
+
+
+def _register() -> None:
+    """Let ``from_pretrained`` of transformers load models whose layers were cut to different sizes."""
+    import_module("niwaki.surgery.hugging.quantizer").register()
+
+
+after_import("transformers.quantizers.auto", _register)

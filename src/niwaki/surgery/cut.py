@@ -16,7 +16,7 @@ from niwaki.surgery import optimizer as follower
 from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
 from niwaki.surgery.numbers import check_numbers, set_numbers
-from niwaki.surgery.slices import select
+from niwaki.surgery.slices import replace, select
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Axis, Plan
 
@@ -83,7 +83,7 @@ def cut_(
         follower.check(optimizer, {id(tensors[n]): n for n in lost})
     before = {name: tuple(t.shape) for name, t in tensors.items()}
     fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in lost.items()}
-    _replace(model, fresh)
+    replace(model, fresh)
     states = 0
     if optimizer is not None:
         states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in lost.items()})
@@ -141,15 +141,6 @@ def _shrunk(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
     if t.grad is not None:
         parameter.grad = select(t.grad, dims)
     return parameter
-
-
-def _replace(model: nn.Module, fresh: Mapping[int, Tensor]) -> None:
-    """Put the new tensors wherever the old ones were held (shared ones in several places)."""
-    for module in model.modules():
-        for slots in (module._parameters, module._buffers):
-            for local, t in slots.items():
-                if t is not None and id(t) in fresh:
-                    slots[local] = fresh[id(t)]  # type: ignore[assignment]
 
 
 def _refuse_hooks(name: str, t: Tensor) -> None:

@@ -64,7 +64,7 @@ def write_around(small: nn.Module, plan: Plan, folder: Path) -> None:
         packing.save(folder / PACKING)
     else:
         (folder / PACKING).unlink(missing_ok=True)
-    write_configs(small, folder)
+    write_configs(small, plan, folder)
     write_loader(small, plan, folder)
 
 
