@@ -38,8 +38,10 @@ class Place:
         return Place(runtime, threads, device, first.dtype if here and first is not None else torch.float32)
 
     def to_json(self) -> dict[str, str | int]:
-        """All that times depend on. Layers of compiled networks are timed as PyTorch's."""
+        """All that times depend on. Layers of compiled networks are timed as PyTorch's; OpenVINO's count their own
+        time."""
         return {
+            **({"times": "of kernels"} if self.runtime == "openvino" else {}),
             "runtime": "pytorch" if self.runtime == "compile" else self.runtime,
             "version": _version(_PACKAGE[self.runtime]),
             "threads": self.threads,
