@@ -205,7 +205,11 @@ PAGES = {
     },
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},
-    ROOT / "docs" / "speed.md": {"forecast": speed.forecasts, "latency target": speed.targets},
+    ROOT / "docs" / "speed.md": {
+        "counters": speed.counters,
+        "forecast": speed.forecasts,
+        "latency target": speed.targets,
+    },
 }
 """What is written between which marks of which page."""
 

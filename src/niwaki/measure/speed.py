@@ -14,19 +14,23 @@ from torch import nn
 
 from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs, evaluating
+from niwaki.measure.hardware import Conditions
 from niwaki.measure.runtimes import ready
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one call. ``spread_ms``: width of the middle half of the runs. ``ready_s``: seconds of export and
-    compilation before."""
+    """Milliseconds of one call. ``spread_ms``: width of the middle half of the ``runs``. ``ready_s``: seconds of export
+    and compilation before. ``warmup``: calls before that were not timed. ``where``: the device, the threads, and the
+    runtime with its version; None for calls that are no models."""
 
     median_ms: float
     min_ms: float
     spread_ms: float
     runs: int
     ready_s: float = 0.0
+    warmup: int = 0
+    where: Conditions | None = None
 
 
 def interleaved(
@@ -55,7 +59,7 @@ def interleaved(
             spent[name].append(1e3 * (time.perf_counter() - start))
         if tick is not None:
             tick()
-    return {name: _timing(values) for name, values in spent.items()}
+    return {name: replace(_timing(values), warmup=warmup) for name, values in spent.items()}
 
 
 def latency(
@@ -82,7 +86,10 @@ def latency(
     with using_threads(threads), _all_evaluating(list(named.values())):
         made = {name: ready(model, inputs, runtime, threads=threads) for name, model in named.items()}
         timed = interleaved({name: each.call for name, each in made.items()}, runs=runs, warmup=warmup)
-    return {name: replace(timing, ready_s=made[name].seconds) for name, timing in timed.items()}
+    return {
+        name: replace(timing, ready_s=made[name].seconds, where=Conditions.of(named[name], runtime, threads))
+        for name, timing in timed.items()
+    }
 
 
 def _timing(values: list[float]) -> Timing:
