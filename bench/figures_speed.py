@@ -74,21 +74,21 @@ def counters(found: dict) -> str:
         "|---|--:|--:|---|--:|---|",
     ]
     for name, row in found["raw"].items():
-        unknown = ", ".join(f"`{kernel}` {count:,}" for kernel, count in row["unknown_to_torch"].items())
+        unknown = ", ".join(f"`{kernel}` {count:,}" for kernel, count in row["unknown_to_torch"].items()) or "–"
         rows.append(
-            f"| {name} | {row['niwaki']:,} | {_same(row)} | {unknown or '–'} | {row['unexplained']:,} | {_theirs(row)} |"
+            f"| {name} | {row['niwaki']:,} | {_same(row)} | {unknown} | {row['unexplained']:,} | {_theirs(row)} |"
         )
     told = [
         f"`python bench/macs.py`, {counted(f['networks'], 'network')}, {machine(found)}. torch's is",
-        f"`torch.utils.flop_counter`, half of its operations: {f['equal_to_torch']} are equal. It counts kernels that it has",
-        "no formula for as nothing. Those are found as they run and counted from the shapes that they are given; with them",
-        f"{f['explained']} more are equal, and {f['unexplained']} are not. On the meta device attention is made of plain",
-        "products, which it knows. It counts no biases, nor do we.",
+        f"`torch.utils.flop_counter`, half of its operations: {f['equal_to_torch']} are equal. It counts kernels",
+        "that it has no formula for as nothing. Those are found as they run and counted from the shapes that they are",
+        f"given; with them {f['explained']} more are equal, and {f['unexplained']} are not. On the meta device attention",
+        "is made of plain products, which it knows. It counts no biases, nor do we.",
     ]
     if f["ptflops"]:
         told.append(
-            f"ptflops {f['ptflops']} (its counter of ATen operations) counts the biases of products as well, and the same "
-            f"kernels not: so {f['ptflops_explained']} of {f['ptflops_networks']} differences are explained."
+            f"ptflops {f['ptflops']} (its counter of ATen operations) counts the biases of products as well, and the "
+            f"same kernels not: so {f['ptflops_explained']} of {f['ptflops_networks']} differences are explained."
         )
     return "\n".join([*rows, "", *told])
 

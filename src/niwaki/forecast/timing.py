@@ -45,8 +45,8 @@ def time_shapes(shapes: Iterable[Shape], place: Place, shelf: Shelf, tick: Tick 
 
 
 def _idle(place: Place, shelf: Shelf) -> float:
-    """Milliseconds of a call that a layer does not pay in a network. In PyTorch it does; OpenVINO counts the layer's own
-    time."""
+    """Milliseconds of a call that a layer does not pay in a network. In PyTorch it does; OpenVINO counts what the layer
+    itself takes."""
     if place.runtime != "onnxruntime":
         return 0.0
     if IDLE not in shelf.times:
