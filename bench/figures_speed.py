@@ -82,8 +82,8 @@ def counters(found: dict) -> str:
         f"`python bench/macs.py`, {counted(f['networks'], 'network')}, {machine(found)}. torch's is",
         f"`torch.utils.flop_counter`, half of its operations: {f['equal_to_torch']} are equal. It counts kernels",
         "that it has no formula for as nothing. Those are found as they run and counted from the shapes that they are",
-        f"given; with them {f['explained']} more are equal, and {f['unexplained']} are not. On the meta device attention",
-        "is made of plain products, which it knows. It counts no biases, nor do we.",
+        f"given; with them {f['explained']} more are equal, and {f['unexplained']} are not. On the meta device",
+        "attention is made of plain products, which it knows. It counts no biases, nor do we.",
     ]
     if f["ptflops"]:
         told.append(

@@ -18,8 +18,8 @@ class Node(NamedTuple):
 
 
 class Request:
-    """The first call takes 1 s, all others 10 ms: 2 ms of them the layer's, the rest changes of layout. It tells the mean
-    of all calls, as OpenVINO does."""
+    """The first call takes 1 s, all others 10 ms: 2 ms of them the layer's, the rest changes of layout. It tells the
+    mean of all calls, as OpenVINO does."""
 
     def __init__(self, clock: list[float]) -> None:
         self.clock, self.calls = clock, 0

@@ -59,9 +59,10 @@ def without_scratch(found: list[Change]) -> list[Change]:
     for k, change in enumerate(found):
         if change.size > 0:
             taken[change.place] = k
-        elif (first := taken.pop(change.place, None)) is not None:
-            if change.operation and found[first].operation == change.operation:
-                gone |= {first, k}
+            continue
+        first = taken.pop(change.place, None)
+        if first is not None and change.operation and found[first].operation == change.operation:
+            gone |= {first, k}
     return [change for k, change in enumerate(found) if k not in gone]
 
 

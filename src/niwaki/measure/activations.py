@@ -46,8 +46,8 @@ def peak_memory(model: nn.Module, inputs: Inputs) -> int:
 
 
 def allocated(model: nn.Module, inputs: Inputs) -> int:
-    """Bytes that a GPU's allocator really handed out for one forward pass in eval mode, at most at once, beside what lay
-    there before: :func:`activations`, and what kernels need inside themselves.
+    """Bytes that a GPU's allocator really handed out for one forward pass in eval mode, at most at once, beside what
+    lay there before: :func:`activations`, and what kernels need inside themselves.
 
     Raises:
         BadInput: the model is not on a GPU of CUDA, which alone keeps such a count.
