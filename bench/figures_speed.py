@@ -101,6 +101,7 @@ def _theirs(row: dict) -> str:
     """The difference, and what it is made of."""
     if row["ptflops"] is None:
         return "–"
-    parts = [("biases", row["biases"]), ("its unknown kernels", -sum(row["unknown_to_torch"].values()))]
+    parts = [("biases", row["biases"]), ("kernels as before", -sum(row["unknown_to_torch"].values()))]
+    parts += [(f"`{name}`", -n) for name, n in row["unknown_to_ptflops"].items()]
     parts.append(("left over", row["ptflops_unexplained"]))
     return ", ".join(f"{name} {n:+,}" for name, n in parts if n) or "0"

@@ -87,7 +87,7 @@ def test_what_the_counter_does_not_know_by_hand(name: str) -> None:
 def test_biases_are_told_beside_it() -> None:
     """6 sums of 3 × 4, and 5 of 2 × 2 pictures; a product without a bias has none."""
     found = counted(nn.Linear(4, 6), torch.ones(3, 4))
-    assert (found.known, found.biases) == (3 * 4 * 6, 3 * 6)
+    assert (found.operations, found.biases) == ({"addmm": 3 * 4 * 6}, 3 * 6)
     assert counted(nn.Conv2d(2, 5, 1), torch.ones(1, 2, 2, 2)).biases == 5 * 4
     assert counted(nn.Conv2d(2, 5, 1, bias=False), torch.ones(1, 2, 2, 2)).biases == 0
 

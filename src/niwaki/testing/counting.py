@@ -21,12 +21,18 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Counted:
-    """``known``: multiply-adds by torch's counter. ``unknown``: by kernel, those of what it counts as nothing.
+    """Multiply-adds. ``operations``: those that torch's counter finds, by operation. ``unknown``: by kernel, those of
+    what it counts as nothing.
     ``biases``: additions of biases that come with products, which some counters count too, and neither it nor we do."""
 
-    known: int
+    operations: Mapping[str, int]
     unknown: Mapping[str, int]
     biases: int = 0
+
+    @property
+    def known(self) -> int:
+        """All that torch's counter finds."""
+        return sum(self.operations.values())
 
     @property
     def total(self) -> int:
@@ -41,7 +47,9 @@ def counted(model: nn.Module, inputs: Inputs) -> Counted:
     counter.mod_tracker = _Nowhere()  # type: ignore[assignment]  # it hooks modules, which not all of them bear
     with evaluating(model), torch.no_grad(), rest, counter:
         model(*args, **kwargs)
-    return Counted(counter.get_total_flops() // 2, dict(rest.found), rest.biases)
+    seen = counter.get_flop_counts().get("Global", {})
+    operations = {packet.__name__: flops // 2 for packet, flops in seen.items()}
+    return Counted(operations, dict(rest.found), rest.biases)
 
 
 class _Nowhere:
