@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -121,3 +123,11 @@ def test_einsums_count_as_torch_runs_them(equation: str) -> None:
     sizes = dict(zip("bcijkltl", (2, 3, 4, 5, 6, 7, 8, 7), strict=True))
     inputs = tuple(torch.ones([sizes[c] for c in term]) for term in equation.partition("->")[0].split(","))
     assert nk.measure.macs(Sum(), inputs) == counted(Sum(), inputs).total
+
+
+def test_rules_are_all_there_whichever_module_of_them_was_imported_first() -> None:
+    code = (
+        "import torch, niwaki as nk, niwaki.graph.rules.contract\n"
+        "assert nk.measure.macs(torch.nn.Conv2d(1, 1, 1), torch.ones(1, 1, 2, 2)) == 4"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
