@@ -65,13 +65,15 @@ def rows() -> Iterator[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", nargs="+", help="only these, by their names in the table")
     parser.add_argument("--again", action="store_true")
-    path = RESULTS / "macs.json"
-    raw = {} if parser.parse_args().again or not path.is_file() else json.loads(path.read_text())["raw"]
+    options, path = parser.parse_args(), RESULTS / "macs.json"
+    raw = {} if options.again or not path.is_file() else json.loads(path.read_text())["raw"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other people's code: what falls back on slow kernels says so
         for row in rows():
-            if (key := f"{row.name}, {row.size}") in raw:
+            key = f"{row.name}, {row.size}"
+            if key in raw or (options.network and row.name not in options.network):
                 continue
             raw[key] = one(row)
             keep("macs", figures(raw), raw)
