@@ -216,6 +216,7 @@ PAGES = {
     ROOT / "docs" / "transformers.md": {"folders": hugging_folders},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},
     ROOT / "docs" / "speed.md": {
+        "counters": speed.counters,
         "forecast": speed.forecasts,
         "latency target": speed.targets,
         "measured speed": speed.measured,

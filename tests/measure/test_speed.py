@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.measure import Timing, interleaved, latency, speed
+from niwaki.measure import Conditions, Timing, interleaved, latency, speed
+from niwaki.measure.hardware import processor
 
 
 def test_calls_take_turns_in_alternating_order() -> None:
@@ -100,3 +101,18 @@ def test_a_seed_draws_the_order_of_each_round() -> None:
 
     assert orders(0) == orders(0) != orders(1)
     assert len(set(orders(0))) > 2
+
+
+def test_a_timing_says_on_what_it_was_measured() -> None:
+    found = latency(Spy(), torch.ones(2), threads=1, runs=2, warmup=1)["model"]
+    assert (found.runs, found.warmup) == (2, 1)
+    assert found.where == Conditions("pytorch", torch.__version__, processor(), 1)
+    assert Conditions.of(Spy(), "onnxruntime", 3).threads == 3
+    assert interleaved({"a": lambda: None}, runs=1)["a"].where is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_it_says_which() -> None:
+    found = latency(Spy().cuda(), torch.ones(2).cuda(), runs=1)["model"]
+    assert found.where is not None
+    assert found.where.device == torch.cuda.get_device_name()

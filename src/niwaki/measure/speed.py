@@ -15,6 +15,7 @@ from torch import nn
 
 from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs, evaluating
+from niwaki.measure.hardware import Conditions
 from niwaki.measure.runtimes import ready
 
 LEAST = 5
@@ -24,14 +25,17 @@ _SLOW = 500.0  # milliseconds of one call that are enough to warm up
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one call. ``spread_ms``: width of the middle half of the runs. ``ready_s``: seconds of export and
-    compilation before."""
+    """Milliseconds of one call. ``spread_ms``: width of the middle half of the ``runs``. ``ready_s``: seconds of export
+    and compilation before. ``warmup``: calls before that were not timed. ``where``: the device, the threads, and the
+    runtime with its version; None for calls that are no models."""
 
     median_ms: float
     min_ms: float
     spread_ms: float
     runs: int
     ready_s: float = 0.0
+    warmup: int = 0
+    where: Conditions | None = None
 
 
 def interleaved(
@@ -50,7 +54,7 @@ def interleaved(
         tick: called after every round (for a progress bar).
     """
     rounds = in_rounds(calls, runs=runs, warmup=warmup, seconds=seconds, tick=tick)
-    return {name: _timing(values) for name, values in rounds.items()}
+    return {name: replace(_timing(values), warmup=warmup) for name, values in rounds.items()}
 
 
 def in_rounds(
@@ -130,7 +134,10 @@ def latency(
         made = {name: ready(model, inputs, runtime, threads=threads) for name, model in named.items()}
         calls = {name: each.call for name, each in made.items()}
         timed = interleaved(calls, runs=runs, warmup=warmup, seconds=seconds)
-    return {name: replace(timing, ready_s=made[name].seconds) for name, timing in timed.items()}
+    return {
+        name: replace(timing, ready_s=made[name].seconds, where=Conditions.of(named[name], runtime, threads))
+        for name, timing in timed.items()
+    }
 
 
 def _timing(values: list[float]) -> Timing:
