@@ -15,22 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import arrays, in_order, portable_told, varying, without_notes
-from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.export.capture import capture_tensors
+from niwaki.export.portability import arrays, in_order, portable_told, without_notes
+from niwaki.export.varying import Dynamic
+from niwaki.graph.observe import Inputs
 from niwaki.replacing import replacing
 
 
-def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Path:
-    """Write ``model`` (in eval mode) as one ONNX file.
+def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
+    """Write ``model`` (in eval mode) as one ONNX file, whose inputs have the names of the model's parameters.
 
     ONNX knows no product with single entries. Packed layers that have such are written as rows × columns, or dense; the
-    log (``niwaki``) names them.
+    log (``niwaki``) names them. Mixtures of experts of transformers are written by batched products, which hold a
+    token's experts beside each other.
 
     Args:
-        inputs: as for :func:`niwaki.trace`. dynamic_batch: let dimension 0 of every input vary.
+        inputs: as for :func:`niwaki.trace`.
+        dynamic: which sizes may vary: ``"batch"``, ``"sequence"``, both in a tuple, ``True`` for all of these that the
+            inputs have, or a mapping from inputs to dimensions to names, as ``{"x": {2: "height", 3: "width"}}``.
 
     Raises:
         MissingExtra: the packages of the extra ``onnx`` are not installed.
+        BadInput: the model cannot be written, or a size cannot vary.
     """
     try:
         import onnx as _  # noqa: F401
@@ -38,22 +44,30 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
     except ImportError as missing:
         raise require_extra(f"{missing.name}", "onnx") from None
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    args, kwargs = call_arguments(inputs)
-    options: dict[str, Any] = {"dynamic_shapes": varying(args, kwargs)} if dynamic_batch else {}
-    model = portable_told(model, "ONNX")
-    with replacing(path) as part, evaluating(model), _quiet():
-        torch.onnx.export(
-            model,
-            args,
-            str(part),
-            kwargs=kwargs or None,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            **options,
-        )
+    with _quiet():
+        found = capture_tensors(portable_told(model, "ONNX"), inputs, dynamic, "ONNX")
+        _reshaping(found.program)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            try:
+                made = torch.onnx.export(
+                    found.program, dynamo=True, input_names=list(found.names), external_data=False, verbose=False
+                )
+                for node in made.model.graph.all_nodes():
+                    node.metadata_props.clear()  # paths of this machine, and most of a small file
+                made.save(str(part), external_data=False)
+            except torch.onnx.OnnxExporterError as trouble:
+                said = " ".join(str(trouble.__cause__ or trouble).split())[:300]
+                raise BadInput(f"{type(model).__name__} cannot be written for ONNX: {said}") from trouble
     return path
+
+
+def _reshaping(program: torch.export.ExportedProgram) -> None:
+    """Views of the program as reshapes, which to ONNX are the same. The exporter takes attention apart, of which the
+    results then lie otherwise in memory, and it would refuse to view them."""
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
 
 
 def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
@@ -75,6 +89,17 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
         return tuple(torch.from_numpy(a) for a in session.run(None, feed))
 
     return run
+
+
+def onnx_weights(path: Path) -> int:
+    """Bytes of the tensors in an ONNX file."""
+    try:
+        import onnx
+    except ImportError:
+        raise require_extra("onnx", "onnx") from None
+    graph = onnx.load(str(path)).graph
+    constants = [a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
+    return sum(len(onnx.numpy_helper.to_array(t).tobytes()) for t in [*graph.initializer, *constants])
 
 
 def loaded(model: bytes, *, threads: int) -> Any:

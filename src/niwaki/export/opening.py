@@ -7,23 +7,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.export.onnx_format import onnx_session
+from niwaki.export.onnx_format import onnx_session, onnx_weights
 from niwaki.export.openvino_format import openvino_session
-from niwaki.export.torch_format import torch_session
+from niwaki.export.torch_format import torch_session, torch_weights
 
-FORMATS: Mapping[str, tuple[str, Callable[..., Callable[..., tuple[Tensor, ...]]]]] = MappingProxyType(
+
+class Format(NamedTuple):
+    """A format: its name, what runs a file of it, and what tells the bytes of the weights in one."""
+
+    name: str
+    session: Callable[..., Callable[..., tuple[Tensor, ...]]]
+    weighs: Callable[[Path], int]
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        ".onnx": ("onnx", onnx_session),
-        ".pt2": ("torch_export", torch_session),
-        ".xml": ("openvino", openvino_session),
+        ".onnx": Format("onnx", onnx_session, onnx_weights),
+        ".pt2": Format("torch_export", torch_session, torch_weights),
+        ".xml": Format("openvino", openvino_session, lambda path: path.with_suffix(".bin").stat().st_size),
     }
 )
-"""By the ending of the file: the name of the format, and what runs it."""
+"""By the ending of the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +56,11 @@ class Opened:
         """Bytes on disk, weights beside the file included."""
         return sum(path.stat().st_size for path in files_of(self.path))
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights and tables in it."""
+        return FORMATS[self.path.suffix].weighs(self.path)
+
 
 def opened(path: str | os.PathLike[str], *, threads: int = 1) -> Opened:
     """What :func:`onnx` (.onnx), :func:`torch_export` (.pt2) or :func:`openvino` (.xml) wrote, ready to be called.
@@ -60,10 +74,10 @@ def opened(path: str | os.PathLike[str], *, threads: int = 1) -> Opened:
     """
     path = Path(path)
     if path.suffix not in FORMATS:
-        known = ", ".join(f"{ending} ({name})" for ending, (name, _) in FORMATS.items())
+        known = ", ".join(f"{ending} ({form.name})" for ending, form in FORMATS.items())
         raise BadInput(f"{path.name!r} has not the ending of an exported file; known are {known}")
-    name, session = FORMATS[path.suffix]
-    return Opened(path, name, session(path, threads=threads))
+    form = FORMATS[path.suffix]
+    return Opened(path, form.name, form.session(path, threads=threads))
 
 
 def files_of(path: str | os.PathLike[str]) -> tuple[Path, ...]:

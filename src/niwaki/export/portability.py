@@ -42,18 +42,6 @@ def without_notes() -> Iterator[None]:
         yield
 
 
-def varying(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[int, Any] | None, ...]:
-    """For torch.export: dimension 0 of every tensor varies.
-
-    Raises:
-        BadInput: there are inputs by name.
-    """
-    if kwargs:
-        raise BadInput("dynamic_batch needs positional inputs; pass a tensor or a tuple")
-    batch = torch.export.Dim("batch")
-    return tuple({0: batch} if isinstance(a, Tensor) else None for a in args)
-
-
 def in_order(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """The tensors among a call's arguments in the order in which a file takes them.
 
@@ -85,4 +73,4 @@ def arrays(found: Any) -> list[Any]:
     return [tensor.numpy() for tensor in tensors]
 
 
-__all__ = ["arrays", "in_order", "portable_told", "varying", "without_notes"]
+__all__ = ["arrays", "in_order", "portable_told", "without_notes"]

@@ -14,17 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile
-from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
+from niwaki.export.capture import capture_call
+from niwaki.export.varying import Dynamic
+from niwaki.graph.observe import Inputs, tensors_of
+from niwaki.replacing import replacing
 
 
-def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str]) -> Path:
-    """Write ``model`` (in eval mode) as a ``.pt2`` program; read it with ``torch.export.load``."""
-    args, kwargs = call_arguments(inputs)
+def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
+    """Write ``model`` (in eval mode) as a ``.pt2`` program; read it with ``torch.export.load`` or :func:`opened`.
+
+    The program is called as the model is. Where the model gives a record, as those of transformers do, the program
+    gives a dict of its tensors, so that it runs where that library is not installed.
+
+    Args:
+        inputs: as for :func:`niwaki.trace`. dynamic: which sizes may vary, as for :func:`onnx`.
+
+    Raises:
+        BadInput: torch.export cannot take the model, or a size cannot vary.
+    """
+    found = capture_call(model, inputs, dynamic, "torch.export")
+    for node in found.program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, and most of a small file
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with evaluating(model), torch.no_grad():
-        program = torch.export.export(model, args, kwargs or None)
-    torch.export.save(program, str(path))
+    with replacing(path) as part, part.open("wb") as file:
+        torch.export.save(found.program, file)
     return path
 
 
@@ -40,7 +54,7 @@ def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"no program of torch.export at {path}")
-    for wrong in _unpickled(path):
+    for wrong in _unsafe(path):
         raise BrokenFile(f"{path}: {wrong} would have to be unpickled, which can run any code; write it again")
     program = torch.export.load(str(path)).module()
 
@@ -51,7 +65,18 @@ def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable
     return run
 
 
-def _unpickled(path: Path) -> Iterator[str]:
+def torch_weights(path: Path) -> int:
+    """Bytes of the weights and constants in a program."""
+    with zipfile.ZipFile(path) as archive:
+        stored = [
+            info
+            for info in archive.infolist()
+            if "/data/weights/" in info.filename or "/data/constants/" in info.filename
+        ]
+        return sum(info.file_size for info in stored if not info.filename.endswith(".json"))
+
+
+def _unsafe(path: Path) -> Iterator[str]:
     """What torch would unpickle without checking what it makes: it falls back to that wherever reading plain tensors
     fails."""
     try:
@@ -59,12 +84,12 @@ def _unpickled(path: Path) -> Iterator[str]:
             names = archive.namelist()
             yield from (f"the second {name!r}" for name in sorted({n for n in names if names.count(n) > 1}))
             for name in names:
-                yield from _unpickled_in(name, archive.read(name))
+                yield from _unsafe_in(name, archive.read(name))
     except (zipfile.BadZipFile, json.JSONDecodeError, EOFError) as trouble:
         raise BrokenFile(f"{path} is no program of torch.export: {trouble}") from trouble
 
 
-def _unpickled_in(name: str, content: bytes) -> Iterator[str]:
+def _unsafe_in(name: str, content: bytes) -> Iterator[str]:
     last = name.rpartition("/")[2]
     if last.startswith(("custom_obj", "opaque_obj")) or "/aotinductor/" in name:
         yield repr(name)
