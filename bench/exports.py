@@ -10,9 +10,10 @@ opened with what serves it and compared with the model on several inputs and siz
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 from forked import told
+from kept import read
 from ledger import keep
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
@@ -40,7 +42,6 @@ VARYING = {"batch, sequence": ("batch", "sequence"), "batch": "batch", "nothing"
 TOLERANCE = 1e-4
 RATIO = 0.3
 HOLDS, DIFFERS, REFUSED = "holds", "differs", "refused"
-JOURNAL = Path(tempfile.gettempdir()) / "niwaki-exports.jsonl"
 
 
 def measure(each: Family) -> Iterator[dict[str, Any]]:
@@ -92,7 +93,8 @@ def _compared(model: nn.Module, inputs: Any, dynamic: Any, path: Path) -> dict[s
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The table in a few numbers."""
-    found: dict[str, Any] = {"networks": len({row["network"] for row in rows}), "files": len(rows)}
+    done = len({row["network"] for row in rows})
+    found: dict[str, Any] = {"networks": done, "of": len(NETWORKS), "files": len(rows)}
     for form in FORMATS:
         here = [row for row in rows if row["format"] == form]
         count = {verdict: sum(row["verdict"] == verdict for row in here) for verdict in (HOLDS, DIFFERS, REFUSED)}
@@ -109,29 +111,31 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.getLogger("niwaki").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    rows = _read() if args.resume and not args.only else []
+    rows: list[dict[str, Any]] = _read() if args.resume and not args.only else []
     chosen = [family(name) for name in args.only or NETWORKS]
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with bar, Path(os.devnull if args.only else JOURNAL).open("w") as journal:
+    with bar:
         done = {row["network"] for row in rows}
         task = bar.add_task("", total=len(chosen), completed=len(done))
-        journal.writelines(json.dumps(row) + "\n" for row in rows)
         for each in (each for each in chosen if each.name not in done):
             bar.update(task, description=f"{each.name:14}")
-            fresh = list(measure(each))
-            rows += fresh
-            journal.writelines(json.dumps(row) + "\n" for row in fresh)
-            journal.flush()
+            rows += measure(each)
+            if not args.only:
+                _keep(rows)
             bar.advance(task)
-    if args.only:
-        print(json.dumps(rows, indent=1))
-        return
+    print(json.dumps(rows if args.only else summary(rows), indent=1))
+
+
+def _keep(rows: Sequence[dict[str, Any]]) -> None:
+    """After each network, so that a run that is stopped leaves what it found."""
     settings = {"removed": RATIO, "tolerance": TOLERANCE, "size": "tiny", "threads": 1, "runtimes": _versions()}
-    keep("exports", summary(rows), {"settings": settings, "rows": rows})
+    with contextlib.redirect_stdout(io.StringIO()):
+        keep("exports", summary(rows), {"settings": settings, "rows": rows})
 
 
 def _read() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in JOURNAL.read_text().splitlines()] if JOURNAL.exists() else []
+    found = read("exports")
+    return found["raw"]["rows"] if found else []
 
 
 def _versions() -> dict[str, str]:
