@@ -1,4 +1,4 @@
-"""Write the figures of README.md and of docs/export.md, greg.md, ispasp.md, packing.md, speed.md and spur.md from bench/results.
+"""Write the figures of README.md and of the pages in docs that show some, from bench/results.
 
 python bench/figures.py [--check]
 """

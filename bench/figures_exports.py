@@ -26,8 +26,8 @@ def table(found: dict) -> str:
         f"Of {f['files']} files {count['holds']} hold, {count['differs']} differ, {count['refused']} were refused. A",
         "cell says which sizes vary and the worst relative difference over all inputs and sizes, of both files "
         f"(tolerance {tolerance:.0e}).",
-        "The last column: bytes of weights in the cut file over those in the dense one, and in brackets the same of the",
-        "models.",
+        "The last column: bytes of weights in the cut file over those in the dense one, and in brackets the same of",
+        "the models.",
     ]
     return "\n".join([*lines, "", *told])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from niwaki.errors import BadInput
@@ -38,7 +40,7 @@ def capture_tensors(model: nn.Module, inputs: Inputs, dynamic: Dynamic, format: 
     call = _Call.of(model, inputs, dynamic)
     bound = _Bound(model, call.args, call.kwargs)
     specs = tuple(call.dims.get(name) for name in call.names)
-    with _portable(model):
+    with _portable(model), _FourDimensions():
         program = call.exported(bound, tuple(bound.tensors), {}, {"tensors": specs}, format)
     return Captured(program, tuple(call.names), call.sizes)
 
@@ -53,7 +55,7 @@ def capture_call(model: nn.Module, inputs: Inputs, dynamic: Dynamic, format: str
     call = _Call.of(model, inputs, dynamic)
     specs = {id(t): call.dims.get(name) for name, t in call.names.items()}
     tree = tree_map(lambda leaf: specs.get(id(leaf)) if isinstance(leaf, Tensor) else None, (call.args, call.kwargs))
-    with _portable(model), _plain_outputs(model):
+    with _portable(model), _called_plainly(model, call.args, call.kwargs):
         program = call.exported(model, call.args, call.kwargs, _by_parameter(model, *tree), format)
     return Captured(program, tuple(call.names), call.sizes)
 
@@ -150,8 +152,6 @@ def _bounded(trouble: Exception, shapes: Any) -> Any:
 
 def _by_parameter(model: nn.Module, args: Any, kwargs: Any) -> dict[str, Any]:
     """A call's arguments by the names of the parameters that take them."""
-    import inspect
-
     return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
 
@@ -172,12 +172,24 @@ class _Bound(nn.Module):
 
 
 @contextmanager
-def _plain_outputs(model: nn.Module) -> Iterator[None]:
-    handle = model.register_forward_hook(lambda _module, _args, output: _plain(output))
+def _called_plainly(model: nn.Module, args: Any, kwargs: Any) -> Iterator[None]:
+    """Inside, the model gives no records, and its forward names every argument of this call: torch.export cannot let
+    sizes vary where some go to ``**kwargs``."""
+    forward, before = model.forward, vars(model).get("forward")
+    known = [p for p in inspect.signature(forward).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    more = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in kwargs if k not in {p.name for p in known}]
+
+    def named_forward(*args: Any, **kwargs: Any) -> Any:
+        return _plain(forward(*args, **kwargs))
+
+    named_forward.__signature__ = inspect.Signature([*known, *more])  # type: ignore[attr-defined]
+    model.forward = named_forward
     try:
         yield
     finally:
-        handle.remove()
+        del model.forward
+        if before is not None:
+            model.forward = before
 
 
 def _plain(value: Any) -> Any:
@@ -222,5 +234,22 @@ def _gathered_experts(model: nn.Module) -> Iterator[None]:
 
 
 _EXPERTS = "_experts_implementation"
+
+
+class _FourDimensions(TorchFunctionMode):
+    """Attention without heads as attention with one: the ONNX exporter knows no other."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is not nn.functional.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | kwargs
+        if given["query"].dim() != 3:
+            return func(*args, **kwargs)
+        mask = given.get("attn_mask")
+        given |= {name: given[name].unsqueeze(1) for name in ("query", "key", "value")}
+        given["attn_mask"] = mask.unsqueeze(1) if isinstance(mask, Tensor) and mask.dim() == 3 else mask
+        return func(**given).squeeze(1)
+
 
 __all__ = ["Captured", "capture_call", "capture_tensors"]
