@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.capture import capture_tensors
+from niwaki.export.capture import Captured, capture_tensors
 from niwaki.export.portability import arrays, in_order, portable_told, without_notes
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs
@@ -43,23 +43,25 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
         import onnxscript  # noqa: F401
     except ImportError as missing:
         raise require_extra(f"{missing.name}", "onnx") from None
-    path = Path(path)
+    path, told = Path(path), portable_told(model, "ONNX")
     with _quiet():
-        found = capture_tensors(portable_told(model, "ONNX"), inputs, dynamic, "ONNX")
-        _reshaping(found.program)
+        made = _converted(type(model).__name__, capture_tensors(told, inputs, dynamic, "ONNX"))
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            try:
-                made = torch.onnx.export(
-                    found.program, dynamo=True, input_names=list(found.names), external_data=False, verbose=False
-                )
-                for node in made.model.graph.all_nodes():
-                    node.metadata_props.clear()  # paths of this machine, and most of a small file
-                made.save(str(part), external_data=False)
-            except torch.onnx.OnnxExporterError as trouble:
-                said = " ".join(str(trouble.__cause__ or trouble).split())[:300]
-                raise BadInput(f"{type(model).__name__} cannot be written for ONNX: {said}") from trouble
+            made.save(str(part), external_data=False)
     return path
+
+
+def _converted(model: str, found: Captured) -> Any:
+    _reshaping(found.program)
+    try:
+        made: Any = torch.onnx.export(found.program, dynamo=True, input_names=list(found.names), verbose=False)
+    except torch.onnx.OnnxExporterError as trouble:
+        said = " ".join(str(trouble.__cause__ or trouble).split())[:300]
+        raise BadInput(f"{model} cannot be written for ONNX: {said}") from trouble
+    for node in made.model.graph.all_nodes():
+        node.metadata_props.clear()  # paths of this machine, and most of a small file
+    return made
 
 
 def _reshaping(program: torch.export.ExportedProgram) -> None:
