@@ -53,7 +53,6 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
 
 
 def _converted(model: str, found: Captured) -> Any:
-    _copying(found.program)
     try:
         made: Any = torch.onnx.export(found.program, dynamo=True, input_names=list(found.names), verbose=False)
     except torch.onnx.OnnxExporterError as trouble:
@@ -62,21 +61,6 @@ def _converted(model: str, found: Captured) -> Any:
     for node in made.model.graph.all_nodes():
         node.metadata_props.clear()  # paths of this machine, and most of a small file
     return made
-
-
-def _copying(program: torch.export.ExportedProgram) -> None:
-    """A copy between a transposition and a view of its result. The exporter takes attention apart, of which the results
-    then lie otherwise in memory, and it would refuse to view them."""
-    graph, turned = program.graph, (torch.ops.aten.transpose.int, torch.ops.aten.permute.default)
-    for node in list(graph.nodes):
-        if node.target is torch.ops.aten.view.default and node.args[0].target in turned:
-            source = node.args[0]
-            with graph.inserting_before(node):
-                kind = {"memory_format": torch.contiguous_format}
-                copy = graph.call_function(torch.ops.aten.clone.default, (source,), kind)
-            copy.meta = dict(source.meta)
-            node.replace_input_with(source, copy)
-    program.graph_module.recompile()
 
 
 def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
