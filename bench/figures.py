@@ -1,5 +1,4 @@
-"""Write the figures of README.md and of docs/greg.md, ispasp.md, packing.md, speed.md, spur.md and
-transformers.md from bench/results.
+"""Write the figures of README.md and of the pages in docs that show some, from bench/results.
 
 python bench/figures.py [--check]
 """
@@ -9,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import figures_exports as exports
 import figures_ispasp as ispasp
 import figures_packing as packing
 import figures_speed as speed
@@ -204,6 +204,7 @@ def main() -> int:
 
 PAGES = {
     ROOT / "README.md": {"figures": section, "families": families, "big models": big_models, "fuzz": fuzz},
+    ROOT / "docs" / "export.md": {"exports": exports.table},
     ROOT / "docs" / "greg.md": {"greg": greg, "pressing": pressing},
     ROOT / "docs" / "ispasp.md": {
         "made-up matrices": ispasp.made_up,
