@@ -28,6 +28,7 @@ FLOORS = (
     ("forecast", "packing", "train"),
     ("pruning",),
     ("report", "testing"),
+    ("artefact",),
     ("recipes",),
     ("text", "vision"),
     ("demo",),

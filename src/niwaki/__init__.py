@@ -20,6 +20,8 @@ _HOME = {
     "plan_of": "niwaki.surgery.cut:plan_of",
     "certify": "niwaki.surgery.certify:certify",
     "save": "niwaki.surgery.store:save",
+    "deliver": "niwaki.artefact.deliver:deliver",
+    "verify": "niwaki.artefact.verify:verify",
     "load": "niwaki.surgery.store:load",
     "pack": "niwaki.packing.whole:pack",
     "packing_of": "niwaki.packed.places:packing_of",
@@ -40,6 +42,7 @@ _HOME = {
     "NiwakiError": "niwaki.errors:NiwakiError",
 }
 _ROOMS = (
+    "artefact",
     "errors",
     "export",
     "forecast",

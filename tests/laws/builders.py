@@ -38,11 +38,11 @@ def load_forgets_to_fill() -> nn.Module:
 def load_fills_the_wrong_tensors() -> nn.Module:
     """In the fresh process, tensors of equal shape change places."""
     if in_the_fresh_process():
-        pytest.MonkeyPatch().setattr(store, "_read", _swapped)
+        pytest.MonkeyPatch().setattr(store, "read_tensors", _swapped)
     return specimen("vgg_pooled").build()
 
 
-def _swapped(path: Path, read: Callable[[Path], dict[str, Tensor]] = store._read) -> dict[str, Tensor]:
+def _swapped(path: Path, read: Callable[[Path], dict[str, Tensor]] = store.read_tensors) -> dict[str, Tensor]:
     tensors = read(path)
     shapes = {tuple(t.shape) for t in tensors.values()}
     for shape in shapes:

@@ -2,7 +2,7 @@
 
 from niwaki.measure.activations import activations, peak_memory
 from niwaki.measure.runtimes import RUNTIMES
-from niwaki.measure.size import file_bytes, macs, memory, params
+from niwaki.measure.size import file_bytes, macs, memory, nonzero, params
 from niwaki.measure.speed import Timing, interleaved, latency
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "latency",
     "macs",
     "memory",
+    "nonzero",
     "params",
     "peak_memory",
 ]

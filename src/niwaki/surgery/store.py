@@ -82,7 +82,7 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
     fits = (folder / CONFIG).is_file() and _fits(dense, plan)
     if not fits:
         plan.check(shapes_of(dense))
-    tensors = _read(folder / WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS)
     packing = Packing.load(folder / PACKING) if (folder / PACKING).exists() else None
     small = duplicate(dense) if isinstance(dense_model, nn.Module) else dense
     if fits:
@@ -115,7 +115,12 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {n: t for n, t in [*model.named_parameters(), *model.named_buffers()] if n in names}
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        BrokenFile: there is no such file, or it cannot be read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
