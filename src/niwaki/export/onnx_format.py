@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import arrays, portable_told, varying, without_notes
+from niwaki.export.portability import arrays, in_order, portable_told, varying, without_notes
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
 from niwaki.replacing import replacing
 
@@ -57,7 +57,9 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
 
 
 def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
-    """ONNX Runtime on the CPU as a function of the model's tensors (positional, in their order), giving tensors.
+    """ONNX Runtime on the CPU as a function of the model's arguments, giving tensors. Arguments by name are fed by
+    name if the file knows all of these, and else, like positional ones, in their order; such as are no tensors are part
+    of the file.
 
     Raises:
         MissingExtra: onnxruntime is not installed. BadInput: there is no such file.
@@ -69,7 +71,7 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
     names = [i.name for i in session.get_inputs()]
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        feed = dict(zip(names, arrays((args, kwargs)), strict=True))
+        feed = dict(zip(names, arrays(in_order(names, args, kwargs)), strict=True))
         return tuple(torch.from_numpy(a) for a in session.run(None, feed))
 
     return run

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import arrays, portable_told, varying, without_notes
+from niwaki.export.portability import arrays, in_order, portable_told, varying, without_notes
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.modes import cacheless
 
@@ -72,7 +72,9 @@ class _Bound(nn.Module):
 
 
 def openvino_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
-    """OpenVINO on the CPU as a function of the model's tensors (positional, in their order), giving tensors.
+    """OpenVINO on the CPU as a function of the model's arguments, giving tensors. Arguments by name are fed by name if
+    the file knows all of these, and else, like positional ones, in their order; such as are no tensors are part of the
+    file.
 
     It computes in float32, also where the processor would be faster in bfloat16, so that runtimes can be compared.
 
@@ -83,9 +85,10 @@ def openvino_session(path: str | os.PathLike[str], *, threads: int = 1) -> Calla
     if not Path(path).is_file():
         raise BadInput(f"no file of OpenVINO at {path}")
     ready = compiled(Path(path), threads=threads)
+    names = [next(iter(sorted(port.names)), "") for port in ready.inputs]
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        found = ready(arrays((args, kwargs)))
+        found = ready(arrays(in_order(names, args, kwargs)))
         return tuple(torch.from_numpy(found[k].copy()) for k in range(len(ready.outputs)))
 
     return run

@@ -54,6 +54,25 @@ def varying(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[int, A
     return tuple({0: batch} if isinstance(a, Tensor) else None for a in args)
 
 
+def in_order(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors among a call's arguments in the order in which a file takes them.
+
+    Raises:
+        BadInput: the file takes another number of tensors.
+    """
+    named = {name: value for name, value in kwargs.items() if isinstance(value, Tensor)}
+    positional = [t for t in tree_leaves(args) if isinstance(t, Tensor)]
+    rest = names[len(positional) :]
+    if set(named) == set(rest):
+        found = [*positional, *(named[name] for name in rest)]
+    else:
+        found = [*positional, *(t for t in tree_leaves(dict(kwargs)) if isinstance(t, Tensor))]
+    told = ", ".join(names)
+    if len(found) != len(names):
+        raise BadInput(f"the exported file takes {len(names)} tensors ({told}), and {len(found)} were given")
+    return found
+
+
 def arrays(found: Any) -> list[Any]:
     """The tensors in a tree, in their order, as NumPy's.
 
@@ -66,4 +85,4 @@ def arrays(found: Any) -> list[Any]:
     return [tensor.numpy() for tensor in tensors]
 
 
-__all__ = ["arrays", "portable_told", "varying", "without_notes"]
+__all__ = ["arrays", "in_order", "portable_told", "varying", "without_notes"]

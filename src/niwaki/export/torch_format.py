@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.errors import BadInput, BrokenFile
+from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 
 
 def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str]) -> Path:
@@ -20,3 +26,53 @@ def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str])
         program = torch.export.export(model, args, kwargs or None)
     torch.export.save(program, str(path))
     return path
+
+
+def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
+    """A program of torch.export as a function of the model's arguments, giving tensors.
+
+    It runs on the device that it was written on, with as many threads as torch is set to. A program is code: open such
+    as you trust. Nothing in it is unpickled.
+
+    Raises:
+        BadInput: there is no such file. BrokenFile: it is damaged, or holds what would have to be unpickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"no program of torch.export at {path}")
+    for wrong in _unpickled(path):
+        raise BrokenFile(f"{path}: {wrong} would have to be unpickled, which can run any code; write it again")
+    program = torch.export.load(str(path)).module()
+
+    def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return tuple(tensors_of(program(*args, **kwargs), caches=False))
+
+    return run
+
+
+def _unpickled(path: Path) -> Iterator[str]:
+    """What torch would unpickle without checking what it makes: it falls back to that wherever reading plain tensors
+    fails."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            yield from (f"the second {name!r}" for name in sorted({n for n in names if names.count(n) > 1}))
+            for name in names:
+                yield from _unpickled_in(name, archive.read(name))
+    except (zipfile.BadZipFile, json.JSONDecodeError, EOFError) as trouble:
+        raise BrokenFile(f"{path} is no program of torch.export: {trouble}") from trouble
+
+
+def _unpickled_in(name: str, content: bytes) -> Iterator[str]:
+    last = name.rpartition("/")[2]
+    if last.startswith(("custom_obj", "opaque_obj")) or "/aotinductor/" in name:
+        yield repr(name)
+    elif last.endswith("_config.json"):
+        payloads = json.loads(content).get("config", {})
+        yield from (f"{key!r} in {last}" for key, payload in payloads.items() if payload.get("use_pickle"))
+    elif last.endswith(".pt") and content:
+        try:
+            torch.load(io.BytesIO(content), weights_only=True)
+        except Exception:
+            yield repr(name)
