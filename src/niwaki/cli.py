@@ -182,8 +182,8 @@ def methods(name: str | None) -> None:
 @click.option(
     "--dense",
     metavar="MODULE:FUNCTION|FILE|FOLDER",
-    help="The dense model with its weights, to make the certificate again: a function, a .safetensors file for --model, "
-    "or a folder of transformers.",
+    help="The dense model with its weights, to make the certificate again: a function, a .safetensors file for "
+    "--model, or a folder of transformers.",
 )
 @click.option("--inputs", "-i", help="Further inputs: module:function, or shapes: '[[1, 3, 32, 32]]'.")
 @click.option(

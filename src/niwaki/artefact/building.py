@@ -43,7 +43,7 @@ def transformers_class(path: Path, config: dict[str, Any]) -> Any:
         import transformers
     except ImportError:
         raise require_extra("transformers", "hf") from None
-    kind = getattr(transformers, named[0], None)
+    kind: Any = getattr(transformers, named[0], None)
     ours = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
     if not ours or not kind.__module__.startswith("transformers.") or kind.config_class is None:
         raise BrokenFile(f"{path} names {named[0]!r}, which is no model of transformers {transformers.__version__}")

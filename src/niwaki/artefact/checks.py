@@ -13,7 +13,7 @@ from niwaki.artefact.documents import read_object
 from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, Example
 from niwaki.artefact.manifest import MANIFEST, Manifest
 from niwaki.artefact.names import CERTIFICATE
-from niwaki.artefact.verdict import Finding
+from niwaki.artefact.verdict import Finding, State
 from niwaki.errors import BrokenFile, NiwakiError
 from niwaki.packed import Packing
 from niwaki.surgery.certify import TOLERANCE, compare
@@ -64,15 +64,15 @@ def check_examples(
         try:
             found = each.answered_by(model)
         except Exception as trouble:  # whatever a runtime or a model says
-            return Finding(
-                subject, "numbers", "fails", f"it cannot run example {number}: {' '.join(str(trouble).split())}"
-            )
+            said = " ".join(str(trouble).split())
+            return Finding(subject, "numbers", "fails", f"it cannot run example {number}: {said}")
         tolerance = tolerance_for(each.outputs)
         told = compare(subject, against, "forward", each.outputs, found, tolerance)
         if told.worst is None:
             return Finding(subject, "numbers", "fails", f"example {number}: {told.detail}")
         worst, most = max(worst, told.worst), max(most, tolerance)
-    state, how = ("holds", "as in") if worst <= most else ("fails", "OTHERWISE THAN in")  # type: ignore[var-annotated]
+    state: State = "holds" if worst <= most else "fails"
+    how = "as in" if worst <= most else "OTHERWISE THAN in"
     detail = f"answers {counted(len(examples), 'example')} {how} {against}: worst {worst:.1e}, tolerance {most:.0e}"
     return Finding(subject, "numbers", state, detail, worst=worst, tolerance=most)
 
@@ -125,8 +125,9 @@ def _certificate(folder: Path, plan: Plan) -> Finding:
     if found.get("model") != plan.fingerprint:
         return Finding(CERTIFICATE, "fit", "fails", f"it is of another network than {PLAN}")
     checks = found.get("checks")
-    held = isinstance(checks, list) and checks and all(isinstance(c, dict) and c.get("holds") is True for c in checks)
-    if found.get("holds") is not True or not held:
+    if not isinstance(checks, list) or not checks:
+        return Finding(CERTIFICATE, "fit", "fails", "it has no checks")
+    if found.get("holds") is not True or not all(isinstance(c, dict) and c.get("holds") is True for c in checks):
         return Finding(CERTIFICATE, "fit", "fails", "it does not hold: see its checks")
     return Finding(CERTIFICATE, "fit", "holds", f"it says of this plan's network that {len(checks)} comparisons held")
 

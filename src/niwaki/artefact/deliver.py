@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from niwaki import export
 from niwaki.artefact.card import recipe_text, write_card
 from niwaki.artefact.documents import write_json, write_text
 from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, LIMIT, make_examples, write_examples
@@ -18,7 +19,7 @@ from niwaki.artefact.measurements import Measured, Measurements
 from niwaki.artefact.names import CERTIFICATE, ENVIRONMENT, MEASUREMENTS, RECIPE
 from niwaki.artefact.origin import Origin
 from niwaki.artefact.surroundings import surroundings
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, MissingExtra
 from niwaki.graph.observe import Inputs
 from niwaki.measure.size import batch_size
 from niwaki.packing import certify_packed, packing_of
@@ -100,7 +101,7 @@ def describe(folder: Path, story: Story) -> Path:
     """Write anew what the folder says of itself: figures, certificate, recipe, versions, card and hashes. The model,
     its exports and its examples stay as they are."""
     (folder / MANIFEST).unlink(missing_ok=True)  # who is broken off leaves a folder that claims nothing
-    _put(folder / MEASUREMENTS, "measurements", story.measurements and story.measurements.to_json())
+    _put(folder / MEASUREMENTS, "measurements", None if story.measurements is None else story.measurements.to_json())
     _put(folder / CERTIFICATE, "certificate", story.certificate)
     _put(folder / ENVIRONMENT, "environment", surroundings())
     if story.recipe is None:
@@ -133,13 +134,24 @@ def _counted(small: nn.Module, dense: nn.Module | None, inputs: Inputs | None) -
 
 
 def _certified(small: nn.Module, dense: nn.Module, inputs: Inputs, folder: Path) -> Certificate:
-    again = load(folder, dense)
+    again, exported = load(folder, dense), _exported(folder)
     if packing_of(small) is not None:
-        return certify_packed(dense, small, inputs, reloaded=again)
+        return certify_packed(dense, small, inputs, reloaded=again, exported=exported)
     plan = plan_of(small)
     if plan is None:
         raise BadInput(f"{type(small).__name__} was not cut by niwaki: there is no plan to certify it by")
-    return certify(dense, plan, small, inputs, reloaded=again)
+    return certify(dense, plan, small, inputs, reloaded=again, exported=exported)
+
+
+def _exported(folder: Path) -> Callable[..., Any] | None:
+    """The first exported file for which there is a runtime."""
+    for name in ("model.onnx", "model.xml"):
+        if (folder / name).is_file():
+            try:
+                return export.opened(folder / name)
+            except MissingExtra:
+                continue
+    return None
 
 
 __all__ = ["Story", "deliver", "describe"]

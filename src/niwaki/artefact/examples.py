@@ -72,10 +72,13 @@ def make_examples(
     """
     model = _on_processor(model)
     given = [_moved(call_arguments(each)) for each in (inputs, *more)]
+    for args, kwargs in given:
+        packed([args, kwargs], "", {})  # refuses what no file can hold, before anything is computed
     made = [_answered(model, args, kwargs, "given") for args, kwargs in given]
     for number in range(seed, seed + DRAWN):
+        args, kwargs = _drawn(given[0], number)
         try:
-            made.append(_answered(model, *_drawn(given[0], number), number))
+            made.append(_answered(model, args, kwargs, number))
         except Exception:  # whatever the model says to inputs that nobody meant
             continue
     return list(_within(made, limit))

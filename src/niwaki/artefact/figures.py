@@ -75,7 +75,8 @@ def _timed(before: Measured, after: Measured) -> Iterator[tuple[str, float | Non
     old, new = ({t.setting: t for t in side.latency} for side in (before, after))
     for setting in dict.fromkeys([*old, *new]):
         either = new.get(setting) or old[setting]
-        yield _setting(either), *(side[setting].median_ms if setting in side else None for side in (old, new))
+        before_ms, after_ms = (side[setting].median_ms if setting in side else None for side in (old, new))
+        yield _setting(either), before_ms, after_ms
 
 
 def _setting(timing: Latency) -> str:

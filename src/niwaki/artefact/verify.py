@@ -2,8 +2,8 @@
 
 What it trusts: nothing in the folder is unpickled or run as code. Weights are safetensors, the rest JSON. A class comes
 from transformers itself, a function from whoever calls this. ONNX Runtime and OpenVINO read files of the folder, those
-whose hash fits. ``torch.export.load`` unpickles parts of a program and evaluates text in it, so a ``.pt2`` is left alone
-unless the caller trusts it.
+whose hash fits. ``torch.export.load`` unpickles parts of a program and evaluates text in it, so a ``.pt2`` is left
+alone unless the caller trusts it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from niwaki.artefact.building import build_from_config
 from niwaki.artefact.checks import check_examples, check_fit, check_hashes
 from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, Example, ask, read_examples
 from niwaki.artefact.manifest import MANIFEST, Manifest, digest
-from niwaki.artefact.verdict import Finding, Verdict
+from niwaki.artefact.verdict import Finding, State, Verdict
 from niwaki.errors import MissingExtra, NiwakiError
 from niwaki.graph.observe import Inputs, call_arguments
 from niwaki.packed import packing_of
@@ -47,8 +47,8 @@ def verify(
     """Look at all that can be looked at.
 
     Args:
-        folder: that :func:`niwaki.deliver` wrote. model: builds a dense model of the class, of any weights; without it, a
-            folder of transformers is built from its config, and any other one not at all. dense: builds the dense
+        folder: that :func:`niwaki.deliver` wrote. model: builds a dense model of the class, of any weights; without it,
+            a folder of transformers is built from its config, and any other one not at all. dense: builds the dense
             model with its weights: the whole certificate is made again. inputs: further ones, on which the exported
             files are compared with the model; with ``dense`` the certificate is made on them.
         trust_pt2: let ``torch.export.load`` read the program. threads: of the runtimes.
@@ -68,8 +68,8 @@ def verify(
 
 @dataclass(eq=False)
 class _Look:
-    """One look at a folder. ``bad``: files whose hash does not fit; they are not read. ``small``: the model, as soon as
-    it is loaded."""
+    """One look at a folder. ``bad``: files whose hash does not fit; they are not read. ``asked``: the user's inputs,
+    with the model's answers. ``small``: the model, as soon as it is loaded."""
 
     folder: Path
     manifest: Manifest
@@ -81,6 +81,7 @@ class _Look:
     advice: str
     bad: frozenset[str] = frozenset()
     examples: list[Example] = field(default_factory=list)
+    asked: list[Example] = field(default_factory=list)
     small: nn.Module | None = None
 
     def findings(self) -> Iterator[Finding]:
@@ -146,9 +147,7 @@ class _Look:
             yield check_examples(WEIGHTS, self.small, self.examples)
         if self.inputs is not None:
             args, kwargs = call_arguments(self.inputs)
-            self._more = Example(args, kwargs, ask(self.small, args, kwargs), "asked")
-
-    _more: Example | None = None
+            self.asked = [Example(args, kwargs, ask(self.small, args, kwargs), "asked")]
 
     def _exported(self, name: str) -> Finding:
         """Run an exported file on the examples."""
@@ -159,7 +158,7 @@ class _Look:
         if path.suffix == ".pt2" and not self.trust_pt2:
             why = "torch.export.load unpickles parts of a program, and evaluates text in it: it can run any code"
             return Finding(name, "note", "not checked", why, "if you trust who made it, give --trust-pt2")
-        asked = [*self.examples, *([self._more] if self._more else [])]
+        asked = [*self.examples, *self.asked]
         if not asked:
             return Finding(name, "note", "not checked", "there is nothing to compare it on", "give inputs and --model")
         try:
@@ -200,10 +199,11 @@ class _Look:
 
 def _told(certificate: Certificate) -> Iterator[Finding]:
     for each in certificate.checks:
-        subject, state = f"{each.name} = {each.against}, {each.kind}", "holds" if each.holds else "fails"
+        state: State = "holds" if each.holds else "fails"
+        subject = f"{each.name} = {each.against}, {each.kind}"
         worst = "not comparable" if each.worst is None else f"worst {each.worst:.1e}"
         detail = "; ".join(filter(None, [f"{worst}, tolerance {each.tolerance:.0e}", each.detail]))
-        yield Finding(subject, "certificate", state, detail, worst=each.worst, tolerance=each.tolerance)  # type: ignore[arg-type]
+        yield Finding(subject, "certificate", state, detail, worst=each.worst, tolerance=each.tolerance)
 
 
 __all__ = ["verify"]

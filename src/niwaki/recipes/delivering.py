@@ -17,9 +17,8 @@ from niwaki.measure.size import batch_size
 from niwaki.recipes.facts import plain
 from niwaki.recipes.ingredients import Ingredients
 from niwaki.recipes.schema import Recipe
+from niwaki.recipes.standing import PACKED
 from niwaki.report import Entry, Latency
-
-PACKED = "-packed"
 
 
 @dataclass(eq=False)
@@ -88,4 +87,4 @@ def _alone(recipe: Recipe, name: str) -> Recipe:
     return replace(recipe, methods=(named[name.removesuffix(PACKED) if packed else name],), pack=packed)
 
 
-__all__ = ["PACKED", "Deliveries"]
+__all__ = ["Deliveries"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,12 +49,20 @@ def inspect(asked: Asked, told: Callable[[Finding], None] = lambda finding: None
         BadInput, BrokenFile: what was asked for cannot be used, or the folder is none of niwaki's.
     """
     manifest = Manifest.load(asked.folder)
-    with importing_from(Path.cwd()):
+    with _importing_past(asked.folder):
         model, dense = _builder(asked, manifest), _dense(asked, manifest)
         return verify(
             asked.folder, model=model, dense=dense, inputs=_inputs(asked, model or dense), trust_pt2=asked.trust_pt2,
             threads=asked.threads, advice=_advice(manifest), told=told,
         )  # fmt: skip
+
+
+@contextmanager
+def _importing_past(folder: Path) -> Iterator[None]:
+    """Let modules be found in the current directory, and none in the folder that is checked, even from within it."""
+    with importing_from(Path.cwd()):
+        sys.path[:] = [place for place in sys.path if not Path(place).resolve().is_relative_to(folder.resolve())]
+        yield
 
 
 def _builder(asked: Asked, manifest: Manifest) -> Callable[[], nn.Module] | None:

@@ -19,14 +19,14 @@ from niwaki.methods import Method, to_json
 from niwaki.packing import certify_packed, pack
 from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
-from niwaki.recipes.delivering import PACKED, Deliveries
+from niwaki.recipes.delivering import Deliveries
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
 from niwaki.recipes.ingredients import Ingredients, gather
 from niwaki.recipes.phases import finetune, prune_with, stopped_model
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
-from niwaki.recipes.standing import STAND, Clock, Standing, begin
+from niwaki.recipes.standing import PACKED, STAND, Clock, Standing, begin
 from niwaki.recipes.timing import latencies, rehearse_timing
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
 from niwaki.report import Entry, Parting, Patterns, Point, Report, Trace
