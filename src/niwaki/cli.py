@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,10 +218,11 @@ def certify(ctx: click.Context, folder: Path, as_json: bool, **words: Any) -> No
     manifest, which is shown at the end, with the one that its maker tells you.
     """
     from niwaki.recipes.inspection import Asked, inspect
+    from niwaki.recipes.progress import Teller
 
-    quiet = (lambda finding: None) if as_json else (lambda finding: click.echo(str(finding)))
-    verdict = inspect(Asked(folder, **words), quiet)
-    click.echo(json.dumps(verdict.to_json(), indent=2, ensure_ascii=False) if as_json else verdict.sentence)
+    with Teller(quiet=not sys.stderr.isatty()).wait(f"check {folder}"):
+        verdict = inspect(Asked(folder, **words))
+    click.echo(json.dumps(verdict.to_json(), indent=2, ensure_ascii=False) if as_json else str(verdict))
     ctx.exit(0 if verdict.holds else 1)
 
 

@@ -95,7 +95,7 @@ def test_examples_are_what_the_model_answers(folder: Path) -> None:
 
 
 def test_delivered_twice_is_the_same_but_for_the_date(tmp_path: Path) -> None:
-    folders = [delivered("densenet", tmp_path / word) for word in ("a", "b")]
+    folders = [delivered("chunk_halves", tmp_path / word) for word in ("a", "b")]
     left, right = (read(folder / "manifest.json")["files"] for folder in folders)
     left.pop("environment.json")
     right.pop("environment.json")
@@ -140,10 +140,7 @@ def test_given_figures_recipe_and_command_are_told(tmp_path: Path) -> None:
         function="garden:build", arguments={"width": 8, "kind": "a"}, base_model="acme/vgg",
     )  # fmt: skip
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert (
-        "| time in PyTorch (1 thread, batch of 2) | 8.00\N{NO-BREAK SPACE}ms | 4.00\N{NO-BREAK SPACE}ms | 0.50× |"
-        in card
-    )
+    assert "| time in PyTorch (1 thread, batch of 2) | 8.00 ms | 4.00 ms | 0.50× |" in card
     assert "| parameters |" not in card
     assert "niwaki prune r.yaml" in card
     assert "````yaml\n" in card

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.artefact import Finding, Verdict, verify
+from niwaki.artefact import Verdict, verify
 from niwaki.artefact.building import build_from_config
 from niwaki.artefact.manifest import MANIFEST, Manifest
 from niwaki.errors import BadInput
@@ -42,7 +42,7 @@ class Asked:
     threads: int = 1
 
 
-def inspect(asked: Asked, told: Callable[[Finding], None] = lambda finding: None) -> Verdict:
+def inspect(asked: Asked) -> Verdict:
     """Check a folder with what was given.
 
     Raises:
@@ -53,7 +53,7 @@ def inspect(asked: Asked, told: Callable[[Finding], None] = lambda finding: None
         model, dense = _builder(asked, manifest), _dense(asked, manifest)
         return verify(
             asked.folder, model=model, dense=dense, inputs=_inputs(asked, model or dense), trust_pt2=asked.trust_pt2,
-            threads=asked.threads, advice=_advice(manifest), told=told,
+            threads=asked.threads, advice=_advice(manifest),
         )  # fmt: skip
 
 
