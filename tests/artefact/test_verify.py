@@ -99,7 +99,7 @@ def nudged(folder: Path) -> None:
     """Weights of another training, under hashes that fit."""
     tensors = load_file(folder / "model.safetensors")
     draw = torch.Generator().manual_seed(5)
-    other = {n: torch.randn(t.shape, generator=draw) * 0.1 if t.is_floating_point() else t for n, t in tensors.items()}
+    other = {n: torch.randn(t.shape, generator=draw) * 0.1 if t.dim() > 1 else t for n, t in tensors.items()}
     save_file(other, str(folder / "model.safetensors"))
 
 
