@@ -48,6 +48,13 @@ def test_it_holds_and_says_what_it_did_not_look_at(original: Path) -> None:
     assert verdict.sentence.startswith(f"The folder holds (manifest {verdict.digest[:16]})")
 
 
+def test_the_model_that_it_is_given_stays_as_it_was(original: Path) -> None:
+    dense = BUILD().eval()
+    before = {name: t.clone() for name, t in dense.state_dict().items()}
+    assert nk.verify(original, model=lambda: dense, dense=lambda: dense).holds
+    assert all(torch.equal(t, before[name]) for name, t in dense.state_dict().items())
+
+
 def test_without_a_model_it_is_not_enough(original: Path) -> None:
     verdict = nk.verify(original)
     assert not verdict.failing

@@ -128,7 +128,8 @@ class _Look:
             yield Finding("the model", "note", "not checked", "nothing here builds its class", self.advice)
             return
         try:
-            self.small = load(self.folder, build).eval()
+            # What the caller's function gives may be a model of the caller's own: it is copied, not cut.
+            self.small = load(self.folder, build() if self.build is not None else build).eval()
         except MissingExtra as missing:
             yield Finding("the model", "note", "not checked", str(missing), f"or {self.advice}")
         except Exception as trouble:  # whatever the class, or the user's function, says
