@@ -40,7 +40,7 @@ def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"no program of torch.export at {path}")
-    for wrong in _unpickled(path):
+    for wrong in _unsafe(path):
         raise BrokenFile(f"{path}: {wrong} would have to be unpickled, which can run any code; write it again")
     program = torch.export.load(str(path)).module()
 
@@ -51,7 +51,7 @@ def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable
     return run
 
 
-def _unpickled(path: Path) -> Iterator[str]:
+def _unsafe(path: Path) -> Iterator[str]:
     """What torch would unpickle without checking what it makes: it falls back to that wherever reading plain tensors
     fails."""
     try:
@@ -59,12 +59,12 @@ def _unpickled(path: Path) -> Iterator[str]:
             names = archive.namelist()
             yield from (f"the second {name!r}" for name in sorted({n for n in names if names.count(n) > 1}))
             for name in names:
-                yield from _unpickled_in(name, archive.read(name))
+                yield from _unsafe_in(name, archive.read(name))
     except (zipfile.BadZipFile, json.JSONDecodeError, EOFError) as trouble:
         raise BrokenFile(f"{path} is no program of torch.export: {trouble}") from trouble
 
 
-def _unpickled_in(name: str, content: bytes) -> Iterator[str]:
+def _unsafe_in(name: str, content: bytes) -> Iterator[str]:
     last = name.rpartition("/")[2]
     if last.startswith(("custom_obj", "opaque_obj")) or "/aotinductor/" in name:
         yield repr(name)
