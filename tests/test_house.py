@@ -29,6 +29,7 @@ FLOORS = (
     ("forecast", "packing", "train"),
     ("folders", "pruning"),
     ("report", "testing"),
+    ("artefact",),
     ("recipes",),
     ("text", "vision"),
     ("demo",),

@@ -22,6 +22,8 @@ _HOME = {
     "plan_of": "niwaki.surgery.cut:plan_of",
     "certify": "niwaki.surgery.certify:certify",
     "save": "niwaki.surgery.store:save",
+    "deliver": "niwaki.artefact.deliver:deliver",
+    "verify": "niwaki.artefact.verify:verify",
     "load": "niwaki.surgery.store:load",
     "Checkpoint": "niwaki.disk:Checkpoint",
     "hollow": "niwaki.disk.hollow:hollow",
@@ -46,6 +48,7 @@ _HOME = {
     "NiwakiError": "niwaki.errors:NiwakiError",
 }
 _ROOMS = (
+    "artefact",
     "errors",
     "export",
     "forecast",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,6 +197,57 @@ def methods(name: str | None) -> None:
     from niwaki.recipes import telling
 
     click.echo(telling.catalogue() if name is None else telling.card(name))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--model", metavar="MODULE:FUNCTION", help="Builds the dense model, of any weights; it is cut and filled."
+)
+@click.option(
+    "--dense",
+    metavar="MODULE:FUNCTION|FILE|FOLDER",
+    help="The dense model with its weights, to make the certificate again: a function, a .safetensors file for "
+    "--model, or a folder of transformers.",
+)
+@click.option("--inputs", "-i", help="Further inputs: module:function, or shapes: '[[1, 3, 32, 32]]'.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of ONNX Runtime and OpenVINO."
+)
+@click.option("--trust-recipe", is_flag=True, help="Build the model by the function that the folder names, unseen.")
+@click.option("--trust-pt2", is_flag=True, help="Let torch.export.load read model.pt2, which can run code out of it.")
+@click.option("--json", "as_json", is_flag=True, help="All findings as JSON, in place of lines.")
+@_traceback
+@click.pass_context
+def certify(ctx: click.Context, folder: Path, as_json: bool, **words: Any) -> None:
+    """Check a FOLDER that niwaki prune or nk.deliver wrote, wherever it came to lie.
+
+    \b
+    - hashes: every file has the size and the SHA-256 that manifest.json lists
+    - fit: model.safetensors has the shapes that plan.json leaves
+    - answers: the model, and model.onnx, model.xml and model.pt2, answer the
+      inputs in examples.safetensors as the model did when it was delivered
+    - certificate: made again, if the dense model is given
+
+    A folder of transformers needs no more than that. A model of your own takes the function that builds it, dense; for
+    instance, in a folder that holds garden.py:
+
+    \b
+        niwaki certify runs/mine/greg1 --model garden:build
+        niwaki certify runs/mine/greg1 --model garden:build --dense dense.safetensors
+
+    What could not be checked is listed, with what to install or to give. Ends with status 0 if all that was checked
+    holds, and the hashes and at least one comparison of answers were checked; with 1 if not; with 2 if it is no such
+    folder. Nothing in the folder is unpickled or run. Hashes tell damage, not malice: compare the digest of the
+    manifest, which is shown at the end, with the one that its maker tells you.
+    """
+    from niwaki.recipes.inspection import Asked, inspect
+    from niwaki.recipes.progress import Teller
+
+    with Teller(quiet=not sys.stderr.isatty()).wait(f"check {folder}"):
+        verdict = inspect(Asked(folder, **words))
+    click.echo(json.dumps(verdict.to_json(), indent=2, ensure_ascii=False) if as_json else str(verdict))
+    ctx.exit(0 if verdict.holds else 1)
 
 
 @main.command()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor, nn
 
+from niwaki.disk import Checkpoint
 from niwaki.surgery import store
 from niwaki.testing.zoo import specimen
 
@@ -31,23 +30,21 @@ def in_the_fresh_process() -> bool:
 def load_forgets_to_fill() -> nn.Module:
     """In the fresh process, loading leaves the weights that the model came with."""
     if in_the_fresh_process():
-        pytest.MonkeyPatch().setattr(store, "_fill", lambda model, tensors, path: None)
+        pytest.MonkeyPatch().setattr(store, "_fill", lambda model, tensors: None)
     return specimen("vgg_pooled").build()
 
 
 def load_fills_the_wrong_tensors() -> nn.Module:
     """In the fresh process, tensors of equal shape change places."""
     if in_the_fresh_process():
-        pytest.MonkeyPatch().setattr(store, "_read", _swapped)
+        pytest.MonkeyPatch().setattr(store, "Checkpoint", Swapped)
     return specimen("vgg_pooled").build()
 
 
-def _swapped(path: Path, read: Callable[[Path], dict[str, Tensor]] = store._read) -> dict[str, Tensor]:
-    tensors = read(path)
-    shapes = {tuple(t.shape) for t in tensors.values()}
-    for shape in shapes:
-        alike = [name for name, t in tensors.items() if tuple(t.shape) == shape]
-        values = [tensors[name] for name in alike]
-        tensors.update(zip(alike, values[1:] + values[:1], strict=True))
-    assert all(isinstance(t, torch.Tensor) for t in tensors.values())
-    return tensors
+class Swapped(Checkpoint):
+    """Of tensors of one shape each gives the next one's values."""
+
+    def __getitem__(self, name: str) -> Tensor:
+        shape = self.entries[name].shape
+        alike = [other for other, entry in self.entries.items() if entry.shape == shape]
+        return super().__getitem__(alike[(alike.index(name) + 1) % len(alike)])

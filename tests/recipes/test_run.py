@@ -65,6 +65,8 @@ def rows(recipe: Recipe, name: str) -> list[dict[str, Any]]:
 
 def test_the_folder_of_each_method_is_complete(recipe: Recipe, finished: Finished) -> None:
     wanted = {"certificate.json", "load.py", "model.safetensors", "modules.json", "plan.json", "record.jsonl"}
+    wanted |= {"README.md", "environment.json", "examples.json", "examples.safetensors", "manifest.json"}
+    wanted |= {"measurements.json", "recipe.yaml"}
     wanted |= {"model.onnx"} if has_onnx() else set()
     for name in ("magnitude", "greg1"):
         folder = Path(recipe.out) / name

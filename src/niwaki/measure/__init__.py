@@ -3,7 +3,7 @@
 from niwaki.measure.activations import activations, allocated, peak_memory
 from niwaki.measure.hardware import Conditions
 from niwaki.measure.runtimes import RUNTIMES
-from niwaki.measure.size import file_bytes, macs, memory, params
+from niwaki.measure.size import file_bytes, macs, memory, nonzero, params
 from niwaki.measure.speed import Timing, interleaved, latency
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "latency",
     "macs",
     "memory",
+    "nonzero",
     "params",
     "peak_memory",
 ]

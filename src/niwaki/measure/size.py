@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from niwaki.graph.observe import Inputs, observe
+from niwaki.graph.observe import Inputs, observe, tensors_of
 
 
 def macs(model: nn.Module, inputs: Inputs) -> int:
@@ -20,6 +22,11 @@ def params(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def nonzero(model: nn.Module) -> int:
+    """Number of parameters that are not zero, shared ones once."""
+    return sum(int((p != 0).sum()) for p in model.parameters())
+
+
 def file_bytes(model: nn.Module) -> int:
     """Bytes of all tensors that a saved file holds (parameters and saved buffers, shared ones once)."""
     tensors = {id(t): t for t in model.state_dict(keep_vars=True).values() if isinstance(t, Tensor)}
@@ -30,6 +37,12 @@ def memory(model: nn.Module) -> int:
     """Bytes of parameters and all buffers as they lie in memory."""
     tensors = {id(t): t for t in [*model.parameters(), *model.buffers()]}
     return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def batch_size(inputs: Any) -> int:
+    """Length of dimension 0 of the first tensor in inputs or in a batch; 1 if there is none."""
+    sizes = [int(t.shape[0]) for t in tensors_of(inputs) if t.dim() > 0]
+    return sizes[0] if sizes else 1
 
 
 def _product(sizes: list[int]) -> int:

@@ -16,8 +16,8 @@ from torch import nn
 from niwaki import __version__, measure
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
+from niwaki.measure.size import batch_size
 from niwaki.methods import Method, Press
-from niwaki.recipes.ingredients import batch_size
 from niwaki.recipes.record import Row
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.report import Entry, GroupParting, Parting, PatternRound, Patterns, Phase, Point, Report, ReportError, Trace
@@ -46,7 +46,7 @@ def pruned_entry(
 ) -> Entry:  # fmt: skip
     """The entry of what a method made, without latencies."""
     return Entry(
-        name, choice.label, {"name": choice.name, **_plain(choice.settings)}, accuracy,
+        name, choice.label, {"name": choice.name, **plain(choice.settings)}, accuracy,
         _macs_each(small, inputs), measure.params(small), measure.file_bytes(small), (),
         {group.name: _left(group, plan) for group in graph.groups},
         certificate.to_json(), dict(seconds), tuple(notes),
@@ -114,7 +114,7 @@ def report(
 ) -> Report:  # fmt: skip
     """The report of a run so far."""
     created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    settings = _plain(recipe.to_json())
+    settings = plain(recipe.to_json())
     environment = _environment(recipe)
     return Report(
         title, created, command, environment, settings, list(entries), list(told), list(points), list(parted),
@@ -195,10 +195,10 @@ def _environment(recipe: Recipe) -> dict[str, Any]:
     return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's own types: YAML also knows dates and tuples."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

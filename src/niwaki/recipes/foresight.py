@@ -15,9 +15,10 @@ from niwaki.forecast.likes import liked
 from niwaki.forecast.outlook import Outlook, even, outlook, to_json, usual
 from niwaki.graph import Graph
 from niwaki.measure import RUNTIMES
+from niwaki.measure.size import batch_size
 from niwaki.methods import Method, build
 from niwaki.recipes.borrowed import importing_from
-from niwaki.recipes.ingredients import batch_size, model_and_inputs
+from niwaki.recipes.ingredients import model_and_inputs
 from niwaki.recipes.progress import Advance, Teller
 from niwaki.recipes.schema import Recipe
 from niwaki.replacing import replacing

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile, nearest, require_extra, unknown_key
-from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
+from niwaki.graph.observe import Inputs, call_arguments, evaluating
 from niwaki.methods import Method, build
 from niwaki.recipes.borrowed import call, find, require_fit, takes
 from niwaki.recipes.chance import reseed
@@ -130,12 +130,6 @@ def fill(model: nn.Module, path: Path) -> None:
 def optimizer_for(choice: OptimizerChoice, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer over all of the model's parameters."""
     return _make(choice, list(model.parameters()))
-
-
-def batch_size(inputs: Any) -> int:
-    """Length of dimension 0 of the first tensor in inputs or in a batch; 1 if there is none."""
-    sizes = [int(t.shape[0]) for t in tensors_of(inputs) if isinstance(t, Tensor) and t.dim() > 0]
-    return sizes[0] if sizes else 1
 
 
 def finite(loss: Any, step: int) -> float:

@@ -10,9 +10,9 @@ from typing import Any
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
 from niwaki.errors import BadInput
+from niwaki.measure.size import batch_size
 from niwaki.recipes import chance
 from niwaki.recipes.borrowed import call
-from niwaki.recipes.ingredients import batch_size
 from niwaki.recipes.record import RunRecord
 
 State = dict[str, Any]

@@ -19,13 +19,14 @@ from niwaki.methods import Method, to_json
 from niwaki.packing import certify_packed, pack
 from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
+from niwaki.recipes.delivering import Deliveries
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
 from niwaki.recipes.ingredients import Ingredients, gather
 from niwaki.recipes.phases import finetune, prune_with, stopped_model
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
-from niwaki.recipes.standing import STAND, Clock, Standing, begin
+from niwaki.recipes.standing import PACKED, STAND, Clock, Standing, begin
 from niwaki.recipes.timing import latencies, rehearse_timing
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
 from niwaki.report import Entry, Parting, Patterns, Point, Report, Trace
@@ -97,7 +98,7 @@ class Run:
     def __init__(self, stuff: Ingredients, command: str, teller: Teller, resume: bool = False) -> None:
         self.stuff, self.recipe, self.teller, self.command = stuff, stuff.recipe, teller, command
         self.out, self.resume = Path(stuff.recipe.out), resume
-        self.so_far = Yield()
+        self.so_far, self.deliveries = Yield(), Deliveries(stuff, self.out, command)
         with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
             for method in stuff.methods:
@@ -112,7 +113,7 @@ class Run:
         for name, choice, method in zip(self.recipe.entries, self.recipe.methods, self.stuff.methods, strict=True):
             self._one(name, choice, method)
             if self.recipe.pack and leaves_zeros(method):
-                self._pack(f"{name}-packed", replace(choice, label=f"{choice.label}, packed"))
+                self._pack(f"{name}{PACKED}", replace(choice, label=f"{choice.label}, packed"))
         return self._end()
 
     def _dense(self) -> None:
@@ -139,6 +140,7 @@ class Run:
         if not before:  # the report on disk may have more than was read again so far
             self._report().save(self.out)
         (self.out / name / STAND).unlink(missing_ok=True)  # after the report, so that one of the two is there
+        self._deliver(name)
 
     def _finished_before(self, name: str) -> bool:
         """Take what a run that is resumed has finished, if it has."""
@@ -179,8 +181,9 @@ class Run:
     def _pack(self, name: str, choice: MethodChoice) -> None:
         """The network of the last method with its zeros packed: a folder and an entry of its own."""
         if self._finished_before(name):
+            self._deliver(name)
             return
-        stuff, clock, masked = self.stuff, Clock({}), self.so_far.models[name.removesuffix("-packed")]
+        stuff, clock, masked = self.stuff, Clock({}), self.so_far.models[name.removesuffix(PACKED)]
         with clock.phase("pack"), self.teller.wait(choice.label):
             small = pack(masked, stuff.inputs, threads=self.recipe.measure.threads)
             save(small, self.out / name)
@@ -195,6 +198,13 @@ class Run:
         )
         self._add(entry, small)
         self._report().save(self.out)
+        self._deliver(name)
+
+    def _deliver(self, name: str) -> None:
+        """Let the folder describe itself."""
+        dense, entry = self.so_far.entries[0], next(each for each in self.so_far.entries if each.name == name)
+        with self.teller.wait(f"{entry.label}: describe its folder"):
+            self.deliveries.add(entry, self.so_far.models[name], dense)
 
     def _train(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> tuple[nn.Module, Plan]:
         stuff, tuning = self.stuff, self.recipe.finetune
@@ -252,6 +262,7 @@ class Run:
         with self.teller.wait("time all networks in turns"):
             timed = latencies(self.recipe.measure, so_far.models, so_far.files, self.stuff.inputs)
         so_far.entries = [replace(entry, latency=timed[entry.name]) for entry in so_far.entries]
+        self.deliveries.finish(so_far.entries)
         report = self._report()
         failing = [e.label for e in report.entries if e.certificate is not None and not e.certificate["holds"]]
         return Finished(report, report.save(self.out), tuple(failing))

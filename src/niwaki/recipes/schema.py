@@ -186,7 +186,7 @@ class Recipe:
         found = {key: value for key, value in found.items() if value is not None}
         optional = {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
         return Recipe(
-            checks.reference("model", found["model"]), _inputs(found["inputs"]), _methods(found["method"]),
+            checks.reference("model", found["model"]), read_inputs(found["inputs"]), _methods(found["method"]),
             checks.text("out", found["out"]), **optional, folder=folder,
         )  # fmt: skip
 
@@ -239,7 +239,8 @@ _OPTIONAL: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _inputs(value: Any) -> str | Shapes | Mapping[str, Draw]:
+def read_inputs(value: Any) -> str | Shapes | Mapping[str, Draw]:
+    """What a recipe, or an option, says of inputs."""
     if isinstance(value, str):
         return checks.reference("inputs", value)
     if isinstance(value, Mapping):

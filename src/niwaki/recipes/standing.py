@@ -20,6 +20,8 @@ from niwaki.replacing import replacing
 
 VERSION = 1
 RUN, STAND = "run.json", "progress.pt"
+PACKED = "-packed"  # behind the name of a method's folder, for that of its packed network
+_STALE = ("manifest.json", "model.onnx", "model.pt2", "model.xml", "model.bin")  # not every run writes all of these
 SECONDS = 120.0  # from one checkpoint to the next, at least
 
 
@@ -35,7 +37,9 @@ def begin(out: Path, recipe: Recipe, dense: nn.Module, resume: bool) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     # What an older run has left must not be taken for this one's.
-    for name in ("report.json", "report.html", *(f"{entry}/{STAND}" for entry in recipe.entries)):
+    folders = [*recipe.entries, *(f"{entry}{PACKED}" for entry in recipe.entries)]
+    stale = [f"{folder}/{name}" for folder in folders for name in (STAND, *_STALE)]
+    for name in ("report.json", "report.html", *stale):
         (out / name).unlink(missing_ok=True)
     with replacing(out / RUN) as part:
         part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -148,4 +152,4 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("out", "measure")}
 
 
-__all__ = ["STAND", "Clock", "Standing", "begin", "fingerprint"]
+__all__ = ["PACKED", "STAND", "Clock", "Standing", "begin", "fingerprint"]

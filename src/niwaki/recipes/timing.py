@@ -12,7 +12,7 @@ from niwaki import measure
 from niwaki.export import onnx_session
 from niwaki.graph.observe import Inputs, call_arguments
 from niwaki.measure import Timing
-from niwaki.recipes.ingredients import batch_size
+from niwaki.measure.size import batch_size
 from niwaki.recipes.schema import Measure
 from niwaki.report import Latency
 
