@@ -98,6 +98,7 @@ class Browser:
         phone = width < 600
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=phone)
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
         self._loaded = False
         self.call("Page.navigate", url=page.as_uri())
         while not self._loaded:

@@ -14,7 +14,9 @@ from .table import Cell
 
 __all__ = ["FORECAST", "causes", "forecast_error", "forecast_rows", "width_rows"]
 
-FORECAST = ("network", "runtime", "forecast", "measured", "error", "speed-up forecast", "measured", "error")
+FORECAST = (
+    "network", "runtime", "time, forecast", "measured", "error", "speed-up, forecast", "measured", "error"
+)  # fmt: skip
 """Headings of the forecast's table."""
 _TIED = 3  # layers of one group that are named
 
@@ -58,7 +60,7 @@ def forecast_rows(networks: Sequence[Network]) -> list[tuple[Network, list[Cell]
     """Of every network and setting that was forecast: the time and the speed-up, as forecast and as measured."""
     names = compare.runtimes(*(one.report for one in networks))
     return [
-        (one, [Cell(one.label), Cell(names.get(told.setting, told.runtime)), *_times(one, told.setting, told.ms)])
+        (one, [Cell(one.entry.label), Cell(names.get(told.setting, told.runtime)), *_times(one, told.setting, told.ms)])
         for one in networks
         for told in one.entry.forecast
     ]

@@ -81,9 +81,8 @@ def scales(*reports: Report) -> list[Scale]:
 
 
 def _in_time(setting: compare.Setting, name: str) -> Scale:
-    return Scale(
-        name, f"ms per forward pass in {name}", lambda entry: compare.latency(entry, setting), phrase.milliseconds, setting
-    )  # fmt: skip
+    axis = f"ms per forward pass in {name}"
+    return Scale(name, axis, lambda entry: compare.latency(entry, setting), phrase.milliseconds, setting)
 
 
 def known(networks: Sequence[Network], scale: Scale) -> list[tuple[Network, float, float]]:
@@ -116,13 +115,9 @@ def picture(networks: Sequence[Network], scale: Scale) -> str:
         for one, cost, right in points:
             _draw_point(axes, one, scale, cost, right)
         _name(axes, points, ahead)
-        tips = [
-            Tip(*place_of(axes, cost, right), tuple(_told(one, scale, cost, one in ahead)))
-            for one, cost, right in points
-        ]
-        return with_tips(
-            svg(figure, f"Accuracy against {scale.name}: {len(points)} networks, {len(ahead)} on the front"), tips
-        )
+        tips = [Tip(*place_of(axes, x, y), tuple(_told(one, scale, x, one in ahead))) for one, x, y in points]
+        title = f"Accuracy against {scale.name}: {len(points)} networks, {len(ahead)} on the front"
+        return with_tips(svg(figure, title), tips)
 
 
 def _frame(axes: Axes, scale: Scale, points: Sequence[tuple[Network, float, float]]) -> None:

@@ -78,7 +78,7 @@ def milliseconds(time: float) -> str:
 
 def clip(text: str, limit: int) -> str:
     """Text for a drawing: without control characters, and cut in the middle where it is too long."""
-    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    clean = "".join(char if char.isprintable() or char == _NB else "\N{REPLACEMENT CHARACTER}" for char in text)
     if len(clean) <= limit:
         return clean
     head = (limit - 1) // 2

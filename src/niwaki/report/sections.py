@@ -43,9 +43,11 @@ def common(reports: Mapping[str, Report]) -> dict[str, Any]:
         "front_columns": ["network", "accuracy", *(scale.name for scale in pareto.scales(*reports.values()))],
         "front_rows": _front_rows(reports, networks, several),
         "forecast_columns": narrowed.FORECAST,
-        "forecast_rows": [Row(one, one.run if several else "", cells) for one, cells in narrowed.forecast_rows(networks)],
+        "forecast_rows": [
+            Row(one, one.run if several else "", cells) for one, cells in narrowed.forecast_rows(networks)
+        ],
         "forecast_error": narrowed.forecast_error(networks),
-        "narrowed": [_narrowed(run, report, networks) for run, report in reports.items() if narrowed.width_rows(report)],
+        "narrowed": [part for run, report in reports.items() if (part := _narrowed(run, report, networks))["rows"]],
         "stopped": [(run, report.blocked) for run, report in reports.items() if report.blocked],
         "made": [(run, report, [one for one in networks if one.run == run]) for run, report in reports.items()],
     }  # fmt: skip
@@ -60,12 +62,7 @@ def _rows(reports: Mapping[str, Report], networks: Sequence[Network], several: b
 def _fronts(reports: Mapping[str, Report], networks: Sequence[Network]) -> list[Picture]:
     found = [(scale, pareto.picture(networks, scale)) for scale in pareto.scales(*reports.values())]
     timed = " The line through a point is as wide as the middle half of the runs."
-    return drawn(
-        *(
-            (svg, f"Accuracy against {'time in ' * bool(s.setting)}{s.name}.{timed * bool(s.setting)}")
-            for s, svg in found
-        )
-    )
+    return drawn(*((svg, f"Accuracy against {s.name}.{timed * bool(s.setting)}") for s, svg in found))
 
 
 def _front_rows(reports: Mapping[str, Report], networks: Sequence[Network], several: bool) -> list[Row]:

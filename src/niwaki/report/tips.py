@@ -1,4 +1,4 @@
-"""Words that a point of a figure shows when it is pointed at, tapped or reached by the keyboard: no script is needed."""
+"""Words that a point of a figure shows when it is pointed at, tapped or reached by the keyboard, without a script."""
 
 from __future__ import annotations
 

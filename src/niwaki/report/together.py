@@ -61,7 +61,7 @@ def render(reports: Mapping[str, Report]) -> str:
         "together.html.j2",
         title=f"{phrase.listing(list(reports))}, side by side",
         created="",
-        headline=phrase.beside(runs) if runs else _counted(reports),
+        headline=phrase.beside(runs) if all(one.patterns for one in reports.values()) else _counted(reports),
         warnings=starts.differences(reports),
         doubts=starts.doubts(reports),
         over_rounds=over_rounds(runs),
