@@ -100,7 +100,7 @@ class Browser:
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         self.call("Emulation.setScrollbarsHidden", hidden=True)
         self._loaded = False
-        self.call("Page.navigate", url=page.as_uri())
+        assert "errorText" not in self.call("Page.navigate", url=page.as_uri()), page
         while not self._loaded:
             self._note(self._next())
 
