@@ -94,7 +94,7 @@ def test_other_beginnings_are_warned_of() -> None:
     old = report(dense(), greg())
     assert starts.differences({"a": one, "b": old}) == []
     assert starts.doubts({"a": one, "b": old}) == [
-        "Whether all began with the same weights is not known: b did not say."
+        "Whether all runs began with the same weights is not known: b did not say."
     ]
     assert len(starts.differences({"a": old, "b": report(replace(dense(), accuracy=0.9), greg())})) == 1
     assert len(starts.differences({"a": old, "b": report(replace(dense(), params=5), greg())})) == 1
