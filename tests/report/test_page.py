@@ -157,6 +157,7 @@ def evil_certificate() -> dict[str, Any]:
         (sample(entries=[greg(), greg(name="b")], traces=[], curve=[]), 4),
         (sample(entries=[dense(), greg(macs=0, widths={"stem": 1})], traces=[trace(units=1)], curve=[]), 8),
         (sample(traces=[Trace("dense", "g", [0], [0.0], [[0.0]], [])], curve=curve("dense", 0.9)[:1]), 7),
+        (sample(traces=[], curve=[curve(name, 0.9)[0] for name in ("greg1", "ispasp")]), 7),  # two points, no line
         (sample(traces=[Trace("dense", "g", [], [], [], [])], curve=[]), 7),
         (sample(traces=[], curve=[], patterns=[patterns(sparsities=[0.9])]), 7 + 1),
         (sample(traces=[], curve=[], patterns=[patterns(sparsities=[0.0, 0.0])]), 7 + 2),

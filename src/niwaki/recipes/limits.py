@@ -22,6 +22,7 @@ from niwaki.units import Group, Plan
 
 _NAMED = 4  # axes that are named for each reason
 _JUST_ABOVE = 1e-6
+_DEARER = 0.03  # a width that costs more by less than this share is not worth telling
 Why = tuple[str, str]
 """A cause of :data:`niwaki.report.limits.CAUSES`, and a sentence."""
 
@@ -72,7 +73,7 @@ def _limit(
 
 
 def _liked(runtime: str, likes: Likes, kept: int) -> str:
-    if likes.multiple < 2:
+    if likes.multiple < 2 or likes.dearer < _DEARER:
         return ""
     if kept % likes.multiple == 0:
         return f"a multiple of {likes.multiple}, which {runtime} likes"

@@ -6,6 +6,7 @@ has one colour, the same in all of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from . import compare, phrase
@@ -69,8 +70,8 @@ def _gains(report: Report, entry: Entry) -> list[tuple[str, float]]:
 
 def curve(report: Report) -> str:
     """Loss and accuracy over the images seen; a ring marks where a new phase begins."""
-    kinds = [(name, [p for p in report.curve if getattr(p, name) is not None]) for name in ("accuracy", "loss")]
-    kinds = [(name, known) for name, known in kinds if len(known) > 1]
+    kinds = [(name, _lines(report, name)) for name in ("accuracy", "loss")]
+    kinds = [(name, known) for name, known in kinds if known]
     if not kinds:
         return ""
     with drawing():
@@ -82,6 +83,13 @@ def curve(report: Report) -> str:
         axes[-1].set_xlabel("images seen")
         short_ticks(axes[-1])
         return svg(figure, "Training curve: " + " and ".join(name for name, _ in kinds))
+
+
+def _lines(report: Report, name: str) -> list[Point]:
+    """The points where something is known, of entries that have two or more: one alone is no line."""
+    known = [point for point in report.curve if getattr(point, name) is not None]
+    counts = Counter(point.entry for point in known)
+    return [point for point in known if counts[point.entry] > 1]
 
 
 def _curve_line(axes: Axes, points: list[Point], name: str, shade: str) -> None:
