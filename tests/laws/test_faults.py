@@ -421,7 +421,7 @@ def test_ratio_outside_of_what_was_allowed(monkeypatch: Patch) -> None:
 
 
 def test_width_that_is_not_round(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(decide, "_round", lambda group, multiple: 1)
+    monkeypatch.setattr(decide, "rounded", lambda group, multiple: 1)
     with pytest.raises(LawBroken, match="no multiple of 4"):
         hold_target(nk.Macs(0.6, round_to=4))
 

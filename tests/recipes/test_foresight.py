@@ -19,6 +19,8 @@ from niwaki.graph import Graph
 from niwaki.recipes import Recipe, foresight
 from niwaki.recipes.foresight import Foresight, foresee, save, tables
 from niwaki.recipes.progress import Teller
+from niwaki.recipes.run import run
+from niwaki.report import Foretold
 from tests.forecast.test_forecast import made_up
 from tests.recipes.kitchen import TRAINED, project
 
@@ -132,3 +134,40 @@ def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
     path, _ = project(tmp_path)
     with pytest.raises(BadInput, match="no runtime is called 'onnxruntim'; did you mean 'onnxruntime'"):
         foresee(Recipe.load(path), ("onnxruntim",), teller=Teller(quiet=True))
+
+
+def test_a_run_forecasts_where_it_is_asked_to(tmp_path: Path, fake: list[dict[str, Any]]) -> None:
+    """What it cuts; zeros save no time by themselves. The dense network's is what was measured of it then."""
+    methods = [
+        {"name": "magnitude", "target": {"ratio": 0.5}},
+        {"name": "imp", "target": {"ratio": 0.5}, "rounds": 1, "steps": 1},
+    ]
+    measure = {"runtimes": ["pytorch"], "runs": 2, "forecast": True}
+    path, _ = project(tmp_path, method=methods, measure=measure, **TRAINED)
+    found = run(Recipe.load(path), teller=Teller(quiet=True)).report
+    dense, cut, zeros = found.entries
+    assert dense.forecast == (Foretold("PyTorch", 1, 2, 10.0),)
+    assert [told.setting for told in cut.forecast] == [timing.setting for timing in cut.latency]
+    assert cut.forecast[0].ms < 10.0
+    assert zeros.forecast == ()
+    assert [one.cause for one in cut.limits] == ["share", "share"]
+    assert zeros.limits == ()
+    assert dense.weights is not None
+    assert len(dense.weights) == 64
+    assert dense.peak_bytes is not None
+    assert cut.peak_bytes is not None
+    assert dense.peak_bytes > cut.peak_bytes > (cut.activation_bytes or 0) > 0
+    assert found.blocked
+    assert len(fake) == 1
+    run(Recipe.load(path, ["measure.forecast=false"]), teller=Teller(quiet=True))
+    assert len(fake) == 1
+
+
+def test_the_key_of_the_recipe() -> None:
+    data = {"model": "m:f", "inputs": [[1]], "method": "magnitude", "out": "o"}
+    asked = Recipe.read({**data, "measure": {"forecast": True}})
+    assert asked.measure.forecast
+    assert Recipe.read(asked.to_json()) == asked
+    assert "forecast" not in Recipe.read(data).to_json()["measure"]
+    with pytest.raises(BadInput, match=r"measure\.forecast must be true or false, not 'yes'"):
+        Recipe.read({**data, "measure": {"forecast": "yes"}})

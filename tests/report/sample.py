@@ -11,7 +11,22 @@ from typing import Any
 import numpy as np
 
 from niwaki.pattern import look
-from niwaki.report import Entry, GroupParting, Latency, Parting, PatternRound, Patterns, Phase, Point, Report, Trace
+from niwaki.report import (
+    Blocked,
+    Entry,
+    Foretold,
+    GroupParting,
+    Latency,
+    Limit,
+    Parting,
+    PatternRound,
+    Patterns,
+    Phase,
+    Point,
+    Report,
+    Trace,
+)
+from niwaki.report.limits import CAUSES
 
 DENSE_WIDTHS = {"stem": 64} | {
     f"layer{stage}.{block}.conv1": 32 * 2**stage for stage in (1, 2, 3, 4) for block in (0, 1)
@@ -60,6 +75,45 @@ def dense() -> Entry:
         "dense", "Dense ResNet-18", None, 0.911, 1_800_000_000, 11_200_000, 44_700_000, timings(48.0, 30.0),
         DENSE_WIDTHS | {RESIDUAL: 64}, None, {"train": 1260.0},
     )  # fmt: skip
+
+
+def dense_in_full(**more: Any) -> Entry:
+    """With what later reports say of it, too."""
+    known = {
+        "activation_bytes": 6_000_000, "peak_bytes": 50_000_000, "forecast": foretold(50.0, 30.0),
+        "weights": "5eed" * 16,
+    }  # fmt: skip
+    return replace(dense(), **(known | more))
+
+
+def greg_in_full(**more: Any) -> Entry:
+    """With what later reports say of it, too: forecast to be 2.00 and 2.50 times as fast."""
+    known: dict[str, Any] = {
+        "activation_bytes": 3_000_000, "peak_bytes": 20_000_000, "forecast": foretold(25.0, 12.0),
+        "limits": limits(),
+    }  # fmt: skip
+    return greg(**(known | more))
+
+
+def foretold(torch_ms: float, onnx_ms: float) -> tuple[Foretold, ...]:
+    return (Foretold("PyTorch", 2, 16, torch_ms), Foretold("ONNX Runtime", 2, 16, onnx_ms))
+
+
+def limits() -> tuple[Limit, ...]:
+    """Of every group, all causes in turn."""
+    causes = [cause for cause in CAUSES if cause != "unknown"]
+    found = [
+        Limit(name, causes[i % len(causes)], "38 by its share; units are left in multiples of 8")
+        for i, name in enumerate(DENSE_WIDTHS)
+    ]
+    tied = ("layer1.0.conv2", "layer1.1.conv2", "layer1.0.shortcut", "layer2.0.conv1", "layer2.1.conv1")
+    return (*found, Limit(RESIDUAL, "unknown", "", tied))
+
+
+BLOCKED = (
+    Blocked("conv2d fixes the size of its kernel (aten.conv2d at nets.py:12).", ["stem.weight[2]"], 34, 1_200_000),
+    Blocked("the model gives it out: it belongs to the caller.", ["head.weight[0]", "head.bias[0]"], 2, 5_130),
+)
 
 
 def greg(**more: Any) -> Entry:
@@ -175,6 +229,8 @@ def sample(**more: Any) -> Report:
     return Report(**(values | more))
 
 
-def full() -> Report:
+def full(**more: Any) -> Report:
     """The sample with everything that a report can hold."""
-    return sample(partings=[parting(), parting("ispasp", 3, alike=False)], patterns=[patterns()])
+    entries = [dense_in_full(), greg_in_full(), *sample().entries[2:]]
+    parted = [parting(), parting("ispasp", 3, alike=False)]
+    return sample(**({"entries": entries, "partings": parted, "patterns": [patterns()], "blocked": BLOCKED} | more))

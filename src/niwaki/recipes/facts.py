@@ -14,15 +14,32 @@ import torch
 from torch import nn
 
 from niwaki import __version__, measure
+from niwaki.forecast import Forecast
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
 from niwaki.measure.size import batch_size
 from niwaki.methods import Method, Press
 from niwaki.recipes.record import Row
 from niwaki.recipes.schema import MethodChoice, Recipe
-from niwaki.report import Entry, GroupParting, Parting, PatternRound, Patterns, Phase, Point, Report, ReportError, Trace
+from niwaki.recipes.standing import fingerprint
+from niwaki.report import (
+    Blocked,
+    Entry,
+    Foretold,
+    GroupParting,
+    Limit,
+    Parting,
+    PatternRound,
+    Patterns,
+    Phase,
+    Point,
+    Report,
+    ReportError,
+    Trace,
+)
 from niwaki.report.thin import evenly
 from niwaki.surgery.certify import Certificate
+from niwaki.surgery.cut import plan_of
 from niwaki.units import Group, Plan
 
 _MOST_POINTS, _MOST_IN_ALL = 90, 6_000  # of the lines of all groups: per group, and together
@@ -37,12 +54,15 @@ def dense_entry(model: nn.Module, inputs: Inputs, graph: Graph, accuracy: float 
     return Entry(
         "dense", f"Dense {type(model).__name__}", None, accuracy,
         _macs_each(model, inputs), measure.params(model), measure.file_bytes(model), (), widths,
+        activation_bytes=measure.activations(model, inputs), peak_bytes=measure.peak_memory(model, inputs),
+        weights=fingerprint(model),
     )  # fmt: skip
 
 
 def pruned_entry(
     name: str, choice: MethodChoice, small: nn.Module, inputs: Inputs, graph: Graph, plan: Plan,
     certificate: Certificate, accuracy: float | None, seconds: Mapping[str, float], notes: Sequence[str],
+    limited: Sequence[Limit] = (),
 ) -> Entry:  # fmt: skip
     """The entry of what a method made, without latencies."""
     return Entry(
@@ -50,7 +70,23 @@ def pruned_entry(
         _macs_each(small, inputs), measure.params(small), measure.file_bytes(small), (),
         {group.name: _left(group, plan) for group in graph.groups},
         certificate.to_json(), dict(seconds), tuple(notes),
+        activation_bytes=measure.activations(small, inputs), peak_bytes=measure.peak_memory(small, inputs),
+        limits=limited,
     )  # fmt: skip
+
+
+def foretold(forecasts: Sequence[Forecast], model: nn.Module, inputs: Inputs) -> list[Foretold]:
+    """What the forecasts said of a network: of the dense one what was measured then, and nothing of zeros."""
+    plan = plan_of(model)
+    if plan is not None and not plan.removed:
+        return []
+    return [
+        Foretold(
+            measure.RUNTIMES[one.place.runtime], one.place.threads, batch_size(inputs),
+            one.dense_ms if plan is None else one.ms(plan),
+        )
+        for one in forecasts
+    ]  # fmt: skip
 
 
 def traces(entry: str, rows: Sequence[Row]) -> list[Trace]:
@@ -110,7 +146,7 @@ def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
 
 def report(
     recipe: Recipe, title: str, command: str, entries: Sequence[Entry], told: Sequence[Trace], points: Sequence[Point],
-    parted: Sequence[Parting] = (), patterned: Sequence[Patterns] = (),
+    parted: Sequence[Parting] = (), patterned: Sequence[Patterns] = (), stopped: Sequence[Blocked] = (),
 ) -> Report:  # fmt: skip
     """The report of a run so far."""
     created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
@@ -118,7 +154,7 @@ def report(
     environment = _environment(recipe)
     return Report(
         title, created, command, environment, settings, list(entries), list(told), list(points), list(parted),
-        list(patterned),
+        list(patterned), list(stopped),
     )  # fmt: skip
 
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from niwaki.errors import NiwakiError
 from niwaki.forecast import Forecast, profile
 from niwaki.forecast.likes import liked
 from niwaki.forecast.outlook import Outlook, even, outlook, to_json, usual
 from niwaki.graph import Graph
+from niwaki.graph.observe import Inputs
 from niwaki.measure import RUNTIMES
 from niwaki.measure.size import batch_size
-from niwaki.methods import Method, build
+from niwaki.methods import build
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.ingredients import model_and_inputs
+from niwaki.recipes.limits import choosers
 from niwaki.recipes.progress import Advance, Teller
-from niwaki.recipes.schema import Recipe
+from niwaki.recipes.schema import Measure, Recipe
 from niwaki.replacing import replacing
 from niwaki.scores import L1, Score
 from niwaki.surgery.decide import plan as decide
-from niwaki.targets import Target
 from niwaki.tracing import trace
 from niwaki.units import Plan
 
@@ -71,13 +74,20 @@ def foresee(
         with teller.wait(f"trace {type(model).__name__}"):
             graph = trace(model, inputs)
         plans, failed = _plans(recipe, graph)
-        found = []
-        for runtime in runtimes or recipe.measure.runtimes:
-            with _Bars(teller, RUNTIMES.get(runtime, runtime)) as tick:
-                one = profile(
-                    model, inputs, runtime=runtime, threads=threads or recipe.measure.threads, graph=graph, tick=tick
-                )
-            found.append(Foresight(one, batch_size(inputs), plans, failed))
+        measure = replace(
+            recipe.measure, runtimes=runtimes or recipe.measure.runtimes, threads=threads or recipe.measure.threads
+        )
+        return [
+            Foresight(one, batch_size(inputs), plans, failed) for one in profiles(model, graph, inputs, measure, teller)
+        ]
+
+
+def profiles(model: nn.Module, graph: Graph, inputs: Inputs, measure: Measure, teller: Teller) -> list[Forecast]:
+    """The forecast of every runtime in which is measured, told as it goes."""
+    found = []
+    for runtime in measure.runtimes:
+        with _Bars(teller, RUNTIMES.get(runtime, runtime)) as tick:
+            found.append(profile(model, inputs, runtime=runtime, threads=measure.threads, graph=graph, tick=tick))
     return found
 
 
@@ -93,25 +103,16 @@ def _plans(recipe: Recipe, graph: Graph) -> tuple[dict[str, Plan], dict[str, str
     plans: dict[str, Plan] = {}
     failed: dict[str, str] = {}
     for choice in recipe.methods:
-        part = _chooser(build(choice.name, choice.settings))
-        if part is None:
+        parts = choosers(build(choice.name, choice.settings))
+        if not parts:  # what leaves zeros saves no time by itself
             continue
+        part = parts[-1]  # the one that chooses in the end
         score = getattr(part, "score", None)
         try:
             plans[choice.label] = decide(graph, score if isinstance(score, Score) else L1(), part.target)
         except NiwakiError as trouble:
             failed[choice.label] = str(trouble)
     return plans, failed
-
-
-def _chooser(method: Method) -> Any:
-    """The part that chooses in the end; None if the method leaves zeros, which save no time by themselves."""
-    found = [
-        part
-        for part in method.body.walk()
-        if isinstance(getattr(part, "target", None), Target) and getattr(part, "of", "units") == "units"
-    ]
-    return found[-1] if found else None
 
 
 class _Bars:
@@ -212,4 +213,4 @@ def _table(*columns: str) -> Table:
     return table
 
 
-__all__ = ["Foresight", "foresee", "save", "tables"]
+__all__ = ["Foresight", "foresee", "profiles", "save", "tables"]

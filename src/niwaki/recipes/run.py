@@ -13,6 +13,7 @@ from torch import nn
 
 from niwaki import export
 from niwaki.errors import BadInput
+from niwaki.forecast import Forecast
 from niwaki.graph import Graph
 from niwaki.graph.observe import call_arguments
 from niwaki.methods import Method, to_json
@@ -21,7 +22,9 @@ from niwaki.recipes import facts
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.delivering import Deliveries
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
+from niwaki.recipes.foresight import profiles
 from niwaki.recipes.ingredients import Ingredients, gather
+from niwaki.recipes.limits import blocked, limits
 from niwaki.recipes.phases import finetune, prune_with, stopped_model
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
@@ -29,7 +32,7 @@ from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.standing import PACKED, STAND, Clock, Standing, begin
 from niwaki.recipes.timing import latencies, rehearse_timing
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
-from niwaki.report import Entry, Parting, Patterns, Point, Report, Trace
+from niwaki.report import Entry, Foretold, Parting, Patterns, Point, Report, Trace
 from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import attach, plan_of
 from niwaki.surgery.decide import make_plan
@@ -99,6 +102,7 @@ class Run:
         self.stuff, self.recipe, self.teller, self.command = stuff, stuff.recipe, teller, command
         self.out, self.resume = Path(stuff.recipe.out), resume
         self.so_far, self.deliveries = Yield(), Deliveries(stuff, self.out, command)
+        self.forecasts: list[Forecast] = []
         with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
             for method in stuff.methods:
@@ -125,6 +129,8 @@ class Run:
         self.so_far.models["dense"] = stuff.dense
         self._export("dense", stuff.dense)
         rehearse_timing(self.recipe.measure, stuff.dense, stuff.inputs)
+        if self.recipe.measure.forecast:
+            self.forecasts = profiles(stuff.dense, self.graph, stuff.inputs, self.recipe.measure, self.teller)
 
     def _one(self, name: str, choice: MethodChoice, method: Method) -> None:
         """One method, from the dense network to a certified folder."""
@@ -147,7 +153,7 @@ class Run:
         entry, folder = self.before.get(name), self.out / name
         if entry is None:
             return False
-        self.so_far.entries.append(replace(entry, latency=()))
+        self.so_far.entries.append(replace(entry, latency=(), forecast=()))
         self.so_far.models[name] = load(folder, self.stuff.dense).eval()
         if self.recipe.wants_onnx and (folder / ONNX).is_file():
             self.so_far.files[name] = folder / ONNX
@@ -169,8 +175,9 @@ class Run:
         accuracy = self._accuracy(small, record)
         record({"event": "finished", "certified": certificate.holds, "seconds": clock.seconds})
         entry = facts.pruned_entry(
-            name, choice, small, self.stuff.inputs, self.graph, plan, certificate, accuracy, clock.seconds, notes
-        )
+            name, choice, small, self.stuff.inputs, self.graph, plan, certificate, accuracy, clock.seconds, notes,
+            limits(self.graph, method, plan, self.forecasts),
+        )  # fmt: skip
         self._add(entry, small)
         self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
 
@@ -261,18 +268,22 @@ class Run:
         so_far = self.so_far
         with self.teller.wait("time all networks in turns"):
             timed = latencies(self.recipe.measure, so_far.models, so_far.files, self.stuff.inputs)
-        so_far.entries = [replace(entry, latency=timed[entry.name]) for entry in so_far.entries]
+        so_far.entries = [replace(e, latency=timed[e.name], forecast=self._foretold(e.name)) for e in so_far.entries]
         self.deliveries.finish(so_far.entries)
         report = self._report()
         failing = [e.label for e in report.entries if e.certificate is not None and not e.certificate["holds"]]
         return Finished(report, report.save(self.out), tuple(failing))
 
+    def _foretold(self, name: str) -> list[Foretold]:
+        return facts.foretold(self.forecasts, self.so_far.models[name], self.stuff.inputs)
+
     def _report(self) -> Report:
         told = self.so_far
         title = f"{type(self.stuff.dense).__name__}, pruned"
         return facts.report(
-            self.recipe, title, self.command, told.entries, told.traces, told.curve, told.partings, told.patterns
-        )
+            self.recipe, title, self.command, told.entries, told.traces, told.curve, told.partings, told.patterns,
+            blocked(self.graph),
+        )  # fmt: skip
 
 
 def _can_be_scheduled(recipe: Recipe, method: Method) -> None:

@@ -117,24 +117,28 @@ class Finetune:
 
 @dataclass(frozen=True)
 class Measure:
-    """Where and how long to measure latency. ``runs: 0`` or no runtime: not at all."""
+    """Where and how long to measure latency. ``runs: 0`` or no runtime: not at all. ``forecast``: forecast it, too,
+    before any training, to be compared with what is measured."""
 
     runtimes: tuple[str, ...] = ("pytorch",)
     threads: int = 1
     runs: int = 30
+    forecast: bool = False
 
     @staticmethod
     def read(data: Any) -> Measure:
-        found = checks.mapping("measure", data, ("runtimes", "threads", "runs"))
+        found = checks.mapping("measure", data, ("runtimes", "threads", "runs", "forecast"))
         runtimes = checks.listed(found.get("runtimes", ["pytorch"]))
         return Measure(
             tuple(dict.fromkeys(checks.one_of("measure.runtimes", r, RUNTIMES) for r in runtimes)),
             checks.whole("measure.threads", found.get("threads", 1), 1),
             checks.whole("measure.runs", found.get("runs", 30), 0),
+            checks.flag("measure.forecast", found.get("forecast", False)),
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {"runtimes": list(self.runtimes), "threads": self.threads, "runs": self.runs}
+        forecast = {"forecast": True} if self.forecast else {}
+        return {"runtimes": list(self.runtimes), "threads": self.threads, "runs": self.runs, **forecast}
 
 
 @dataclass(frozen=True)

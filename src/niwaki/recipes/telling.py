@@ -20,19 +20,25 @@ _NAMED = 4  # axes that are named for each reason
 
 def overview(graph: Graph) -> str:
     """The groups, the coverage, and everything that is blocked, grouped by reason, the biggest first."""
-    # One reason in many places (each convolution has its kernel's size) is told once.
-    by_reason: dict[tuple[str, str], list[tuple[Axis, Reason]]] = {}
-    for axis, reason in graph.blocked.items():
-        by_reason.setdefault((reason.text, reason.advice), []).append((axis, reason))
     lines = [str(graph)]
-    if by_reason:
+    if graph.blocked:
         lines += ["", f"{len(graph.blocked)} axes cannot be pruned, or only in part:"]
-    for found in sorted(by_reason.values(), key=lambda found: -_entries(graph, [axis for axis, _ in found])):
-        lines += _told(graph, found)
+    for found, entries in stopped(graph):
+        lines += _told(found, entries)
     return "\n".join(lines)
 
 
-def _told(graph: Graph, found: list[tuple[Axis, Reason]]) -> list[str]:
+def stopped(graph: Graph) -> list[tuple[list[tuple[Axis, Reason]], int]]:
+    """The axes that are blocked, with their reasons, those of one reason together, and how many entries their tensors
+    have; the biggest first. One reason in many places (each convolution has its kernel's size) is one."""
+    by_reason: dict[tuple[str, str], list[tuple[Axis, Reason]]] = {}
+    for axis, reason in graph.blocked.items():
+        by_reason.setdefault((reason.text, reason.advice), []).append((axis, reason))
+    pairs = [(found, _entries(graph, [axis for axis, _ in found])) for found in by_reason.values()]
+    return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def _told(found: list[tuple[Axis, Reason]], entries: int) -> list[str]:
     """One reason, where it happened first, and the axes that it stops."""
     axes = [axis for axis, _ in found]
     places = len({reason.site for _, reason in found})
@@ -40,7 +46,7 @@ def _told(graph: Graph, found: list[tuple[Axis, Reason]]) -> list[str]:
     more = f" and {len(axes) - _NAMED} more" if len(axes) > _NAMED else ""
     return [
         f"  {found[0][1]}{elsewhere}",
-        f"    {', '.join(map(str, axes[:_NAMED]))}{more} ({_entries(graph, axes):,} entries)",
+        f"    {', '.join(map(str, axes[:_NAMED]))}{more} ({entries:,} entries)",
     ]
 
 

@@ -1,9 +1,12 @@
 """Reports: facts in, one page and one table out. Light to import: nothing is drawn yet."""
 
 from .schema import (
+    Blocked,
     Entry,
+    Foretold,
     GroupParting,
     Latency,
+    Limit,
     Parting,
     PatternRound,
     Patterns,
@@ -15,9 +18,12 @@ from .schema import (
 )
 
 __all__ = [
+    "Blocked",
     "Entry",
+    "Foretold",
     "GroupParting",
     "Latency",
+    "Limit",
     "Parting",
     "PatternRound",
     "Patterns",

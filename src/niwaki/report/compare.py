@@ -49,9 +49,9 @@ def points(report: Report, entry: Entry) -> float | None:
 
 
 def share(report: Report, entry: Entry, what: str) -> float | None:
-    """What remains of the dense network's `what` ("macs", "params" or "file_bytes"), as a share."""
+    """What remains of the dense network's `what` ("macs", "params", "file_bytes" and the like), as a share."""
     dense = report.dense
-    if dense is None or dense is entry or not getattr(dense, what):
+    if dense is None or dense is entry or not getattr(dense, what) or getattr(entry, what) is None:
         return None
     return float(getattr(entry, what) / getattr(dense, what))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from . import compare, heat, phrase, plots, table
+from . import compare, heat, phrase, plots
 from .canvas import colour
 from .patterns import Run
 from .pictures import Picture, drawn, over_rounds, patterns_of
 from .schema import Report
+from .sections import common
 from .templating import fill
 
 __all__ = ["render"]
@@ -19,22 +20,14 @@ _MOST_TRACES = 8
 
 def render(report: Report) -> str:
     """The whole page as HTML. Sections without data are left out; every string of the report is escaped."""
-    swatches = {entry.name: _swatch(report, entry.name) for entry in report.entries}
-    failing = [entry for entry in compare.pruned(report) if compare.verdict(entry) == "fails"]
     return fill(
         "report.html.j2",
         report=report,
         title=report.title,
         created=report.created,
         headline=phrase.headline(report),
-        failing=failing,
-        alarms=[(entry.label, f"#certificate-{i}") for i, entry in enumerate(failing, start=1)],
-        columns=table.columns(report),
-        rows=[
-            (_swatch(report, e.name), "", cells) for e, cells in zip(report.entries, table.rows(report), strict=True)
-        ],
         methods=compare.pruned(report),
-        swatches=swatches,
+        swatches={entry.name: _swatch(report, entry.name) for entry in report.entries},
         outcomes=_outcomes(report),
         widths=_widths(report),
         partings=_partings(report),
@@ -43,6 +36,7 @@ def render(report: Report) -> str:
         key=heat.KEY,
         traces=_traces(report),
         more_traces=max(len(report.traces) - _MOST_TRACES, 0),
+        **common({report.title: report}),
     )
 
 
@@ -54,16 +48,8 @@ def _swatch(report: Report, name: str) -> str:
 def _outcomes(report: Report) -> list[Picture]:
     return drawn(
         (
-            plots.accuracy_against_macs(report),
-            "Accuracy against MACs. Up is better, left is smaller; arrows lead from the dense network.",
-        ),
-        (
             plots.speedups(report),
             "Promise and fact. Pale: the speed-up that counting MACs promises. Coloured: the one measured.",
-        ),
-        (
-            plots.accuracy_against_latency(report),
-            "Accuracy against measured time: the median, with a line as wide as the middle half of the runs.",
         ),
         (plots.curve(report), "Training. A ring marks the start of a phase. " + _phases(report)),
     )

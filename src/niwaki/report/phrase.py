@@ -24,6 +24,7 @@ __all__ = [
     "short",
     "sparsity",
     "spreading",
+    "tidy",
     "times",
 ]
 
@@ -56,7 +57,12 @@ def count(number: int) -> str:
 
 def short(number: int) -> str:
     """1_500 → "1.5 k": as `count`, without the zeros that a tick of an axis does not need."""
-    value, space, unit = count(number).partition(_NB)
+    return tidy(count(number))
+
+
+def tidy(text: str) -> str:
+    """ "1.50 kB" → "1.5 kB": a number and its unit without zeros at the end of the number."""
+    value, space, unit = text.partition(_NB)
     return f"{value.rstrip('0').rstrip('.') if '.' in value else value}{space}{unit}"
 
 
@@ -72,7 +78,7 @@ def milliseconds(time: float) -> str:
 
 def clip(text: str, limit: int) -> str:
     """Text for a drawing: without control characters, and cut in the middle where it is too long."""
-    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    clean = "".join(char if char.isprintable() or char == _NB else "\N{REPLACEMENT CHARACTER}" for char in text)
     if len(clean) <= limit:
         return clean
     head = (limit - 1) // 2

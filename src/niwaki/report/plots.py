@@ -6,12 +6,12 @@ has one colour, the same in all of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from . import compare, phrase
 from .canvas import WIDTH, bar, calm, colour, drawing, ink, sheet, short_ticks, svg
 from .inside import norms, widths
-from .labels import place_labels
 from .parting import ratios, spreads
 from .schema import Entry, Point, Report
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "accuracy_against_latency",
-    "accuracy_against_macs",
     "curve",
     "norms",
     "ratios",
@@ -28,79 +26,6 @@ __all__ = [
     "spreads",
     "widths",
 ]
-
-
-def accuracy_against_macs(report: Report) -> str:
-    """Accuracy in percent against the share of the dense network's MACs, with arrows from dense."""
-    dense = report.dense
-    whole = dense.macs if dense is not None and dense.macs else 0
-    spots = [(e, e.macs / whole if whole else float(e.macs)) for e in report.entries]
-    known = [(entry, x) for entry, x in spots if entry.accuracy is not None]
-    if len(known) < 2:
-        return ""
-    with drawing():
-        figure, (axes,) = calm(250)
-        _scatter(axes, report, known)
-        axes.set(xlabel="MACs, dense = 1" if whole else "MACs", ylabel="accuracy, %")
-        if not whole:
-            short_ticks(axes)
-        _label_points(axes, report, known)
-        return svg(figure, "Accuracy against multiply-accumulates")
-
-
-def accuracy_against_latency(report: Report) -> str:
-    """Accuracy in percent against the measured median time in ms, one panel per runtime."""
-    panels = [(name, _timed(report, setting)) for setting, name in compare.runtimes(report).items()]
-    panels = [(name, known) for name, known in panels if len(known) > 1]
-    if not panels:
-        return ""
-    with drawing():
-        figure, axes = calm(30 + 205 * len(panels), len(panels))
-        for panel, (name, known) in zip(axes, panels, strict=True):
-            _scatter(panel, report, [(entry, time) for entry, time, _ in known])
-            for entry, time, spread in known:
-                panel.errorbar(time, 100 * (entry.accuracy or 0), xerr=spread / 2, color=ink("soft"), linewidth=0.8)
-            panel.set_title(phrase.clip(name, 46), loc="left", size=10)
-            panel.set(xlabel="ms per forward pass", ylabel="accuracy, %")
-        # Labels look for room in the final layout, so all panels must stand before the first one.
-        for panel, (_, known) in zip(axes, panels, strict=True):
-            _label_points(panel, report, [(entry, time) for entry, time, _ in known])
-        return svg(figure, "Accuracy against measured latency")
-
-
-def _timed(report: Report, setting: compare.Setting) -> list[tuple[Entry, float, float]]:
-    timings = [(e, t) for e in report.entries for t in e.latency if t.setting == setting and e.accuracy is not None]
-    return [(entry, timing.median_ms, timing.spread_ms) for entry, timing in timings]
-
-
-def _scatter(axes: Axes, report: Report, known: list[tuple[Entry, float]]) -> None:
-    start = _start(report, known)
-    heights = [100 * (entry.accuracy or 0) for entry, _ in known]
-    # At least one point of accuracy high: a difference of 0.02 must not look like a cliff.
-    margin = max(0.18 * (max(heights) - min(heights)), 0.5)
-    axes.set_ylim(min(heights) - margin, max(heights) + margin)
-    axes.set_xlim(0, 1.12 * max(x for _, x in known) or 1.0)
-    for (entry, x), y in zip(known, heights, strict=True):
-        if start is not None and entry is not report.dense:
-            style = {
-                "arrowstyle": "->",
-                "color": ink("soft"),
-                "alpha": 0.45,
-                "linewidth": 0.9,
-                "shrinkA": 5,
-                "shrinkB": 5,
-            }
-            axes.annotate("", (x, y), start, arrowprops=style)
-        axes.plot([x], [y], "o", markersize=7, color=ink(_colour_of(report, entry)), markeredgewidth=0)
-
-
-def _label_points(axes: Axes, report: Report, known: list[tuple[Entry, float]]) -> None:
-    spots = [(x, 100 * (entry.accuracy or 0), phrase.clip(entry.label, 26)) for entry, x in known]
-    place_labels(axes, spots, _start(report, known))
-
-
-def _start(report: Report, known: list[tuple[Entry, float]]) -> tuple[float, float] | None:
-    return next(((x, 100 * (entry.accuracy or 0)) for entry, x in known if entry is report.dense), None)
 
 
 def _colour_of(report: Report, entry: Entry) -> str:
@@ -145,8 +70,8 @@ def _gains(report: Report, entry: Entry) -> list[tuple[str, float]]:
 
 def curve(report: Report) -> str:
     """Loss and accuracy over the images seen; a ring marks where a new phase begins."""
-    kinds = [(name, [p for p in report.curve if getattr(p, name) is not None]) for name in ("accuracy", "loss")]
-    kinds = [(name, known) for name, known in kinds if len(known) > 1]
+    kinds = [(name, _lines(report, name)) for name in ("accuracy", "loss")]
+    kinds = [(name, known) for name, known in kinds if known]
     if not kinds:
         return ""
     with drawing():
@@ -158,6 +83,13 @@ def curve(report: Report) -> str:
         axes[-1].set_xlabel("images seen")
         short_ticks(axes[-1])
         return svg(figure, "Training curve: " + " and ".join(name for name, _ in kinds))
+
+
+def _lines(report: Report, name: str) -> list[Point]:
+    """The points where something is known, of entries that have two or more: one alone is no line."""
+    known = [point for point in report.curve if getattr(point, name) is not None]
+    counts = Counter(point.entry for point in known)
+    return [point for point in known if counts[point.entry] > 1]
 
 
 def _curve_line(axes: Axes, points: list[Point], name: str, shade: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .checks import freeze, not_negative, positive, share, unique
 from .codec import LATER, Record, ReportError
+from .limits import Blocked, Limit
 from .patterns import PatternRound, Patterns
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DENSE",
     "VERSION",
+    "Blocked",
     "Entry",
+    "Foretold",
     "GroupParting",
     "Latency",
+    "Limit",
     "Parting",
     "PatternRound",
     "Patterns",
@@ -76,13 +80,36 @@ class Latency(Record):
 
 
 @dataclass(frozen=True)
+class Foretold(Record):
+    """The time of one forward pass in milliseconds as it was forecast, in the setting of a :class:`Latency`.
+
+    Of the dense network it is what was measured while the forecast was made.
+    """
+
+    runtime: str
+    threads: int
+    batch: int
+    ms: float
+
+    def __post_init__(self) -> None:
+        positive(self, "threads", "batch", "ms")
+
+    @property
+    def setting(self) -> tuple[str, int, int]:
+        """(runtime, threads, batch), as of a :class:`Latency`."""
+        return (self.runtime, self.threads, self.batch)
+
+
+@dataclass(frozen=True)
 class Entry(Record):
     """One network: the dense one (its name is "dense") or what a method made of it.
 
     `accuracy` is a share in [0, 1]; `widths` maps a group's name to its number of units; `seconds` maps a
     phase to its wall time. `certificate` has at least `holds` (bool) and `checks`: a list of dicts with
     `name`, `against`, `kind` ("forward" or "gradient"), `worst`, `tolerance`, `holds` and `detail`; `worst`
-    is None where the outputs were not finite.
+    is None where the outputs were not finite. `activation_bytes` are the results that are alive at once, at most, in
+    one forward pass of the whole batch; `peak_bytes` are those with weights and inputs. `limits` say what kept each
+    group from another width. `weights` is a fingerprint of the weights: runs with the same one began alike.
     """
 
     name: str
@@ -97,12 +124,20 @@ class Entry(Record):
     certificate: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    activation_bytes: int | None = field(default=None, metadata=LATER)
+    peak_bytes: int | None = field(default=None, metadata=LATER)
+    forecast: Sequence[Foretold] = field(default=(), metadata=LATER)
+    limits: Sequence[Limit] = field(default=(), metadata=LATER)
+    weights: str | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
-        freeze(self, "latency", "notes")
+        freeze(self, "latency", "notes", "forecast", "limits")
         not_negative(self, "macs", "params", "file_bytes")
+        not_negative(self, *(name for name in ("activation_bytes", "peak_bytes") if getattr(self, name) is not None))
         share(self, "accuracy")
         unique(f"entry {self.name!r}: latency", [timing.setting for timing in self.latency])
+        unique(f"entry {self.name!r}: forecast", [told.setting for told in self.forecast])
+        unique(f"entry {self.name!r}: limits", [limit.group for limit in self.limits])
         if self.certificate is not None:
             _check_certificate(self.name, self.certificate)
 
@@ -234,10 +269,11 @@ class Report(Record):
     curve: Sequence[Point] = ()
     partings: Sequence[Parting] = field(default=(), metadata=LATER)
     patterns: Sequence[Patterns] = field(default=(), metadata=LATER)
+    blocked: Sequence[Blocked] = field(default=(), metadata=LATER)
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        freeze(self, "entries", "traces", "curve", "partings", "patterns")
+        freeze(self, "entries", "traces", "curve", "partings", "patterns", "blocked")
         if self.version != VERSION:
             raise ReportError(f"this is a report of version {self.version}; this Niwaki reads version {VERSION}")
         names = [entry.name for entry in self.entries]

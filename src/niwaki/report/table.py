@@ -20,21 +20,25 @@ _VERDICTS = {"holds": ("holds", "good"), "fails": ("FAILS", "bad"), "none": ("no
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, the comparison beside it, and whether that is "good", "bad" or neither ("")."""
+    """A value, the comparison beside it, whether that is "good", "bad" or neither (""), and a remark below it."""
 
     main: str
     aside: str = ""
     tone: str = ""
+    more: str = ""
 
 
 def columns(*reports: Report) -> list[str]:
-    """Headings: network, accuracy, MACs, parameters, file, one per latency setting of any report, certificate."""
+    """Headings: network, accuracy, MACs, parameters, file, memory where any report has it, one per latency setting of
+    any report, certificate."""
+    memory = [name for name, _ in _memory(reports)]
     return [
         "network",
         "accuracy",
         "MACs",
         "parameters",
         "file",
+        *memory,
         *compare.runtimes(*reports).values(),
         "certificate",
     ]
@@ -42,8 +46,8 @@ def columns(*reports: Report) -> list[str]:
 
 def rows(report: Report, beside: Sequence[Report] = ()) -> list[list[Cell]]:
     """One row of cells per entry of the report, under the columns of these reports (its own, if there are none)."""
-    settings = list(compare.runtimes(*(beside or [report])))
-    return [_row(report, entry, settings) for entry in report.entries]
+    settings, memory = list(compare.runtimes(*(beside or [report]))), _memory(beside or [report])
+    return [_row(report, entry, settings, [what for _, what in memory]) for entry in report.entries]
 
 
 def summary(report: Report) -> Table:
@@ -63,13 +67,21 @@ def _flat(cell: Cell) -> str:
     return f"{cell.main} ({cell.aside})" if cell.aside else cell.main
 
 
-def _row(report: Report, entry: Entry, settings: Sequence[compare.Setting]) -> list[Cell]:
+def _memory(reports: Sequence[Report]) -> list[tuple[str, str]]:
+    """(heading, field) of what any of the reports has measured of a forward pass's memory."""
+    entries = [entry for report in reports for entry in report.entries]
+    fields = [("activations", "activation_bytes"), ("peak memory", "peak_bytes")]
+    return [(name, what) for name, what in fields if any(getattr(entry, what) is not None for entry in entries)]
+
+
+def _row(report: Report, entry: Entry, settings: Sequence[compare.Setting], memory: Sequence[str]) -> list[Cell]:
     return [
         Cell(entry.label),
         _accuracy(report, entry),
         _amount(report, entry, "macs", phrase.count(entry.macs)),
         _amount(report, entry, "params", phrase.count(entry.params)),
         _amount(report, entry, "file_bytes", phrase.bytes_(entry.file_bytes)),
+        *(_bytes(report, entry, what) for what in memory),
         *(_latency(report, entry, setting) for setting in settings),
         Cell("—") if entry is report.dense else Cell(_VERDICTS[compare.verdict(entry)][0], tone=_tone(entry)),
     ]
@@ -91,6 +103,11 @@ def _amount(report: Report, entry: Entry, what: str, text: str) -> Cell:
     return Cell(text, "" if left is None else phrase.times(left))
 
 
+def _bytes(report: Report, entry: Entry, what: str) -> Cell:
+    found = getattr(entry, what)
+    return Cell("—") if found is None else _amount(report, entry, what, phrase.bytes_(found))
+
+
 def _latency(report: Report, entry: Entry, setting: compare.Setting) -> Cell:
     time = compare.latency(entry, setting)
     if time is None:
@@ -99,4 +116,6 @@ def _latency(report: Report, entry: Entry, setting: compare.Setting) -> Cell:
     if gain is None:
         return Cell(phrase.milliseconds(time))
     tone = "" if not gain.clear else "good" if gain.ratio > 1 else "bad"
-    return Cell(phrase.milliseconds(time), f"{phrase.times(gain.ratio)} as fast", tone)
+    left = compare.share(report, entry, "macs")
+    promise = f"MACs say {phrase.times(1 / left)}" if left else ""
+    return Cell(phrase.milliseconds(time), f"{phrase.times(gain.ratio)} as fast", tone, promise)

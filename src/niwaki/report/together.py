@@ -8,11 +8,12 @@ from pathlib import Path
 
 from niwaki.errors import BadInput
 
-from . import compare, heat, phrase, table
-from .canvas import colour
+from . import compare, heat, phrase, starts
+from .pareto import networks_of
 from .patterns import Run
 from .pictures import Picture, drawn, over_rounds
-from .schema import Entry, Report, write
+from .schema import Report, write
+from .sections import common
 from .templating import fill
 from .thin import evenly
 
@@ -54,55 +55,33 @@ def render(reports: Mapping[str, Report]) -> str:
     """
     if len(reports) < 2:
         raise BadInput(f"to compare takes two reports at least, not {len(reports)}")
-    colours = _colours(reports)
     runs = runs_of(reports)
     names = _in_all(runs)
     return fill(
         "together.html.j2",
         title=f"{phrase.listing(list(reports))}, side by side",
         created="",
-        headline=phrase.beside(runs) if runs else _counted(reports),
-        alarms=[(f"{e.label} ({run})", "") for run, e in _pruned(reports) if compare.verdict(e) == "fails"],
-        columns=table.columns(*reports.values()),
-        rows=[
-            (colours.get((run, entry.name), "ink"), run, cells)
-            for run, report in reports.items()
-            for entry, cells in zip(report.entries, table.rows(report, list(reports.values())), strict=True)
-        ],
+        headline=phrase.beside(runs) if all(one.patterns for one in reports.values()) else _counted(reports),
+        warnings=starts.differences(reports),
+        doubts=starts.doubts(reports),
         over_rounds=over_rounds(runs),
         remarks=_remarks(reports, runs),
         maps=_maps(runs, names) if len(runs) > 1 else [],
         key=heat.KEY,
-        commands=[(run, report.command) for run, report in reports.items() if report.command],
         names=phrase.listing(list(reports)),
+        **common(reports),
     )
 
 
 def runs_of(reports: Mapping[str, Report]) -> list[Run]:
     """The runs with patterns, at most six; where two entries have the same label, with the names of their runs."""
-    colours = _colours(reports)
-    labels = [entry.label for _, entry in _pruned(reports)]
-    found = []
-    for name, report in reports.items():
-        entries = {entry.name: entry for entry in report.entries}
-        for told in report.patterns:
-            label = entries[told.entry].label
-            said = label if labels.count(label) < 2 else f"{label} ({name})"
-            found.append(Run(said, colours.get((name, told.entry), "ink"), told))
-    return found[:_MOST_RUNS]
-
-
-def _pruned(reports: Mapping[str, Report]) -> list[tuple[str, Entry]]:
-    """(name of the run, entry) of all that is not dense, in the order of the table."""
-    return [(name, entry) for name, report in reports.items() for entry in compare.pruned(report)]
-
-
-def _colours(reports: Mapping[str, Report]) -> dict[tuple[str, str], str]:
-    return {(name, entry.name): colour(i) for i, (name, entry) in enumerate(_pruned(reports))}
+    networks = {(one.run, one.entry.name): one for one in networks_of(reports)}
+    shown = [(networks[name, told.entry], told) for name, report in reports.items() for told in report.patterns]
+    return [Run(one.label, one.colour, told) for one, told in shown[:_MOST_RUNS]]
 
 
 def _counted(reports: Mapping[str, Report]) -> str:
-    count = len(_pruned(reports))
+    count = sum(len(compare.pruned(report)) for report in reports.values())
     return f"{count} pruned {'network' if count == 1 else 'networks'} of {len(reports)} runs"
 
 

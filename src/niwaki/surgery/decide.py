@@ -61,7 +61,7 @@ def select(
     if target.scope == "layer":
         raise BadInput("scope='layer' is for single weights; units compete within their group, or all: 'global'")
     picked = target.picks([g for g in graph.groups if g.name in worth])
-    ladders = [ladder(g, worth[g.name].detach().double().cpu().numpy(), _round(g, target.round_to)) for g in picked]
+    ladders = [ladder(g, worth[g.name].detach().double().cpu().numpy(), rounded(g, target.round_to)) for g in picked]
     if as_is:
         ladders = [replace(rungs, mean=1.0) for rungs in ladders]
     if isinstance(target, Ratio):
@@ -153,8 +153,8 @@ def _wanted(graph: Graph, groups: Iterable[Group | str] | None) -> list[Group]:
     return [graph[g if isinstance(g, str) else g.name] for g in groups]
 
 
-def _round(group: Group, multiple: int) -> int:
-    """How many units make the group's width a multiple of ``multiple``."""
+def rounded(group: Group, multiple: int) -> int:
+    """So many units, or a multiple of that, make the group's width a multiple of ``multiple``."""
     first = group.entries[group.makers[0].axis]
     here = np.unique(first.units).size
     positions = max(1, round(first.positions.size / here))

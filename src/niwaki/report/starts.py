@@ -1,0 +1,67 @@
+"""Whether several runs began with the same network and were judged alike: if not, their results say less."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import phrase
+from .schema import Entry, Report
+
+__all__ = ["differences", "doubts"]
+
+_JUDGED = ("evaluate", "evaluate_args")
+_PLACE = ("system", "machine", "cores", "gpu", "torch", "niwaki")
+_SAME = 5e-4  # two accuracies that differ by less are the same figure, rounded otherwise
+
+
+def differences(reports: Mapping[str, Report]) -> list[str]:
+    """Warnings, in sentences: other weights at the start, other ways to judge."""
+    said = []
+    if _differ(reports):
+        each = [f"{run} with {_start(report.dense)}" for run, report in reports.items()]
+        said.append(
+            f"The runs do not begin with the same dense network: {phrase.listing(each)}. What lies between their "
+            "results may lie between their beginnings. Compare each with the dense network of its own run."
+        )
+    if len({_settings(report, _JUDGED) for report in reports.values() if report.settings}) > 1:
+        said.append("The runs do not measure accuracy in the same way: their recipes differ in how they evaluate.")
+    return said
+
+
+def doubts(reports: Mapping[str, Report]) -> list[str]:
+    """What a reader should know, too, though nothing is known to be wrong."""
+    said = []
+    unknown = [run for run, report in reports.items() if report.dense is None or report.dense.weights is None]
+    if unknown and not _differ(reports):
+        said.append(
+            f"Whether all runs began with the same weights is not known: {phrase.listing(unknown)} did not say."
+        )
+    if len({_place(report) for report in reports.values() if report.environment}) > 1:
+        said.append("The runs come from different machines or versions: their times cannot be compared across runs.")
+    return said
+
+
+def _differ(reports: Mapping[str, Report]) -> bool:
+    """Other weights where they are known, and otherwise another accuracy or size."""
+    dense = [report.dense for report in reports.values() if report.dense is not None]
+    known = {entry.weights for entry in dense if entry.weights is not None}
+    sizes = {(entry.macs, entry.params) for entry in dense}
+    right = [entry.accuracy for entry in dense if entry.accuracy is not None]
+    return len(known) > 1 or len(sizes) > 1 or (bool(right) and max(right) - min(right) > _SAME)
+
+
+def _start(dense: Entry | None) -> str:
+    if dense is None:
+        return "none that is known"
+    accuracy = "" if dense.accuracy is None else f"{phrase.percent(dense.accuracy, 2)} and "
+    weights = "" if dense.weights is None else f", weights {dense.weights[:8]}"
+    return f"{accuracy}{phrase.count(dense.params)} parameters{weights}"
+
+
+def _settings(report: Report, keys: tuple[str, ...]) -> str:
+    return repr([report.settings.get(key) for key in keys])
+
+
+def _place(report: Report) -> tuple[Any, ...]:
+    return tuple(str(report.environment.get(key)) for key in _PLACE)
