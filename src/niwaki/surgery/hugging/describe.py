@@ -138,6 +138,9 @@ def _tables(model: nn.Module, built: nn.Module, plan: Plan, earlier: Uneven) -> 
                 continue
             axis = Axis(name, dim)
             gone, then = earlier.tables.get(axis, ()), plan.removed.get(axis, ())
+            if len(gone) == before - n:  # the config tells of this very cut already
+                yield axis, gone
+                continue
             if plan.tensors.get(name, ())[dim : dim + 1] == (before,):
                 gone = ()  # the plan goes back to the dense model itself
             kept = [i for i in range(before) if i not in set(gone)]
