@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up. A room may import rooms of lower floors, and itself.
 FLOORS = (
     ("errors", "replacing", "wording"),
-    ("modes", "pattern", "place", "recovery", "schedules", "terminal", "units"),
+    ("modes", "pattern", "place", "ranks", "recovery", "schedules", "terminal", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("packed",),
     ("surgery",),

@@ -30,6 +30,7 @@ _HOME = {
     "Plan": "niwaki.units:Plan",
     "Group": "niwaki.units:Group",
     "Graph": "niwaki.graph:Graph",
+    "Ranks": "niwaki.ranks:Ranks",
     "Ratio": "niwaki.targets:Ratio",
     "Macs": "niwaki.targets:Macs",
     "Params": "niwaki.targets:Params",

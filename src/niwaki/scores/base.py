@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
+from niwaki.ranks import local, whole
 from niwaki.units import Group, Member
 
 
@@ -43,7 +44,7 @@ def sum_per_unit(
     Returns:
         Two float32 tensors of length ``len(group)``.
     """
-    device = tensors[group.makers[0].name].device
+    device = local(tensors[group.makers[0].name]).device
     if device.type == "meta":
         raise BadInput(
             f"weights were asked for to score group {group.name!r}, and {group.makers[0].name!r} has none: it is on "
@@ -53,7 +54,8 @@ def sum_per_unit(
     count = torch.zeros(len(group), dtype=torch.float32, device=device)
     for member in group.makers:
         weight = tensors[member.name].detach()
-        along = value(weight.float()).sum([d for d in range(weight.dim()) if d != member.dim])
+        # Of a weight that lies on several ranks, only these sums travel.
+        along = whole(value(weight.float()).sum([d for d in range(weight.dim()) if d != member.dim]))
         units, positions = _index(group, member, device)
         total.index_add_(0, units, along[positions])
         count.index_add_(0, units, torch.full_like(positions, weight.numel() // weight.shape[member.dim]).float())

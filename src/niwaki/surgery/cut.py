@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear
+from niwaki.ranks import dealt_out_again, fully_sharded, resharded
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
@@ -73,6 +74,7 @@ def cut_(
         CannotFollow: the optimizer, or a hook on a parameter, holds what cannot be cut along.
     """
     model = unwrapped(model, "what is cut")
+    resharded(model)
     check_plan(model, plan)
     check_numbers(model, plan.numbers)
     by_tensor = _by_tensor(plan.removed)
@@ -84,6 +86,8 @@ def cut_(
     before = {name: tuple(t.shape) for name, t in tensors.items()}
     fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in by_tensor.items()}
     _replace(model, fresh)
+    if fully_sharded(model):
+        dealt_out_again(model)
     states = 0
     if optimizer is not None:
         states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in by_tensor.items()})
