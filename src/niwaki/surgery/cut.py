@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear
-from niwaki.ranks import dealt_out_again, fully_sharded, resharded
+from niwaki.ranks import dealt_out_again, fully_sharded, plainly, resharded
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
@@ -95,7 +95,8 @@ def cut_(
     set_numbers(model, plan.numbers)
     attach(model, plan)
     changed = {name: (before[name], plan.shape(name)) for name in by_tensor}
-    told = follow_config(model, [plan, _whole(model)]) if config else None
+    with plainly(model):
+        told = follow_config(model, [plan, _whole(model)]) if config else None
     return Receipt(plan, changed, states, told)
 
 

@@ -1,5 +1,6 @@
 """Save and load: ``model.safetensors`` and a readable ``plan.json``; of a packed model ``packing.json`` too. Nothing is
-ever unpickled.
+ever unpickled. A model that lies on several ranks (``fully_shard``) is written by all of them, to several files and an
+index.
 
 Of a Hugging Face model the config is written too. Where it could follow the cut, stock code loads the folder. Beside it
 lies a short loader that needs no niwaki, but for modules that compute by code of niwaki's.
@@ -17,9 +18,11 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear, Packing, packing_of, rebuild
+from niwaki.ranks import Ranks, fully_sharded, plainly, resharded
 from niwaki.replacing import replacing
 from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
 from niwaki.surgery.hugging import is_configured, write_configs
+from niwaki.surgery.split import INDEX, read_index, remove_split, write_split
 from niwaki.surgery.standalone import write_loader
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
@@ -31,13 +34,12 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
     """Write a pruned model: its weights, the plan that shrinks a fresh instance of its class to fit them, and how its
     layers were packed, if they were.
 
-    Each file is written whole or not at all.
+    Each file is written whole or not at all. Of a sharded model all ranks must call this, each with the same folder,
+    and each writes a part (``model-00001-of-0000N.safetensors``); of any other, one rank is enough.
 
     Raises:
         BadInput: ``small`` was neither cut nor packed by niwaki.
     """
-    from safetensors.torch import save_file
-
     small = unwrapped(small, "what is saved")
     plan = plan_of(small)
     if plan is None:
@@ -47,9 +49,31 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if not fully_sharded(small):
+        _write_whole(small, folder)
+        _write_rest(small, plan, folder)
+        return folder
+    ranks = Ranks.here()
+    resharded(small)
+    write_split(_own_tensors(small), folder, ranks)
+    with ranks.every("saving the plan"), plainly(small):
+        if ranks.rank == 0:
+            (folder / WEIGHTS).unlink(missing_ok=True)
+            _write_rest(small, plan, folder)
+    return folder
+
+
+def _write_whole(small: nn.Module, folder: Path) -> None:
+    from safetensors.torch import save_file
+
     tensors = {name: t.detach().contiguous().cpu() for name, t in _own_tensors(small).items()}
     with replacing(folder / WEIGHTS) as part:
         save_file(tensors, str(part), metadata={"format": "pt"})
+    remove_split(folder)
+
+
+def _write_rest(small: nn.Module, plan: Plan, folder: Path) -> None:
+    """All that lies beside the weights."""
     plan.save(folder / PLAN)
     packing = packing_of(small)
     if packing is not None:
@@ -58,7 +82,6 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
         (folder / PACKING).unlink(missing_ok=True)
     write_configs(small, folder)
     write_loader(small, plan, folder)
-    return folder
 
 
 def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], nn.Module]) -> nn.Module:
@@ -82,7 +105,7 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
     fits = (folder / CONFIG).is_file() and _fits(dense, plan)
     if not fits:
         plan.check(shapes_of(dense))
-    tensors = _read(folder / WEIGHTS)
+    tensors = _read_all(folder)
     packing = Packing.load(folder / PACKING) if (folder / PACKING).exists() else None
     small = duplicate(dense) if isinstance(dense_model, nn.Module) else dense
     if fits:
@@ -113,6 +136,19 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, shared ones once; buffers that the class itself does not save are left out."""
     names = set(model.state_dict(keep_vars=True))
     return {n: t for n, t in [*model.named_parameters(), *model.named_buffers()] if n in names}
+
+
+def _read_all(folder: Path) -> dict[str, Tensor]:
+    """From one file, or from those that an index names."""
+    if not (folder / INDEX).exists():
+        return _read(folder / WEIGHTS)
+    places, found = read_index(folder), {}
+    for path in dict.fromkeys(places.values()):
+        found.update(_read(path))
+    if found.keys() != places.keys():
+        other = min(found.keys() ^ places.keys())
+        raise BrokenFile(f"{folder / INDEX} and the files beside it do not fit: {other!r} is in one of them only")
+    return found
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -372,7 +372,7 @@ class Pruning:
     def _carry_out(self, plan: Plan) -> None:
         self._agree("the plan of a cut", plan.to_json())
         with self.ranks.every("a cut"):
-            self.receipt = cut_(self.model, plan, self.optimizer)
+            self.receipt = cut_(bare(self.model), plan, self.optimizer)
             wrapped_again(self.model)
         self._plans.append(plan)
         self._masked, self._pressure = None, None
