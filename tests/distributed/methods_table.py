@@ -49,6 +49,8 @@ LOOKING = {
     "michel_each": (nk.methods.michel(HALF, each=True, normalised=True), 2),
 }
 """Methods that look at data, each rank at its own."""
+VARIED = ("greg1", "greg1_weights", "imp", "spur", "spur_uneven", "movement", "nm", "ispasp_fitted", "michel")
+"""Methods that more than two processes carry out: one of each kind of sum."""
 TRACED = ("greg1", "masked_then_cut")
 """Methods of which every run traces its own model, sharded ones too."""
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
@@ -150,7 +152,7 @@ def cases(folder: Path) -> dict[str, Callable[[], None]]:
         f"{case}/{way}": partial(same_as_alone, folder, case, network, method, steps, wrap)
         for case, network, method, steps in every()
         for way, wrap in wraps.items()
-        if way != "hsdp" or case.split("/")[0] in ("greg1", "spur", "ispasp_fitted")
+        if dist.get_world_size() == 2 or (case.split("/")[0] in VARIED and (way != "hsdp" or network == "perceptron"))
     }
 
 

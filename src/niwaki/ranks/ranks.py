@@ -12,8 +12,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from niwaki.errors import RankFailed, RanksDiffer
+from niwaki.errors import NiwakiError, RankFailed, RanksDiffer
 
+KNOWN = "niwaki_all_ranks_know"
+"""Set on an error of which all ranks have heard: those around it need not tell it again."""
 Key = tuple[Any, ...]
 """Of plain numbers and strings: what a sum is of."""
 
@@ -63,10 +65,10 @@ class Ranks:
             return
         try:
             yield
-        except (RankFailed, RanksDiffer):  # all ranks know already
-            raise
         except Exception as trouble:
-            self._meet(what, f"{type(trouble).__name__}: {trouble}")
+            if not getattr(trouble, KNOWN, False):
+                setattr(trouble, KNOWN, True)
+                self._meet(what, f"{type(trouble).__name__}: {trouble}")
             raise
         self._meet(what)
 
@@ -82,7 +84,7 @@ class Ranks:
         found = self._meet(what, mark=fingerprint[:16])
         if len(set(found)) > 1:
             told = "; ".join(f"{mark} on {_named(_where(found, mark))}" for mark in dict.fromkeys(found))
-            raise RanksDiffer(f"{what} differs between ranks: {told}. {why()}".rstrip())
+            raise _known(RanksDiffer(f"{what} differs between ranks: {told}. {why()}".rstrip()))
 
     def summed(self, found: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
         """The sum over all ranks, key by key, in the type and on the device of each; what a rank lacks counts as zero.
@@ -143,13 +145,18 @@ class Ranks:
             told = self.texts(trouble)
             if not trouble:
                 reasons = "; ".join(f"rank {rank}: {told[rank]}" for rank in failed)
-                raise RankFailed(f"{what} stops on all ranks, because it failed on {_named(failed)}. {reasons}")
+                raise _known(RankFailed(f"{what} stops on all ranks, because it failed on {_named(failed)}. {reasons}"))
         return [f"{row[1]:08x}{row[2]:08x}" for row in every]
 
     def _gathered(self, mine: Tensor) -> list[Tensor]:
         every = [torch.empty_like(mine) for _ in range(self.size)]
         dist.all_gather(every, mine, group=self.group)
         return every
+
+
+def _known(trouble: NiwakiError) -> NiwakiError:
+    setattr(trouble, KNOWN, True)
+    return trouble
 
 
 def _where(found: list[str], mark: str) -> list[int]:

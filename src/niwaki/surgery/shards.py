@@ -78,7 +78,7 @@ def _least(held: Sequence[_Held], least: int) -> list[Tensor]:
     bound, below = _nth([each.keys for each in held], least - 1, 4, total)
     equal = [(each.keys == bound).nonzero().flatten() for each in held]
     spots = [each.places(at) for each, at in zip(held, equal, strict=True)]
-    last, _ = _nth(spots, least - 1 - below, 8, total)
+    last, _ = _nth(spots, least - 1 - below, _bytes(held[-1].start + held[-1].worth.numel()), total)
     gone = []
     for each, at, spot in zip(held, equal, spots, strict=True):
         goes = each.keys < bound
@@ -105,6 +105,10 @@ def _nth(keys: Sequence[Tensor], n: int, size: int, total: Total) -> tuple[int, 
         found |= byte << shift
         left = [each[b == byte] for each, b in zip(left, bytes_, strict=True)]
     return found, below
+
+
+def _bytes(most: int) -> int:
+    return max(1, -(-most.bit_length() // 8))
 
 
 def _shifts(size: int) -> Iterator[int]:

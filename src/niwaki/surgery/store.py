@@ -48,13 +48,15 @@ def save(small: nn.Module, folder: str | os.PathLike[str]) -> Path:
             "nk.cut, nk.prune, nk.pack or Pruning gave you."
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     if not fully_sharded(small):
+        folder.mkdir(parents=True, exist_ok=True)
         _write_whole(small, folder)
         _write_rest(small, plan, folder)
         return folder
     ranks = Ranks.here()
     resharded(small)
+    with ranks.every("making the folder"):
+        folder.mkdir(parents=True, exist_ok=True)
     write_split(_own_tensors(small), folder, ranks)
     with ranks.every("saving the plan"), plainly(small):
         if ranks.rank == 0:
