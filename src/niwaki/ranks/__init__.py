@@ -15,7 +15,7 @@ from niwaki.ranks.shards import (
     spread_over,
     whole,
 )
-from niwaki.ranks.wrapping import dealt_out_again, fully_sharded, plainly, resharded, wrapped_again
+from niwaki.ranks.wrapping import dealt_out_again, fully_sharded, plainly, replica, resharded, wrapped_again
 
 __all__ = [
     "Ranks",
@@ -31,6 +31,7 @@ __all__ = [
     "part",
     "places",
     "plainly",
+    "replica",
     "resharded",
     "shares",
     "spread_over",

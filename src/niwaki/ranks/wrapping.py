@@ -83,6 +83,12 @@ def dealt_out_again(model: nn.Module) -> None:
                 each.reset_sharded_param()
 
 
+def replica(model: nn.Module) -> nn.Module:
+    """The network inside ``DistributedDataParallel``; any other model itself."""
+    inner: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+    return inner
+
+
 def wrapped_again(model: nn.Module) -> None:
     """Let data parallelism around a model know the parameters that it has after a cut: its reducer is made anew."""
     inner: Any = model
@@ -191,4 +197,4 @@ def _of_torch(hook: Any) -> bool:
     return home.startswith("torch.distributed.")
 
 
-__all__ = ["dealt_out_again", "fully_sharded", "plainly", "resharded", "wrapped_again"]
+__all__ = ["dealt_out_again", "fully_sharded", "plainly", "replica", "resharded", "wrapped_again"]

@@ -16,7 +16,7 @@ from niwaki.graph.observe import Inputs
 from niwaki.methods import Method, to_json
 from niwaki.methods.parts import at_least
 from niwaki.methods.view import NOTHING, Chosen, Orders, Outcome, State, View
-from niwaki.ranks import Ranks, digest, is_sharded, local, part, wrapped_again
+from niwaki.ranks import Ranks, digest, is_sharded, local, part, replica, wrapped_again
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
 from niwaki.surgery.masks import mask_
@@ -96,7 +96,7 @@ class Pruning:
         self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
         self._of = what_of(method)
         self._agree("the method", (to_json(method), record_every))
-        self._graph = trace(model, inputs) if graph is None and "units" in self._of else graph
+        self._graph = trace(replica(model), inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
         self.finished = False
         self.steps = 0
@@ -122,7 +122,7 @@ class Pruning:
             NothingToPrune: the last cut has left nothing that could go.
         """
         if self._graph is None and "units" in self._of:
-            self._graph = trace(self.model, self.inputs)
+            self._graph = trace(replica(self.model), self.inputs)
         if self._graph is None:
             raise BadInput(f"{self.method.name} prunes single weights and made no graph; nk.trace makes one")
         return self._graph
@@ -372,13 +372,13 @@ class Pruning:
     def _carry_out(self, plan: Plan) -> None:
         self._agree("the plan of a cut", plan.to_json())
         with self.ranks.every("a cut"):
-            self.receipt = cut_(bare(self.model), plan, self.optimizer)
+            self.receipt = cut_(replica(self.model), plan, self.optimizer)
             wrapped_again(self.model)
         self._plans.append(plan)
         self._masked, self._pressure = None, None
         if self._view.looks is not None:
             self._view.looks.forget()
-        self._graph = self._view.graph = None if self.finished else trace(self.model, self.inputs)
+        self._graph = self._view.graph = None if self.finished else trace(replica(self.model), self.inputs)
 
 
 def _weights(model: nn.Module) -> str:
