@@ -111,7 +111,7 @@ def pruned(name: str, method: Method, steps: int, wrap: Wrap, rank: int = 0, siz
     for step in range(steps):
         optimizer.zero_grad()
         loss_of(model, subject.batch(step, rank, size)).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         run.step()
     assert run.finished, f"{method.name} needs more than {steps} steps"
     return run

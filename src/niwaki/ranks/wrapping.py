@@ -95,7 +95,10 @@ def wrapped_again(model: nn.Module) -> None:
     while isinstance(inner, nn.Module):
         if isinstance(inner, DistributedDataParallel):
             _check_default(inner.process_group)
+            hooks, inner._comm_hooks = list(inner._comm_hooks), []
             inner.__setstate__(inner.__getstate__())
+            for hook, state in hooks:
+                inner.register_comm_hook(state, hook)
         inner = inner._modules.get("module") or inner._modules.get("_orig_mod")
 
 
