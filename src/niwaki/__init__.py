@@ -50,6 +50,7 @@ _ROOMS = (
     "packing",
     "pattern",
     "penalties",
+    "ranks",
     "report",
     "schedules",
     "scores",

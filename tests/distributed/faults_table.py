@@ -202,12 +202,17 @@ def running_means_are_those_of_the_first_rank() -> None:
     """As data parallelism has it: choices on data must not depend on what each rank's batch norms have seen."""
     subject = SUBJECTS["convolutions"]
     model = replicated(subject, subject.model())
-    model.module.body[1].running_var.mul_(1 + dist.get_rank())
+    drawn = torch.Generator().manual_seed(dist.get_rank())
+    for norm in (model.module.body[1], model.module.body[4]):
+        norm.running_var.uniform_(0.02, 5.0, generator=drawn)
+        norm.running_mean.normal_(generator=drawn)
     optimizer = OPTIMIZERS["convolutions"](model.parameters())
     data = subject.batches(dist.get_rank(), dist.get_world_size())
     run = nk.Pruning(model, optimizer, nk.methods.ispasp(HALF, iters=2), subject.inputs(), data=data)
     run.step()
     assert run.finished
+    found = Ranks.here().texts(digest(dict(model.module.named_buffers())))
+    assert len(set(found)) == 1
 
 
 def penalties_reach_this_rank_s_part_and_no_other() -> None:

@@ -95,8 +95,12 @@ class Subject:
         return x[mine], y[mine]
 
     def batches(self, rank: int, size: int, count: int = 4) -> list[tuple[Tensor, Tensor]]:
-        """This rank's share of the batches to look at."""
-        return [self.batch(500 + k, 0, 1) for k in range(count)][rank::size]
+        """This rank's share of the batches to look at, which are not alike: what one rank sees is not what all see."""
+        return [self._shifted(500 + k) for k in range(count)][rank::size]
+
+    def _shifted(self, step: int) -> tuple[Tensor, Tensor]:
+        (x, y), drawn = self.batch(step, 0, 1), torch.Generator().manual_seed(step)
+        return x + 3 * torch.randn(1, *self.shape, generator=drawn), y
 
 
 SUBJECTS = {
