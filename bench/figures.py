@@ -1,4 +1,4 @@
-"""Write the figures of README.md and of docs/greg.md, ispasp.md, packing.md, speed.md and spur.md from bench/results.
+"""Write the figures of README.md and of the pages in docs that show some, from bench/results.
 
 python bench/figures.py [--check]
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import figures_exports as exports
 import figures_ispasp as ispasp
 import figures_packing as packing
 import figures_speed as speed
@@ -55,6 +56,14 @@ def fuzz(found: dict) -> str:
             f"Of those that hold, the middle one has {f['coverage_median']:.0%} of its parameters within reach."
         )
     return "\n".join(lines)
+
+
+@shows("hugging_folders", "Families")
+def hugging_folders(found: dict) -> str:
+    """The Markdown between the marks of the folders."""
+    from hugging_folders import markdown  # imports torch, too
+
+    return markdown(found)
 
 
 def greg() -> str:
@@ -195,6 +204,7 @@ def main() -> int:
 
 PAGES = {
     ROOT / "README.md": {"figures": section, "families": families, "big models": big_models, "fuzz": fuzz},
+    ROOT / "docs" / "export.md": {"exports": exports.table},
     ROOT / "docs" / "greg.md": {"greg": greg, "pressing": pressing},
     ROOT / "docs" / "ispasp.md": {
         "made-up matrices": ispasp.made_up,
@@ -204,8 +214,14 @@ PAGES = {
         "networks": ispasp.networks,
     },
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
+    ROOT / "docs" / "transformers.md": {"folders": hugging_folders},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},
-    ROOT / "docs" / "speed.md": {"forecast": speed.forecasts, "latency target": speed.targets},
+    ROOT / "docs" / "speed.md": {
+        "counters": speed.counters,
+        "forecast": speed.forecasts,
+        "latency target": speed.targets,
+        "measured speed": speed.measured,
+    },
 }
 """What is written between which marks of which page."""
 

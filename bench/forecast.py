@@ -2,7 +2,8 @@
 
 For each network: a profile, then ten plans that it has not seen (even ones, ones by multiply-adds and by parameters,
 and ones with another share in every group), each forecast, cut, and timed beside the dense network in one interleaved
-run. A network's row is kept when it is done; what is there is not made again.
+run. A network's row is kept when it is done, with the machine that made it; what is there is not made again, unless
+with --again.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
-from ledger import RESULTS, keep
-from speed_subjects import SUBJECTS
+from ledger import RESULTS, environment, keep
 
 import niwaki as nk
+from niwaki.bench.speed.subjects import SUBJECTS
 from niwaki.errors import NiwakiError
 from niwaki.forecast import profile
 
@@ -38,15 +39,24 @@ def main() -> None:
     parser.add_argument("--runtime", default="onnxruntime", choices=nk.measure.RUNTIMES)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--network", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
+    parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
-    path = RESULTS / "forecast.json"
-    raw = json.loads(path.read_text())["raw"] if path.is_file() else {}
+    raw = kept()
     for name in options.network:
         key = f"{name}, {options.runtime}, batch {options.batch}"
-        if key in raw:
+        if key in raw and not options.again:
             continue
-        raw[key] = {"kind": SUBJECTS[name].kind, **one(name, options.runtime, options.batch)}
+        raw[key] = {"kind": SUBJECTS[name].kind, **one(name, options.runtime, options.batch), "machine": environment()}
         keep("forecast", {k: figures(row) for k, row in raw.items()}, raw)
+
+
+def kept() -> dict[str, Any]:
+    """The rows that are there. Those from before each told its machine were made on that of the file."""
+    path = RESULTS / "forecast.json"
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text())
+    return {key: {"machine": found["environment"], **row} for key, row in found["raw"].items()}
 
 
 def figures(row: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +76,7 @@ def figures(row: dict[str, Any]) -> dict[str, Any]:
         "slower_than_dense": sum(p["measured_ms"] >= row["dense_ms"] for p in row["plans"]),
         "wrong_about_that": len(wrong),
         "seconds": round(row["seconds"], 1),
+        "processor": row["machine"]["processor"],
     }
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 from ledger import keep
-from networks import resnet50
 
 import niwaki as nk
+from niwaki.vision.resnet_imagenet import resnet50
 
 
 def main() -> None:
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     options = parser.parse_args()
+    torch.manual_seed(0)
     dense = resnet50().eval()
     example = torch.zeros(1, 3, 224, 224)
     plan = nk.plan(nk.trace(dense, example), target=nk.Macs(1 / 3, round_to=8))

@@ -14,9 +14,10 @@ import time
 from typing import Any
 
 from ledger import RESULTS, keep
-from speed_subjects import SUBJECTS
 
 import niwaki as nk
+from niwaki.bench.speed.importance import Importance
+from niwaki.bench.speed.subjects import SUBJECTS
 from niwaki.errors import NiwakiError
 
 RUNS = 20
@@ -68,13 +69,13 @@ def one(name: str, runtime: str, batch: int, remain: float) -> dict[str, Any]:
     plans |= dict(_even(graph))
     models = {"dense": model, **{label: nk.cut(model, plan, config=False) for label, plan in plans.items()}}
     times = nk.measure.latency(models, inputs, runtime=runtime, runs=RUNS)
-    worth = _worth(graph)
+    worth = Importance(graph)
     rows = [
         {
             "plan": label,
             "ms": times[label].median_ms,
             "macs": graph.macs({n: c.removed for n, c in plan.choices.items()}) / graph.macs(),
-            "importance": _kept(worth, plan),
+            "importance": worth.kept(plan),
             "widths": {n: [c.size, c.kept] for n, c in plan.choices.items()} if label == "latency" else None,
         }
         for label, plan in plans.items()
@@ -88,18 +89,6 @@ def _even(graph: Any) -> Any:
             yield f"{share:.0%} removed", nk.plan(graph, nk.scores.L1(), nk.Ratio(share, round_to=8))
         except NiwakiError as trouble:
             print(f"{share}: {trouble}")
-
-
-def _worth(graph: Any) -> dict[str, Any]:
-    tensors = dict(graph.tensors())
-    found = {g.name: nk.scores.L1()(g, tensors).double() for g in graph.groups}
-    return {name: worth / worth.mean() for name, worth in found.items()}
-
-
-def _kept(worth: dict[str, Any], plan: Any) -> float:
-    whole = sum(float(w.sum()) for w in worth.values())
-    gone = sum(float(worth[n][list(c.removed)].sum()) for n, c in plan.choices.items())
-    return (whole - gone) / whole
 
 
 if __name__ == "__main__":

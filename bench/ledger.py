@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from niwaki.replacing import replacing
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -34,7 +36,8 @@ def keep(name: str, figures: dict[str, Any], raw: Any = None) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     content = {"benchmark": name, "figures": figures, "environment": environment(), "raw": raw}
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    with replacing(path) as part:  # a run that is stopped loses no rows
+        part.write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps(figures, indent=2))
     print(f"kept in {path}")
     return path

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from niwaki.bench.torch_pruning import aims
 from niwaki.graph import Graph
-from niwaki.graph.observe import call_arguments, tensors_of
+from niwaki.graph.observe import call_arguments
 from niwaki.surgery.modules import readable
 from niwaki.surgery.reduced import Reduced, reductions
 from niwaki.testing.laws.verdict import worst_difference
@@ -166,14 +167,6 @@ def answers(model: nn.Module, inputs: Any) -> list[Tensor]:
     args, kwargs = call_arguments(inputs)
     with torch.no_grad():
         return aims(model.eval()(*args, **kwargs))
-
-
-def aims(output: Any) -> list[Tensor]:
-    """The logits of an output, else all floating-point tensors in it."""
-    logits = getattr(output, "logits", None)
-    if isinstance(logits, Tensor):
-        return [logits]
-    return [t for t in tensors_of(output, caches=False) if t.is_floating_point()]
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -13,17 +13,18 @@ import time
 
 import torch
 from ledger import keep
-from networks import resnet50
 from torch import nn
 from torch.nn import functional as F
 
 import niwaki as nk
+from niwaki.vision.resnet_imagenet import resnet50
 
 
 class Bench:
     """A model, its optimizer, and what is called in place of `optimizer.step`."""
 
     def __init__(self, engine: bool, size: int) -> None:
+        torch.manual_seed(0)
         self.model: nn.Module = resnet50()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4, momentum=0.9)
         self.step = self.optimizer.step

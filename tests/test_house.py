@@ -17,16 +17,17 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the ground up. A room may import rooms of lower floors, and itself.
 FLOORS = (
-    ("errors", "replacing", "wording"),
-    ("modes", "pattern", "place", "ranks", "recovery", "schedules", "terminal", "units"),
+    ("after_import", "errors", "replacing", "wording"),
+    ("disk", "modes", "pattern", "place", "ranks", "recovery", "schedules", "terminal", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("packed",),
+    ("export",),
     ("surgery",),
-    ("calibration", "export", "methods"),
+    ("calibration", "methods"),
     ("measure",),
     ("tracing",),
     ("forecast", "packing", "train"),
-    ("pruning",),
+    ("folders", "pruning"),
     ("report", "testing"),
     ("recipes",),
     ("text", "vision"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from niwaki.after_import import after_import
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -21,10 +23,14 @@ _HOME = {
     "certify": "niwaki.surgery.certify:certify",
     "save": "niwaki.surgery.store:save",
     "load": "niwaki.surgery.store:load",
+    "Checkpoint": "niwaki.disk:Checkpoint",
+    "hollow": "niwaki.disk.hollow:hollow",
+    "cut_on_disk": "niwaki.surgery.on_disk:cut_on_disk",
     "pack": "niwaki.packing.whole:pack",
     "packing_of": "niwaki.packed.places:packing_of",
     "certify_packed": "niwaki.packing.certificate:certify_packed",
     "prune": "niwaki.pruning:prune",
+    "cut_folder": "niwaki.folders:cut_folder",
     "Pruning": "niwaki.pruning:Pruning",
     "PruningCallback": "niwaki.train.hugging:PruningCallback",
     "Plan": "niwaki.units:Plan",
@@ -78,3 +84,11 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOME, *_ROOMS])
+
+
+def _register() -> None:
+    """Let ``from_pretrained`` of transformers load models whose layers were cut to different sizes."""
+    import_module("niwaki.surgery.hugging.quantizer").register()
+
+
+after_import("transformers.quantizers.auto", _register)

@@ -164,6 +164,30 @@ def explain(what: str, tensor: str | None, dim: int | None, inputs: str | None, 
 
 
 @main.command()
+@click.argument("source", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--target", required=True, help="As in a recipe: 'params: 0.7', '{ratio: 0.3, only: \"*mlp*\"}', ….")
+@click.option("--score", default="L1", show_default=True, help="L1, L2 or Random.")
+@click.option(
+    "--shard-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="What a new file of weights holds at most.",
+)
+@_traceback
+def cut(source: Path, out: Path, target: str, score: str, shard_gb: float) -> None:
+    """From a folder of Hugging Face's, SOURCE, to a smaller one, OUT, by the weights alone.
+
+    Nothing is held in memory but a tensor and a shard, so that a model of any size can be cut. Accuracy falls: tune the
+    result, or take a method that looks at data while the model still fits.
+    """
+    from niwaki.recipes.shrinking import shrink
+
+    click.echo(shrink(source, out, target, score, shard_gb))
+
+
+@main.command()
 @click.argument("name", required=False)
 @_traceback
 def methods(name: str | None) -> None:

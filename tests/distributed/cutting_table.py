@@ -201,14 +201,14 @@ def saved_in_parts(folder: Path) -> None:
     assert watch.largest <= max(-(-len(t) // ranks) * ranks * t[0].numel() for t in tensors.values())
     Ranks.here().texts("")  # all are here
     index = json.loads((place / "model.safetensors.index.json").read_text(encoding="utf-8"))
-    count = dist.get_world_size()
     files = sorted(path.name for path in place.glob("*.safetensors"))
-    assert files == [f"model-{k + 1:05d}-of-{count:05d}.safetensors" for k in range(count)]
+    assert files == [f"model-{k + 1:05d}-of-{len(files):05d}.safetensors" for k in range(len(files))]
+    assert len(files) >= ranks
     assert index["metadata"]["total_size"] == size
     assert index["weight_map"].keys() == tensors.keys()
     held = [sum(t.numel() * t.element_size() for n, t in tensors.items() if index["weight_map"][n] == f) for f in files]
     assert sum(held) == size
-    assert max(held) < size * 0.75
+    assert max(held) <= -(-size // ranks)
     small = nk.load(place, subject.model(7))
     same({name: p.detach() for name, p in small.named_parameters()}, tensors)
     x = subject.batch(0, 0, 1)[0]

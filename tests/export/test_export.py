@@ -40,7 +40,7 @@ def test_onnx_equals_torch_and_is_certified(tmp_path: Path) -> None:
     plan = nk.plan(nk.trace(net, x))
     cut = nk.cut(net, plan)
     level = logging.root.manager.disable
-    path = nk.export.onnx(cut, x, tmp_path / "deep" / "small.onnx", dynamic_batch=True)
+    path = nk.export.onnx(cut, x, tmp_path / "deep" / "small.onnx", dynamic="batch")
     assert [p.name for p in path.parent.iterdir()] == ["small.onnx"]
     assert cut.training
     assert logging.root.manager.disable == level
@@ -50,14 +50,6 @@ def test_onnx_equals_torch_and_is_certified(tmp_path: Path) -> None:
         with torch.no_grad():
             torch.testing.assert_close(session(x)[0], cut(x), rtol=1e-5, atol=1e-6)
     assert nk.certify(net, plan, cut, x, exported=session).holds
-
-
-def test_a_dynamic_batch_needs_positional_inputs(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    with pytest.raises(BadInput, match="dynamic_batch needs positional inputs"):
-        nk.export.onnx(small(), {"input": torch.ones(2, 3, 6, 6)}, tmp_path / "x.onnx", dynamic_batch=True)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])

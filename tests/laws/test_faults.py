@@ -537,7 +537,7 @@ def test_plan_that_reads_otherwise(monkeypatch: Patch, tmp_path: Path) -> None:
 
 
 def test_save_that_loses_a_tensor(monkeypatch: Patch, tmp_path: Path) -> None:
-    honest = store._own_tensors
-    monkeypatch.setattr(store, "_own_tensors", lambda model: dict(list(honest(model).items())[1:]))
+    honest = store.own_tensors
+    monkeypatch.setattr(store, "own_tensors", lambda model: dict(list(honest(model).items())[1:]))
     with pytest.raises(LawBroken, match="loading in a fresh process failed"):
         laws.plan_round_trips("tests.laws.builders:vgg_pooled", POOLED.inputs(), tmp_path)

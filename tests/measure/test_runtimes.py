@@ -163,14 +163,14 @@ def test_openvino_equals_torch_and_is_certified(tmp_path: Path, kind: str) -> No
     x = torch.randn(2, 3, 6, 6)
     plan = nk.plan(nk.trace(net, x))
     cut = nk.cut(net, plan)
-    many = kind == "positional"
     path = tmp_path / "deep" / "small.xml"
-    assert nk.export.openvino(cut, x if many else {"input": x}, path, dynamic_batch=many) == path
+    given = x if kind == "positional" else {"input": x}
+    assert nk.export.openvino(cut, given, path, dynamic="batch") == path
     assert sorted(p.name for p in path.parent.iterdir()) == ["small.bin", "small.xml"]
     assert cut.training
     session = nk.export.openvino_session(path)
     cut.eval()
-    for batch in (2, 5) if many else (2,):
+    for batch in (2, 5):
         more = torch.randn(batch, 3, 6, 6)
         with torch.no_grad():
             torch.testing.assert_close(session(more)[0], cut(more), rtol=1e-4, atol=1e-5)
@@ -181,8 +181,6 @@ def test_openvino_tells_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monkey
     need("openvino")
     with pytest.raises(BadInput, match=r"end in \.xml, with a \.bin beside it; name .*model\.xml"):
         nk.export.openvino(nn.Linear(2, 2), torch.ones(1, 2), tmp_path / "model.onnx")
-    with pytest.raises(BadInput, match="dynamic_batch needs positional inputs"):
-        nk.export.openvino(nn.Linear(2, 2), {"input": torch.ones(1, 2)}, tmp_path / "model.xml", dynamic_batch=True)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(BadInput, match="no file of OpenVINO at"):
         nk.export.openvino_session(tmp_path / "none.xml")

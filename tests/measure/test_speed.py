@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.measure import Timing, interleaved, latency, speed
+from niwaki.measure import Conditions, Timing, interleaved, latency, speed
+from niwaki.measure.hardware import processor
 
 
 def test_calls_take_turns_in_alternating_order() -> None:
@@ -70,3 +71,48 @@ def test_models_run_in_eval_and_inference_mode_on_the_threads_asked_for() -> Non
 
 def test_a_single_model_is_called_model() -> None:
     assert set(latency(Spy(), torch.ones(2), runs=1, warmup=0)) == {"model"}
+
+
+def test_slow_calls_are_timed_as_often_as_fits() -> None:
+    seen: list[str] = []
+    found = interleaved({"a": lambda: seen.append("a")}, runs=30, warmup=0, seconds=-1.0)
+    assert found["a"].runs == len(seen) == speed.LEAST
+    assert interleaved({"a": lambda: None}, runs=3, seconds=-1.0)["a"].runs == 3
+    assert interleaved({"a": lambda: None}, runs=7, seconds=1e9)["a"].runs == 7
+
+
+def test_slow_calls_are_warmed_up_once_where_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(speed, "_SLOW", -1.0)
+    interleaved({"a": lambda: seen.append("a")}, runs=1, warmup=3, seconds=1e9)
+    assert len(seen) == 2
+    interleaved({"a": lambda: seen.append("a")}, runs=1, warmup=3)
+    assert len(seen) == 6
+
+
+def test_a_seed_draws_the_order_of_each_round() -> None:
+    def orders(seed: int) -> list[str]:
+        order: list[str] = []
+        found = speed.in_rounds({n: lambda n=n: order.append(n) for n in "abcd"}, runs=6, warmup=0, seed=seed)
+        assert [len(times) for times in found.values()] == [6] * 4
+        rounds = ["".join(order[k : k + 4]) for k in range(0, 24, 4)]
+        assert all(sorted(names) == list("abcd") for names in rounds)
+        return rounds
+
+    assert orders(0) == orders(0) != orders(1)
+    assert len(set(orders(0))) > 2
+
+
+def test_a_timing_says_on_what_it_was_measured() -> None:
+    found = latency(Spy(), torch.ones(2), threads=1, runs=2, warmup=1)["model"]
+    assert (found.runs, found.warmup) == (2, 1)
+    assert found.where == Conditions("pytorch", torch.__version__, processor(), 1)
+    assert Conditions.of(Spy(), "onnxruntime", 3).threads == 3
+    assert interleaved({"a": lambda: None}, runs=1)["a"].where is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_it_says_which() -> None:
+    found = latency(Spy().cuda(), torch.ones(2).cuda(), runs=1)["model"]
+    assert found.where is not None
+    assert found.where.device == torch.cuda.get_device_name()

@@ -28,7 +28,10 @@ def test_it_holds_on_all_inputs_forward_and_gradient(tmp_path: Path) -> None:
         ("packed", "masked", "forward", "more[1]"),
         ("packed", "masked", "gradient", ""),
         ("reloaded", "packed", "forward", ""),
-        ("exported", "packed", "forward", ""),
+        ("exported", "packed", "forward", "as given"),
+        ("exported", "packed", "forward", "seed 1"),
+        ("exported", "packed", "forward", "also[0]"),
+        ("exported", "packed", "forward", "also[1]"),
     ]
     assert json.loads(certificate.save(tmp_path / "certificate.json").read_text())["holds"]
     assert certificate.fingerprint == nk.certify_packed(model, packed, inputs).fingerprint
@@ -48,7 +51,7 @@ def test_each_check_sees_its_fault() -> None:
     assert fails(model, packed, inputs, more=[others]) == set()
     assert fails(model, wrong, inputs, more=[others]) == {"packed forward", "packed forward more[0]", "packed gradient"}
     assert fails(model, packed, inputs, reloaded=wrong) == {"reloaded forward"}
-    assert fails(model, packed, inputs, exported=wrong) == {"exported forward"}
+    assert fails(model, packed, inputs, exported=wrong) == {"exported forward as given", "exported forward seed 1"}
 
 
 def test_a_gradient_that_does_not_arrive_is_seen() -> None:

@@ -75,7 +75,7 @@ def test_onnx_takes_other_batch_sizes(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     net, x = two()
     packed = nk.pack(net, x, forms={"0": "rows_columns"}, remove=False)
-    path = nk.export.onnx(packed, (x,), tmp_path / "packed.onnx", dynamic_batch=True)
+    path = nk.export.onnx(packed, (x,), tmp_path / "packed.onnx", dynamic="batch")
     more = torch.randn(7, 40)
     with torch.no_grad():
         assert torch.allclose(nk.export.onnx_session(path)(more)[0], net(more), atol=1e-5)

@@ -219,4 +219,37 @@ def spur(
     stdout().print(table.drawn(table.patterns(found, study.shares[-2:]), "where the surviving weights are"))
 
 
+@bench.command()
+@click.option("--network", "networks", multiple=True, metavar="NAME", help="ResNet-18, ViT-B/16, …; all eight.")
+@click.option("--runtime", "runtimes", multiple=True, metavar="NAME", help="onnxruntime, openvino, …; all of them.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), default=(1, 16), show_default=True)
+@click.option(
+    "--runs", type=click.IntRange(1), default=30, show_default=True, help="Rounds at most; slow ones do five."
+)
+@click.option("--minutes", type=float, help="Begin nothing after so long; the same command goes on.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/speed"), show_default=True)
+@traceback_option
+@click.pass_context
+def speed(
+    ctx: click.Context, networks: tuple[str, ...], runtimes: tuple[str, ...], batches: tuple[int, ...], runs: int,
+    minutes: float | None, out: Path,
+) -> None:  # fmt: skip
+    """Fewer multiply-adds and measured speed: even widths, targets of multiply-adds and of latency, Torch-Pruning.
+
+    One thread, all variants of a network in turns, medians. What was measured is not measured again.
+    """
+    from niwaki.bench.speed import table
+    from niwaki.bench.speed.study import Study
+    from niwaki.bench.speed.subjects import NETWORKS
+    from niwaki.bench.tables import drawn
+    from niwaki.measure import RUNTIMES
+
+    ctx.meta[KEPT] = out
+    study = Study(out, networks or NETWORKS, runtimes or tuple(RUNTIMES), batches, runs, minutes)
+    found = study.run()
+    stdout().print(drawn(table.rows(found, study.cells), "times as fast, times fewer multiply-adds; one thread"))
+    for line in (*table.sums(found), *table.reasons(found)):
+        click.echo(line)
+
+
 __all__ = ["bench"]

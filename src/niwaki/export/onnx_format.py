@@ -15,49 +15,58 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.portability import arrays, portable_told, varying, without_notes
-from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.export.capture import Captured, capture_tensors
+from niwaki.export.portability import arrays, in_order, portable_told, without_notes
+from niwaki.export.varying import Dynamic
+from niwaki.graph.observe import Inputs
 from niwaki.replacing import replacing
 
 
-def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic_batch: bool = False) -> Path:
-    """Write ``model`` (in eval mode) as one ONNX file.
+def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
+    """Write ``model`` (in eval mode) as one ONNX file, whose inputs have the names of the model's parameters.
 
     ONNX knows no product with single entries. Packed layers that have such are written as rows × columns, or dense; the
-    log (``niwaki``) names them.
+    log (``niwaki``) names them. Mixtures of experts of transformers are written by batched products, which hold a
+    token's experts beside each other.
 
     Args:
-        inputs: as for :func:`niwaki.trace`. dynamic_batch: let dimension 0 of every input vary.
+        inputs: as for :func:`niwaki.trace`.
+        dynamic: which sizes may vary: ``"batch"``, ``"sequence"``, both in a tuple, ``True`` for all of these that the
+            inputs have, or a mapping from inputs to dimensions to names, as ``{"x": {2: "height", 3: "width"}}``.
 
     Raises:
         MissingExtra: the packages of the extra ``onnx`` are not installed.
+        BadInput: the model cannot be written, or a size cannot vary.
     """
     try:
         import onnx as _  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as missing:
         raise require_extra(f"{missing.name}", "onnx") from None
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    args, kwargs = call_arguments(inputs)
-    options: dict[str, Any] = {"dynamic_shapes": varying(args, kwargs)} if dynamic_batch else {}
-    model = portable_told(model, "ONNX")
-    with replacing(path) as part, evaluating(model), _quiet():
-        torch.onnx.export(
-            model,
-            args,
-            str(part),
-            kwargs=kwargs or None,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            **options,
-        )
+    path, told = Path(path), portable_told(model, "ONNX")
+    with _quiet():
+        made = _converted(type(model).__name__, capture_tensors(told, inputs, dynamic, "ONNX"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            made.save(str(part), external_data=False)
     return path
 
 
+def _converted(model: str, found: Captured) -> Any:
+    try:
+        made: Any = torch.onnx.export(found.program, dynamo=True, input_names=list(found.names), verbose=False)
+    except torch.onnx.OnnxExporterError as trouble:
+        said = " ".join(str(trouble.__cause__ or trouble).split())[:300]
+        raise BadInput(f"{model} cannot be written for ONNX: {said}") from trouble
+    for node in made.model.graph.all_nodes():
+        node.metadata_props.clear()  # paths of this machine, and most of a small file
+    return made
+
+
 def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
-    """ONNX Runtime on the CPU as a function of the model's tensors (positional, in their order), giving tensors.
+    """ONNX Runtime on the CPU as a function of the model's arguments, giving tensors. Arguments by name are fed by
+    name if the file knows all of these, and else, like positional ones, in their order; such as are no tensors are part
+    of the file.
 
     Raises:
         MissingExtra: onnxruntime is not installed. BadInput: there is no such file.
@@ -69,10 +78,21 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
     names = [i.name for i in session.get_inputs()]
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        feed = dict(zip(names, arrays((args, kwargs)), strict=True))
+        feed = dict(zip(names, arrays(in_order(names, args, kwargs)), strict=True))
         return tuple(torch.from_numpy(a) for a in session.run(None, feed))
 
     return run
+
+
+def onnx_weights(path: Path) -> int:
+    """Bytes of the tensors in an ONNX file."""
+    try:
+        import onnx
+    except ImportError:
+        raise require_extra("onnx", "onnx") from None
+    graph = onnx.load(str(path)).graph
+    constants = [a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute if a.HasField("t")]
+    return sum(len(onnx.numpy_helper.to_array(t).tobytes()) for t in [*graph.initializer, *constants])
 
 
 def loaded(model: bytes, *, threads: int) -> Any:

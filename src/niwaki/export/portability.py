@@ -42,16 +42,23 @@ def without_notes() -> Iterator[None]:
         yield
 
 
-def varying(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[int, Any] | None, ...]:
-    """For torch.export: dimension 0 of every tensor varies.
+def in_order(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors among a call's arguments in the order in which a file takes them.
 
     Raises:
-        BadInput: there are inputs by name.
+        BadInput: the file takes another number of tensors.
     """
-    if kwargs:
-        raise BadInput("dynamic_batch needs positional inputs; pass a tensor or a tuple")
-    batch = torch.export.Dim("batch")
-    return tuple({0: batch} if isinstance(a, Tensor) else None for a in args)
+    named = {name: value for name, value in kwargs.items() if isinstance(value, Tensor)}
+    positional = [t for t in tree_leaves(args) if isinstance(t, Tensor)]
+    rest = names[len(positional) :]
+    if set(named) == set(rest):
+        found = [*positional, *(named[name] for name in rest)]
+    else:
+        found = [*positional, *(t for t in tree_leaves(dict(kwargs)) if isinstance(t, Tensor))]
+    told = ", ".join(names)
+    if len(found) != len(names):
+        raise BadInput(f"the exported file takes {len(names)} tensors ({told}), and {len(found)} were given")
+    return found
 
 
 def arrays(found: Any) -> list[Any]:
@@ -66,4 +73,4 @@ def arrays(found: Any) -> list[Any]:
     return [tensor.numpy() for tensor in tensors]
 
 
-__all__ = ["arrays", "portable_told", "varying", "without_notes"]
+__all__ = ["arrays", "in_order", "portable_told", "without_notes"]

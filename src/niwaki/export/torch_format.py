@@ -2,21 +2,102 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from niwaki.graph.observe import Inputs, call_arguments, evaluating
+from niwaki.errors import BadInput, BrokenFile
+from niwaki.export.capture import capture_call
+from niwaki.export.varying import Dynamic
+from niwaki.graph.observe import Inputs, tensors_of
+from niwaki.replacing import replacing
 
 
-def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str]) -> Path:
-    """Write ``model`` (in eval mode) as a ``.pt2`` program; read it with ``torch.export.load``."""
-    args, kwargs = call_arguments(inputs)
+def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
+    """Write ``model`` (in eval mode) as a ``.pt2`` program; read it with ``torch.export.load`` or :func:`opened`.
+
+    The program is called as the model is. Where the model gives a record, as those of transformers do, the program
+    gives a dict of its tensors, so that it runs where that library is not installed.
+
+    Args:
+        inputs: as for :func:`niwaki.trace`. dynamic: which sizes may vary, as for :func:`onnx`.
+
+    Raises:
+        BadInput: torch.export cannot take the model, or a size cannot vary.
+    """
+    found = capture_call(model, inputs, dynamic, "torch.export")
+    for node in found.program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, and most of a small file
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with evaluating(model), torch.no_grad():
-        program = torch.export.export(model, args, kwargs or None)
-    torch.export.save(program, str(path))
+    with replacing(path) as part, part.open("wb") as file:
+        torch.export.save(found.program, file)
     return path
+
+
+def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
+    """A program of torch.export as a function of the model's arguments, giving tensors.
+
+    It runs on the device that it was written on, with as many threads as torch is set to. A program is code: open such
+    as you trust. Nothing in it is unpickled.
+
+    Raises:
+        BadInput: there is no such file. BrokenFile: it is damaged, or holds what would have to be unpickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(f"no program of torch.export at {path}")
+    for wrong in _unsafe(path):
+        raise BrokenFile(f"{path}: {wrong} would have to be unpickled, which can run any code; write it again")
+    program = torch.export.load(str(path)).module()
+
+    def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return tuple(tensors_of(program(*args, **kwargs), caches=False))
+
+    return run
+
+
+def torch_weights(path: Path) -> int:
+    """Bytes of the weights and constants in a program."""
+    with zipfile.ZipFile(path) as archive:
+        stored = [
+            info
+            for info in archive.infolist()
+            if "/data/weights/" in info.filename or "/data/constants/" in info.filename
+        ]
+        return sum(info.file_size for info in stored if not info.filename.endswith(".json"))
+
+
+def _unsafe(path: Path) -> Iterator[str]:
+    """What torch would unpickle without checking what it makes: it falls back to that wherever reading plain tensors
+    fails."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            yield from (f"the second {name!r}" for name in sorted({n for n in names if names.count(n) > 1}))
+            for name in names:
+                yield from _unsafe_in(name, archive.read(name))
+    except (zipfile.BadZipFile, json.JSONDecodeError, EOFError) as trouble:
+        raise BrokenFile(f"{path} is no program of torch.export: {trouble}") from trouble
+
+
+def _unsafe_in(name: str, content: bytes) -> Iterator[str]:
+    last = name.rpartition("/")[2]
+    if last.startswith(("custom_obj", "opaque_obj")) or "/aotinductor/" in name:
+        yield repr(name)
+    elif last.endswith("_config.json"):
+        payloads = json.loads(content).get("config", {})
+        yield from (f"{key!r} in {last}" for key, payload in payloads.items() if payload.get("use_pickle"))
+    elif last.endswith(".pt") and content:
+        try:
+            torch.load(io.BytesIO(content), weights_only=True)
+        except Exception:
+            yield repr(name)

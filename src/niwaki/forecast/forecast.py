@@ -34,7 +34,8 @@ from niwaki.units import Plan, Selection
 ANCHORS = ((0.5, 16), (0.75, 16), (0.3, 1), (0.45, 1))
 """What is removed, evenly, from the networks that are timed whole beside the dense one: shares, and the multiples that
 widths are rounded to. The last two have such widths as nobody would choose."""
-_RUNS = 15
+_RUNS, _SECONDS = 15, 30.0
+"""They are timed so often, or as often as that takes."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _whole(
     dense = duplicate(unwrapped(model, "what is timed"))  # what a model keeps of such a call is not for the user's
     models = {name: dense if plan is None else cut(model, plan, config=False) for name, plan in plans.items()}
     with forgetting():
-        found = latency(models, inputs, runtime=place.runtime, threads=place.threads, runs=runs)
+        found = latency(models, inputs, runtime=place.runtime, threads=place.threads, runs=runs, seconds=_SECONDS)
     if tick is not None:
         tick("whole networks", 1, 1)
     return {name: timing.median_ms for name, timing in found.items()}

@@ -5,17 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-
-_PACKAGE = {"pytorch": "torch", "compile": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+from niwaki.measure.hardware import named, processor, version
 
 
 @dataclass(frozen=True)
@@ -38,12 +34,14 @@ class Place:
         return Place(runtime, threads, device, first.dtype if here and first is not None else torch.float32)
 
     def to_json(self) -> dict[str, str | int]:
-        """All that times depend on. Layers of compiled networks are timed as PyTorch's."""
+        """All that times depend on. Layers of compiled networks are timed as PyTorch's; OpenVINO's count their own
+        time."""
         return {
+            **({"times": "of kernels"} if self.runtime == "openvino" else {}),
             "runtime": "pytorch" if self.runtime == "compile" else self.runtime,
-            "version": _version(_PACKAGE[self.runtime]),
+            "version": version(self.runtime),
             "threads": self.threads,
-            "device": _device(self.device),
+            "device": named(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
 
@@ -52,30 +50,6 @@ class Place:
         """A file's name."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return f"{self.to_json()['runtime']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return processor() if device.type == "cpu" else f"{device.type} on {processor()}"
-
-
-def processor() -> str:
-    """What the processor calls itself."""
-    listed = Path("/proc/cpuinfo")
-    if listed.is_file():
-        lines = listed.read_text(encoding="utf-8", errors="replace").splitlines()
-        named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        if named:
-            return f"{named[0]} ({platform.machine()})"
-    return platform.processor() or platform.machine()
 
 
 __all__ = ["Place", "processor"]

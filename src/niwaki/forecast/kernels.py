@@ -13,6 +13,7 @@ from torch.nn import functional
 from niwaki.errors import require_extra
 from niwaki.export.onnx_format import loaded as onnx_loaded
 from niwaki.export.openvino_format import compiled as openvino_compiled
+from niwaki.forecast.counted import Counted
 from niwaki.forecast.hardware import Place
 from niwaki.graph.work import Convolution, Linear, Task
 
@@ -130,9 +131,7 @@ def _onnxruntime(model: bytes, x: Tensor, place: Place) -> Callable[[], Any]:
 
 
 def _openvino(model: bytes, x: Tensor, place: Place) -> Callable[[], Any]:
-    run = openvino_compiled(model, threads=place.threads)
-    array = x.numpy()
-    return lambda: run([array])
+    return Counted(openvino_compiled(model, threads=place.threads, counting=True), x.numpy())
 
 
 __all__ = ["kernel"]

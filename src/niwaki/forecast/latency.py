@@ -43,7 +43,8 @@ _FAR = 0.1
 _EVEN = 10
 _LOOKS = 6
 """So often at most the solver's costs are taken anew around what it found."""
-_RUNS = 20
+_RUNS, _SECONDS = 20, 20.0
+"""A plan and the dense network are timed so often, or as often as that takes."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def _measured(forecast: Forecast, selection: dict[str, tuple[int, ...]]) -> floa
     small = cut(graph.model, make_plan(graph, selection), config=False)
     with forgetting():
         models = {"dense": duplicate(unwrapped(graph.model, "what is timed")), "cut": small}
-        found = latency(models, forecast.inputs, runtime=place.runtime, threads=place.threads, runs=_RUNS)
+        found = latency(
+            models, forecast.inputs, runtime=place.runtime, threads=place.threads, runs=_RUNS, seconds=_SECONDS
+        )
     return found["cut"].median_ms / found["dense"].median_ms
 
 

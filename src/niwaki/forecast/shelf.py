@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,20 @@ def folder() -> Path:
     if asked:
         return Path(asked).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "niwaki"
+
+
+@contextmanager
+def kept_in(where: Path) -> Iterator[None]:
+    """Inside, times of layers are kept in this folder: none that were taken at another time are used."""
+    before = os.environ.get(CACHE)
+    os.environ[CACHE] = str(where)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CACHE]
+        else:
+            os.environ[CACHE] = before
 
 
 class Shelf:
@@ -80,4 +95,4 @@ def _row(row: dict[str, Any]) -> tuple[Task, float]:
     return Task(kind(**settings), *widths), ms
 
 
-__all__ = ["CACHE", "Shelf", "folder"]
+__all__ = ["CACHE", "Shelf", "folder", "kept_in"]

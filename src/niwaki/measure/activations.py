@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from niwaki.errors import BadInput
 from niwaki.graph.caches import forgetting
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, skeleton
@@ -42,6 +43,29 @@ def peak_memory(model: nn.Module, inputs: Inputs) -> int:
     """Bytes that a forward pass needs: parameters, buffers, inputs, and :func:`activations`."""
     given = [t for t in tree_leaves(call_arguments(inputs)) if isinstance(t, Tensor)]
     return memory(model) + sum(t.numel() * t.element_size() for t in given) + activations(model, inputs)
+
+
+def allocated(model: nn.Module, inputs: Inputs) -> int:
+    """Bytes that a GPU's allocator really handed out for one forward pass in eval mode, at most at once, beside what
+    lay there before: :func:`activations`, and what kernels need inside themselves.
+
+    Raises:
+        BadInput: the model is not on a GPU of CUDA, which alone keeps such a count.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if device.type != "cuda":
+        raise BadInput(
+            f"memory that was handed out is counted on CUDA alone, and the model is on {device}: activations()"
+        )
+    args, kwargs = call_arguments(inputs)
+    with evaluating(model), forgetting(), torch.inference_mode():
+        model(*args, **kwargs)  # libraries make their workspaces
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        model(*args, **kwargs)
+        torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _is_fake(model: nn.Module) -> bool:
@@ -104,4 +128,4 @@ def _memory_of(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-__all__ = ["activations", "peak_memory"]
+__all__ = ["activations", "allocated", "peak_memory"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,19 +15,27 @@ from torch import nn
 
 from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs, evaluating
+from niwaki.measure.hardware import Conditions
 from niwaki.measure.runtimes import ready
+
+LEAST = 5
+"""Timed calls of each, however slow."""
+_SLOW = 500.0  # milliseconds of one call that are enough to warm up
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one call. ``spread_ms``: width of the middle half of the runs. ``ready_s``: seconds of export and
-    compilation before."""
+    """Milliseconds of one call. ``spread_ms``: width of the middle half of the ``runs``. ``ready_s``: seconds of export
+    and compilation before. ``warmup``: calls before that were not timed. ``where``: the device, the threads, and the
+    runtime with its version; None for calls that are no models."""
 
     median_ms: float
     min_ms: float
     spread_ms: float
     runs: int
     ready_s: float = 0.0
+    warmup: int = 0
+    where: Conditions | None = None
 
 
 def interleaved(
@@ -34,28 +43,69 @@ def interleaved(
     *,
     runs: int = 30,
     warmup: int = 3,
+    seconds: float | None = None,
     tick: Callable[[], None] | None = None,
 ) -> dict[str, Timing]:
     """Time several calls in turns, so that drift of a busy machine hits all alike.
 
     Args:
         calls: name to a function without arguments. runs: timed calls of each. warmup: untimed ones before.
+        seconds: stop after so long, though not before ``LEAST`` calls of each, and warm up slow ones once; None: never.
         tick: called after every round (for a progress bar).
+    """
+    rounds = in_rounds(calls, runs=runs, warmup=warmup, seconds=seconds, tick=tick)
+    return {name: replace(_timing(values), warmup=warmup) for name, values in rounds.items()}
+
+
+def in_rounds(
+    calls: Mapping[str, Callable[[], Any]],
+    *,
+    runs: int,
+    warmup: int = 3,
+    seconds: float | None = None,
+    seed: int | None = None,
+    tick: Callable[[], None] | None = None,
+) -> dict[str, list[float]]:
+    """As :func:`interleaved`: milliseconds of each call in each round, so that those of one round can be compared.
+
+    ``seed``: each round is in a random order; None: in alternating order.
     """
     if not calls or runs < 1:
         raise BadInput("interleaved needs at least one call and one run")
     for call in calls.values():
-        for _ in range(warmup):
-            call()
+        _warm(call, warmup, seconds)
     spent: dict[str, list[float]] = {name: [] for name in calls}
+    rng, end = None if seed is None else random.Random(seed), _end(seconds)
     for k in range(runs):
-        for name in list(calls) if k % 2 == 0 else list(calls)[::-1]:
-            start = time.perf_counter()
-            calls[name]()
-            spent[name].append(1e3 * (time.perf_counter() - start))
+        if k >= LEAST and time.perf_counter() > end:
+            break
+        for name in _order(list(calls), k, rng):
+            spent[name].append(_milliseconds(calls[name]))
         if tick is not None:
             tick()
-    return {name: _timing(values) for name, values in spent.items()}
+    return spent
+
+
+def _order(names: list[str], k: int, rng: random.Random | None) -> list[str]:
+    return rng.sample(names, len(names)) if rng is not None else names if k % 2 == 0 else names[::-1]
+
+
+def _warm(call: Callable[[], Any], times: int, seconds: float | None) -> None:
+    for _ in range(times):
+        if seconds is None:
+            call()
+        elif _milliseconds(call) > _SLOW:
+            break
+
+
+def _milliseconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _end(seconds: float | None) -> float:
+    return float("inf") if seconds is None else time.perf_counter() + seconds
 
 
 def latency(
@@ -66,6 +116,7 @@ def latency(
     threads: int = 1,
     runs: int = 30,
     warmup: int = 3,
+    seconds: float | None = None,
 ) -> dict[str, Timing]:
     """Latency of one or several models in eval mode, interleaved. A single model is reported under the name
     ``"model"``.
@@ -73,7 +124,7 @@ def latency(
     Args:
         runtime: ``"pytorch"``, ``"compile"``, ``"onnxruntime"`` or ``"openvino"``. The first two run where the models
             are, on a GPU synchronised; the others on the CPU.
-        threads: of the CPU. runs: timed calls of each. warmup: untimed ones before.
+        threads: of the CPU. runs, warmup, seconds: as for :func:`interleaved`.
 
     Raises:
         BadInput: no such runtime. MissingExtra: it is not installed.
@@ -81,8 +132,12 @@ def latency(
     named = {"model": models} if isinstance(models, nn.Module) else dict(models)
     with using_threads(threads), _all_evaluating(list(named.values())):
         made = {name: ready(model, inputs, runtime, threads=threads) for name, model in named.items()}
-        timed = interleaved({name: each.call for name, each in made.items()}, runs=runs, warmup=warmup)
-    return {name: replace(timing, ready_s=made[name].seconds) for name, timing in timed.items()}
+        calls = {name: each.call for name, each in made.items()}
+        timed = interleaved(calls, runs=runs, warmup=warmup, seconds=seconds)
+    return {
+        name: replace(timing, ready_s=made[name].seconds, where=Conditions.of(named[name], runtime, threads))
+        for name, timing in timed.items()
+    }
 
 
 def _timing(values: list[float]) -> Timing:

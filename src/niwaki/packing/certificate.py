@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput
+from niwaki.export import Dynamic
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
 from niwaki.packed import PackedLinear, packing_of
@@ -24,6 +24,7 @@ from niwaki.surgery.certify import (
     forward_and_gradient,
 )
 from niwaki.surgery.cut import plan_of
+from niwaki.surgery.exports import Exported, exported_checks
 from niwaki.surgery.wrappers import bare
 from niwaki.units import Plan
 
@@ -35,7 +36,8 @@ def certify_packed(
     *,
     more: Sequence[Inputs] = (),
     reloaded: nn.Module | None = None,
-    exported: Callable[..., Any] | None = None,
+    exported: Exported = None,
+    dynamic: Dynamic = False,
     tolerance: float = TOLERANCE,
 ) -> Certificate:
     """Compare a packed model with the masked one that it was made of, and with what was saved and exported.
@@ -48,8 +50,9 @@ def certify_packed(
     Args:
         masked: what :func:`niwaki.pack` was given. packed: what it gave back.
         inputs: as for :func:`niwaki.trace`. more: further inputs: of other seeds, other batch sizes.
-        reloaded: what :func:`niwaki.load` gave back. exported: a callable with the model's arguments, called with
-            ``inputs``.
+        reloaded: what :func:`niwaki.load` gave back.
+        exported, dynamic: what was exported of ``packed``, and which sizes were to vary, as for :func:`certify`; also
+            compared on ``more``.
         tolerance: largest difference relative to the largest answer that holds; an exported model may differ ten times
             that, a reloaded one a tenth.
 
@@ -68,11 +71,8 @@ def certify_packed(
         with torch.no_grad(), evaluating(reloaded):
             again = answers(reloaded, args, kwargs)
         checks.append(compare("reloaded", "packed", "forward", reference, again, tolerance / 10))
-    if exported is not None:
-        with torch.no_grad():
-            elsewhere = answers(exported, *call_arguments(inputs))
-        checks.append(compare("exported", "packed", "forward", reference, elsewhere, 10 * tolerance))
-    return Certificate(tuple(checks), plan.fingerprint, environment())
+    also = exported_checks("packed", packed, exported, inputs, dynamic=dynamic, also=more, tolerance=10 * tolerance)
+    return Certificate((*checks, *also), plan.fingerprint, environment())
 
 
 def _plan(packed: nn.Module) -> Plan:

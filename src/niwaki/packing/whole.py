@@ -22,6 +22,7 @@ from niwaki.packing.sameness import same
 from niwaki.packing.sound import sound
 from niwaki.surgery.cut import attach as attach_plan
 from niwaki.surgery.cut import plan_of
+from niwaki.surgery.hugging import note
 from niwaki.surgery.wrappers import unwrapped
 from niwaki.units import Plan
 
@@ -87,6 +88,7 @@ def pack(
     if told.measured and (told.forms or told.removed):
         told = replace(told, whole=_whole(model, packed, inputs, runs, threads))
     attach(packed, told)
+    note(packed, plan_of(packed) or _nothing_removed(copy))
     return cast(Model, packed)
 
 

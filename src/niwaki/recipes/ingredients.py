@@ -194,7 +194,7 @@ def _require_packages(recipe: Recipe) -> None:
     wanted = [("matplotlib", "plot")]
     if recipe.wants_onnx:
         wanted += [("onnx", "onnx"), ("onnxscript", "onnx"), ("onnxruntime", "onnx")]
-    if "openvino" in recipe.measure.runtimes and recipe.measure.runs:
+    if "openvino" in recipe.export or ("openvino" in recipe.measure.runtimes and recipe.measure.runs):
         wanted += [("openvino", "openvino")]
     for package, extra in wanted:
         if find_spec(package) is None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 from torch import nn
 
@@ -38,6 +38,14 @@ from niwaki.train.rehearsal import rehearse
 from niwaki.units import Plan
 
 ONNX = "model.onnx"
+EXPORTS = MappingProxyType(
+    {
+        "onnx": (export.onnx, ONNX),
+        "torch_export": (export.torch_export, "model.pt2"),
+        "openvino": (export.openvino, "model.xml"),
+    }
+)
+"""Of each format, what writes it and under which name."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +161,8 @@ class Run:
         small, plan = self._train(name, choice, method, standing)
         save(small, self.out / name)
         with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
-            notes = [*zeros_told(small), *self._export(name, small)]
-            certificate = self._certify(name, plan, small)
+            notes, exported = zeros_told(small), self._export(name, small)
+            certificate = self._certify(name, plan, small, exported)
         certificate.save(self.out / name / "certificate.json")
         accuracy = self._accuracy(small, record)
         record({"event": "finished", "certified": certificate.holds, "seconds": clock.seconds})
@@ -177,8 +185,8 @@ class Run:
             small = pack(masked, stuff.inputs, threads=self.recipe.measure.threads)
             save(small, self.out / name)
         with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
-            notes = [packing_told(small), *self._export(name, small)]
-            reloaded, exported = self._reloaded(name), self._exported(name)
+            notes, exported = [packing_told(small)], self._export(name, small)
+            reloaded = self._reloaded(name)
             certificate = certify_packed(masked, small, stuff.inputs, reloaded=reloaded, exported=exported)
         certificate.save(self.out / name / "certificate.json")
         plan, accuracy = _plan(choice.label, small), stuff.accuracy(small)
@@ -214,19 +222,21 @@ class Run:
             record({"event": "accuracy", **at, "accuracy": found})
         return found
 
-    def _export(self, name: str, model: nn.Module) -> list[str]:
-        """Write the formats asked for (of the dense network only what is timed); notes for the report."""
-        folder, inputs = self.out / name, self.stuff.inputs
+    def _export(self, name: str, model: nn.Module) -> dict[str, Path]:
+        """Write the formats asked for (of the dense network only what is timed): the file of each."""
         timed = "onnxruntime" in self.recipe.measure.runtimes and self.recipe.measure.runs > 0
-        if self.recipe.wants_onnx if name != "dense" else timed:
-            self.so_far.files[name] = export.onnx(model, inputs, folder / ONNX)
-        if name != "dense" and "torch_export" in self.recipe.export:
-            export.torch_export(model, inputs, folder / "model.pt2")
-            return ["model.pt2 was written and is not part of the certificate."]
-        return []
+        wanted = ({"onnx"} if timed else set()) | (set(self.recipe.export) if name != "dense" else set())
+        found = {
+            form: write(model, self.stuff.inputs, self.out / name / file)
+            for form, (write, file) in EXPORTS.items()
+            if form in wanted
+        }
+        if "onnx" in found:
+            self.so_far.files[name] = found["onnx"]
+        return found
 
-    def _certify(self, name: str, plan: Plan, small: nn.Module) -> Certificate:
-        reloaded, exported = self._reloaded(name), self._exported(name)
+    def _certify(self, name: str, plan: Plan, small: nn.Module, exported: Mapping[str, Path]) -> Certificate:
+        reloaded = self._reloaded(name)
         return certify(self.stuff.dense, plan, small, self.stuff.inputs, reloaded=reloaded, exported=exported)
 
     def _reloaded(self, name: str) -> nn.Module:
@@ -235,10 +245,6 @@ class Run:
         if not can_travel(*call_arguments(self.stuff.inputs)):
             return load(self.out / name, self.stuff.dense)
         return Elsewhere(recipe.model, recipe.model_args, self.out / name, [recipe.folder, Path.cwd()])
-
-    def _exported(self, name: str) -> Callable[..., Any] | None:
-        """What runs the ONNX file, if there is one."""
-        return export.onnx_session(self.so_far.files[name]) if name in self.so_far.files else None
 
     def _end(self) -> Finished:
         """Time all networks together, and write the report."""

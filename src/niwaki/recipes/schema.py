@@ -18,7 +18,7 @@ from niwaki.recipes.reading import override, read_yaml
 from niwaki.schedules import above_zero
 from niwaki.targets import RUNTIMES
 
-FORMATS = ("onnx", "torch_export")
+FORMATS = ("onnx", "torch_export", "openvino")
 DECAYS = ("all", "matrices")
 KEYS = (
     "model", "model_args", "weights", "inputs", "data", "data_args", "loss", "evaluate", "evaluate_args", "method",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.ranks import local, whole
+from niwaki.ranks import is_sharded, whole
 from niwaki.units import Group, Member
 
 
@@ -44,22 +44,34 @@ def sum_per_unit(
     Returns:
         Two float32 tensors of length ``len(group)``.
     """
-    device = local(tensors[group.makers[0].name]).device
-    if device.type == "meta":
-        raise BadInput(
-            f"weights were asked for to score group {group.name!r}, and {group.makers[0].name!r} has none: it is on "
-            "the meta device. Load the weights first, or use a score that needs none (nk.scores.Random)."
-        )
-    total = torch.zeros(len(group), dtype=torch.float32, device=device)
-    count = torch.zeros(len(group), dtype=torch.float32, device=device)
-    for member in group.makers:
-        weight = tensors[member.name].detach()
-        # Of a weight that lies on several ranks, only these sums travel.
-        along = whole(value(weight.float()).sum([d for d in range(weight.dim()) if d != member.dim]))
-        units, positions = _index(group, member, device)
+    total = count = torch.empty(0)
+    for k, member in enumerate(group.makers):
+        weight = tensors[member.name].detach()  # once: it may be read from disk
+        if k == 0:
+            total, count = (torch.zeros(len(group), dtype=torch.float32, device=weight.device) for _ in range(2))
+        if weight.is_meta:
+            raise BadInput(
+                f"weights were asked for to score group {group.name!r}, and {member.name!r} has none: it is on the "
+                "meta device. Load the weights first, or use a score that needs none (nk.scores.Random)."
+            )
+        along = _along(weight, member.dim, value)
+        units, positions = _index(group, member, weight.device)
         total.index_add_(0, units, along[positions])
         count.index_add_(0, units, torch.full_like(positions, weight.numel() // weight.shape[member.dim]).float())
     return total, count
+
+
+_AT_ONCE = 2**26
+"""Entries whose values are made at once, so that a large matrix of half precision is never there in float32."""
+
+
+def _along(weight: Tensor, dim: int, value: Callable[[Tensor], Tensor]) -> Tensor:
+    """The sums of ``value`` over all other dimensions than ``dim``, in float32."""
+    others = [d for d in range(weight.dim()) if d != dim]
+    if is_sharded(weight):  # only the sums travel
+        return whole(value(weight.float()).sum(others))
+    step = max(1, _AT_ONCE * weight.shape[dim] // max(1, weight.numel()))
+    return torch.cat([value(part.float()).sum(others) for part in weight.split(step, dim)])
 
 
 def _index(group: Group, member: Member, device: torch.device) -> tuple[Tensor, Tensor]:

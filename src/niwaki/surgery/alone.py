@@ -16,9 +16,8 @@ from safetensors.torch import load_file
 def load(model: torch.nn.Module, folder: Path = Path(__file__).parent) -> torch.nn.Module:
     """Shrink ``model`` in place to the tensors beside this file, set the numbers of its modules, and return it."""
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    modules = dict(model.named_modules())
-    files = [load_file(file) for file in sorted(folder.glob("model*.safetensors"))]
-    tensors = {name: tensor for file in files for name, tensor in file.items()}
+    modules, files = dict(model.named_modules()), sorted(folder.glob("model*.safetensors"))
+    tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
     for name, shape in plan["tensors"].items():
         place, _, leaf = name.rpartition(".")
         old = getattr(modules[place], leaf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from niwaki.errors import BadInput
+from niwaki.export import Dynamic
 from niwaki.graph import Graph
 from niwaki.graph.copies import duplicate, fresh
-from niwaki.graph.observe import Inputs, call_arguments, evaluating, observe, tensors_of
+from niwaki.graph.observe import Inputs, call_arguments, evaluating, observe
+from niwaki.surgery.comparing import Check, answers, compare, outputs_of
 from niwaki.surgery.cut import shapes_of
+from niwaki.surgery.exports import Exported, exported_checks
 from niwaki.surgery.masks import expand
 from niwaki.surgery.modules import readable
 from niwaki.surgery.reduced import Reduced, Reductions, reductions
@@ -28,22 +31,6 @@ from niwaki.units import Plan
 
 TOLERANCE = 1e-5
 EXACT = 1e-4  # in float64, times that
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison. ``worst``: largest absolute difference over the largest absolute value of the reference."""
-
-    name: str
-    against: str
-    kind: str
-    worst: float | None
-    tolerance: float
-    detail: str = ""
-
-    @property
-    def holds(self) -> bool:
-        return self.worst is not None and self.worst <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,9 @@ def certify(
     inputs: Inputs,
     *,
     reloaded: nn.Module | None = None,
-    exported: Callable[..., Any] | None = None,
+    exported: Exported = None,
+    dynamic: Dynamic = False,
+    also: Sequence[Inputs] = (),
     tolerance: float = TOLERANCE,
     graph: Graph | None = None,
 ) -> Certificate:
@@ -102,7 +91,13 @@ def certify(
     Args:
         model: the dense model that the plan was made for. plan: which units went. small: the cut model.
         inputs: as for :func:`niwaki.trace`.
-        reloaded: what :func:`niwaki.load` gave back. exported: a callable with the model's arguments.
+        reloaded: what :func:`niwaki.load` gave back.
+        exported: the path of what :mod:`niwaki.export` wrote, or a callable with the model's arguments; several in a
+            mapping from names, as ``{"onnx": path, "openvino": path}``. Each is compared on these inputs, on others of
+            another seed, and on ``also``; of a file, the bytes of its weights are compared with the model's.
+        dynamic: the sizes that were to vary in the exported files, as for :func:`niwaki.export.onnx`: they are compared
+            on inputs of other sizes too.
+        also: more inputs that exported models are compared on.
         tolerance: largest relative difference that holds; a reloaded model may differ a tenth of that (kernels may
             choose another order of summation), an exported one ten times.
         graph: of ``model`` on these inputs, if there is one already (it is traced again otherwise).
@@ -125,9 +120,7 @@ def certify(
             with evaluating(reloaded):
                 again = answers(reloaded, args, kwargs)
             checks.append(compare("reloaded", "cut", "forward", reference, again, tolerance / 10))
-        if exported is not None:
-            elsewhere = answers(exported, args, kwargs)
-            checks.append(compare("exported", "cut", "forward", reference, elsewhere, 10 * tolerance))
+    checks += exported_checks("cut", small, exported, inputs, dynamic=dynamic, also=also, tolerance=10 * tolerance)
     return Certificate(tuple(checks), plan.fingerprint, environment())
 
 
@@ -217,7 +210,7 @@ def forward_and_gradient(model: nn.Module, args: Any, kwargs: Any) -> tuple[list
         for p in model.parameters():
             p.grad = None
             p.requires_grad_(p.is_floating_point())
-        outputs = _outputs(model(*args, **kwargs))
+        outputs = outputs_of(model(*args, **kwargs))
         loss = _project([t for t in outputs if t.requires_grad])
         gradients: dict[str, Tensor] = {}
         if loss is not None and _differentiates(loss):
@@ -240,16 +233,6 @@ def _differentiates(loss: Tensor) -> bool:
     return True
 
 
-def answers(model: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor]:
-    """The floating-point tensors that a call returns."""
-    args, kwargs = fresh((args, kwargs))
-    return _outputs(model(*args, **kwargs))
-
-
-def _outputs(value: Any) -> list[Tensor]:
-    return [t for t in tensors_of(value, caches=False) if t.is_floating_point()]
-
-
 def _project(outputs: Sequence[Tensor]) -> Tensor | None:
     """A fixed random linear form of the outputs, so that every gradient matters."""
     generator = torch.Generator().manual_seed(0)
@@ -259,32 +242,6 @@ def _project(outputs: Sequence[Tensor]) -> Tensor | None:
 
 def _kept(plan: Plan, name: str, gradient: Tensor) -> Tensor:
     return select(gradient, {axis.dim: gone for axis, gone in plan.removed.items() if axis.name == name})
-
-
-def compare(
-    name: str,
-    against: str,
-    kind: str,
-    reference: Sequence[Tensor],
-    found: Sequence[Tensor],
-    tolerance: float,
-    detail: str = "",
-) -> Check:
-    """Tensor by tensor; each difference is taken relative to the largest value of its reference tensor (for gradients:
-    of all of them, since a gradient that should vanish has no scale of its own)."""
-    if len(reference) != len(found) or any(a.shape != b.shape for a, b in zip(reference, found, strict=True)):
-        return Check(name, against, kind, None, tolerance, "outputs of other shapes")
-    pairs = [(a.double().cpu(), b.double().cpu()) for a, b in zip(reference, found, strict=True)]
-    pairs = [(a, b) for a, b in pairs if a.numel()]
-    if not all(torch.isfinite(a).all() and torch.isfinite(b).all() for a, b in pairs):
-        return Check(name, against, kind, None, tolerance, "values that are not finite")
-    common = max((float(a.abs().max()) for a, _ in pairs), default=0.0)
-    worst = 0.0
-    for a, b in pairs:
-        scale = common if kind == "gradient" else float(a.abs().max())
-        difference = float((a - b).abs().max())
-        worst = max(worst, difference / scale if scale else difference)
-    return Check(name, against, kind, worst, tolerance, detail)
 
 
 def _line(check: Check) -> str:

@@ -17,7 +17,7 @@ from niwaki.surgery import optimizer as follower
 from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
 from niwaki.surgery.numbers import check_numbers, set_numbers
-from niwaki.surgery.slices import select
+from niwaki.surgery.slices import replace, select
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Axis, Plan
 
@@ -77,24 +77,24 @@ def cut_(
     resharded(model)
     check_plan(model, plan)
     check_numbers(model, plan.numbers)
-    by_tensor = _by_tensor(plan.removed)
+    lost = by_tensor(plan.removed)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    for name in by_tensor:
+    for name in lost:
         _refuse_hooks(name, tensors[name])
     if optimizer is not None:
-        follower.check(optimizer, {id(tensors[n]): n for n in by_tensor})
+        follower.check(optimizer, {id(tensors[n]): n for n in lost})
     before = {name: tuple(t.shape) for name, t in tensors.items()}
-    fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in by_tensor.items()}
-    _replace(model, fresh)
+    fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in lost.items()}
+    replace(model, fresh)
     if fully_sharded(model):
         dealt_out_again(model)
     states = 0
     if optimizer is not None:
-        states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in by_tensor.items()})
+        states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in lost.items()})
     follow(model, plan.removed, before)
     set_numbers(model, plan.numbers)
     attach(model, plan)
-    changed = {name: (before[name], plan.shape(name)) for name in by_tensor}
+    changed = {name: (before[name], plan.shape(name)) for name in lost}
     with plainly(model):
         told = follow_config(model, [plan, _whole(model)]) if config else None
     return Receipt(plan, changed, states, told)
@@ -148,15 +148,6 @@ def _shrunk(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
     return parameter
 
 
-def _replace(model: nn.Module, fresh: Mapping[int, Tensor]) -> None:
-    """Put the new tensors wherever the old ones were held (shared ones in several places)."""
-    for module in model.modules():
-        for slots in (module._parameters, module._buffers):
-            for local, t in slots.items():
-                if t is not None and id(t) in fresh:
-                    slots[local] = fresh[id(t)]  # type: ignore[assignment]
-
-
 def _refuse_hooks(name: str, t: Tensor) -> None:
     if getattr(t, "_backward_hooks", None) or getattr(t, "_post_accumulate_grad_hooks", None):
         raise CannotFollow(
@@ -165,7 +156,8 @@ def _refuse_hooks(name: str, t: Tensor) -> None:
         )
 
 
-def _by_tensor(removed: Mapping[Axis, tuple[int, ...]]) -> dict[str, dict[int, tuple[int, ...]]]:
+def by_tensor(removed: Mapping[Axis, tuple[int, ...]]) -> dict[str, dict[int, tuple[int, ...]]]:
+    """What goes, by tensor and dimension."""
     result: dict[str, dict[int, tuple[int, ...]]] = {}
     for axis, indices in removed.items():
         if indices:
@@ -180,4 +172,4 @@ def _count(shape: tuple[int, ...]) -> int:
     return total
 
 
-__all__ = ["Receipt", "attach", "cut", "cut_", "plan_of", "shapes_of"]
+__all__ = ["Receipt", "attach", "by_tensor", "cut", "cut_", "plan_of", "shapes_of"]

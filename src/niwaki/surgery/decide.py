@@ -17,6 +17,7 @@ from niwaki.errors import BadInput, UnreachableTarget
 from niwaki.graph import Graph
 from niwaki.scores import L1, Score
 from niwaki.surgery.ladders import Ladder, ladder
+from niwaki.surgery.stored import Stored
 from niwaki.targets import Macs, Params, Ratio, Target, count
 from niwaki.units import Choice, Group, Plan, Selection
 
@@ -26,6 +27,8 @@ def plan(
     score: Score | None = None,
     target: Target | None = None,
     groups: Iterable[Group | str] | None = None,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Plan:
     """Choose which units go.
 
@@ -34,13 +37,16 @@ def plan(
         score: what a unit is worth; :class:`niwaki.scores.L1` if None.
         target: how small; ``Ratio(0.5)`` if None.
         groups: consider these only (groups or their names); all of the graph's if None.
+        weights: score these in place of the model's own, by the model's names; for instance those of a
+            :class:`niwaki.Checkpoint` on disk, one in memory at a time, beside a :func:`niwaki.hollow` model.
 
     Raises:
         UnreachableTarget: even the smallest legal model misses the target; the message says what can be had.
         NothingToPrune: the graph offers nothing.
     """
     score, target = score or L1(), target or Ratio(0.5)
-    tensors = dict(graph.tensors())
+    own = dict(graph.tensors())
+    tensors = own if weights is None else Stored(weights, own, graph.aliases)
     worth = {g.name: score(g, tensors) for g in _wanted(graph, groups)}
     chosen = select(graph, worth, target)
     return make_plan(graph, chosen, {"score": _json(score), "target": _json(target)})

@@ -19,8 +19,7 @@ def check_numbers(model: nn.Module, numbers: Numbers) -> None:
             raise StalePlan(
                 f"the plan is of another model: it sets {attribute!r} of a module {name!r} that is not here"
             )
-        holder, leaf = _holder(modules[name], attribute)
-        found = vars(holder).get(leaf) if hasattr(holder, "__dict__") else None
+        found = number_of(modules[name], attribute)
         if type(found) is not int or found != before:
             raise StalePlan(
                 f"the plan is of another model: {name}.{attribute} should be the number {before}, found {found!r}"
@@ -31,11 +30,21 @@ def set_numbers(model: nn.Module, numbers: Numbers) -> None:
     """Set every number. A ``config`` is shared by many modules: the one that needs another number gets its own copy."""
     modules = dict(model.named_modules())
     for (name, attribute), (_, after) in numbers.items():
-        module: Any = modules[name]
-        if attribute.startswith("config."):
-            module.config = copy.copy(module.config)
-        holder, leaf = _holder(module, attribute)
-        setattr(holder, leaf, after)
+        set_number(modules[name], attribute, after)
+
+
+def set_number(module: Any, attribute: str, value: Any) -> None:
+    """Set one number of a module, or of a copy of its config."""
+    if attribute.startswith("config."):
+        module.config = copy.copy(module.config)
+    holder, leaf = _holder(module, attribute)
+    setattr(holder, leaf, value)
+
+
+def number_of(module: Any, attribute: str) -> Any:
+    """The number as it is; None if there is none."""
+    holder, leaf = _holder(module, attribute)
+    return vars(holder).get(leaf) if hasattr(holder, "__dict__") else None
 
 
 def _holder(module: Any, attribute: str) -> tuple[Any, str]:
@@ -44,4 +53,4 @@ def _holder(module: Any, attribute: str) -> tuple[Any, str]:
     return (getattr(module, "config", None) if config else module), leaf
 
 
-__all__ = ["check_numbers", "set_numbers"]
+__all__ = ["check_numbers", "number_of", "set_number", "set_numbers"]

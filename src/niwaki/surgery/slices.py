@@ -1,11 +1,11 @@
-"""A tensor without some of its indices."""
+"""A tensor without some of its indices, and smaller tensors in place of larger ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from niwaki.ranks import carried, is_sharded
 
@@ -23,3 +23,15 @@ def select(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
     if t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous():
         return result.contiguous(memory_format=torch.channels_last)
     return result
+
+
+def replace(model: nn.Module, fresh: Mapping[int, Tensor]) -> None:
+    """Put new tensors, by the ``id`` of the old ones, wherever those were held (shared ones in several places)."""
+    for module in model.modules():
+        for slots in (module._parameters, module._buffers):
+            for local, t in slots.items():
+                if t is not None and id(t) in fresh:
+                    slots[local] = fresh[id(t)]  # type: ignore[assignment]
+
+
+__all__ = ["replace", "select"]

@@ -22,9 +22,9 @@ logger = logging.getLogger("niwaki")
 
 def write_loader(small: nn.Module, plan: Plan, folder: Path) -> None:
     """Write both files; or, where a module computes by code of niwaki's, neither, and say so in the log."""
-    bound = next(_bound(small), None)
-    if bound is not None:
-        logger.info("%s has no loader of its own: %s computes by niwaki's code. Load it with nk.load.", folder, bound)
+    foreign = bound(small)
+    if foreign:
+        logger.info("%s has no loader of its own: %s computes by niwaki's code. Load it with nk.load.", folder, foreign)
         for name in (MODULES, LOADER):
             (folder / name).unlink(missing_ok=True)
         return
@@ -61,12 +61,13 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _bound(small: nn.Module) -> Iterator[str]:
-    """Modules that are niwaki's, or that it gave a forward pass."""
+def bound(small: nn.Module) -> str:
+    """The first module that is niwaki's, or that it gave a forward pass; empty if there is none."""
     for name, module in small.named_modules():
         own = vars(module).get("forward")
         if isinstance(module, PackedLinear) or _is_ours(type(module)) or (own is not None and _is_ours(own)):
-            yield name or type(module).__name__
+            return name or type(module).__name__
+    return ""
 
 
 def _is_ours(thing: Any) -> bool:
@@ -76,4 +77,4 @@ def _is_ours(thing: Any) -> bool:
     )
 
 
-__all__ = ["LOADER", "MODULES", "numbers_of", "write_loader"]
+__all__ = ["LOADER", "MODULES", "bound", "numbers_of", "write_loader"]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from niwaki.bench.spur.contestants import CONTESTANTS
 from niwaki.bench.spur.study import best
 from niwaki.bench.spur.subjects import LOWER
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from niwaki.bench.tables import Rows, drawn, markdown
 
 Result = dict[str, Any]
 _NEAR = 0.005  # of a share: the last weight of a tensor stays
@@ -89,9 +87,6 @@ def _line(name: str, results: Sequence[Result], shares: Sequence[float]) -> Line
     return Line(name, alpha, {share: found for share, found in near.items() if found})
 
 
-Rows = list[list[str]]
-
-
 def scores(found: Sequence[Line], shares: Sequence[float], measure: str) -> Rows:
     """Head and body."""
     head = ["", *(f"{share:.0%}" for share in (0.0, *shares))]
@@ -110,26 +105,6 @@ def patterns(found: Sequence[Line], shares: Sequence[float]) -> Rows:
         for line in found
     ]
     return [head, *body]
-
-
-def markdown(rows: Rows) -> str:
-    """The rows as a table of a document."""
-    head, *body = rows
-    rule = ["---", *["--:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *body))
-
-
-def drawn(rows: Rows, title: str) -> Table:
-    """The rows for the terminal."""
-    from rich.table import Table
-
-    head, *body = rows
-    table = Table(title=title)
-    for name in head:
-        table.add_column(name)
-    for row in body:
-        table.add_row(*row)
-    return table
 
 
 __all__ = ["Line", "by_task", "drawn", "lines", "markdown", "missing", "patterns", "scores", "shares_of", "unit"]

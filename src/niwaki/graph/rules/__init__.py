@@ -11,6 +11,7 @@ relations, and labels the results. Register your own::
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 
 from niwaki.graph.call import Call
@@ -36,7 +37,14 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 def find(name: str) -> Rule | None:
     """The rule for an operator name, with the built-in ones loaded."""
-    if not RULES.get("linear"):
-        for room in _ROOMS:
-            import_module(f"niwaki.graph.rules.{room}")
+    _load()
     return RULES.get(name)
+
+
+@cache
+def _load() -> None:
+    """The built-in rules, whichever of their modules was imported before; a rule that is there already stays."""
+    before = dict(RULES)
+    for room in _ROOMS:
+        import_module(f"niwaki.graph.rules.{room}")
+    RULES.update(before)

@@ -137,8 +137,23 @@ def einsum(call: Call) -> None:
     for letter in result:
         if len(found[letter]) > 1:
             call.hint(met[letter][0], "head")
-    call.cost(1, *met.values())
+    for letters in steps(terms, result):
+        call.cost(1, *(met[letter] for letter in letters))
     call.give(call.out, [met[letter][0] for letter in result])
+
+
+def steps(terms: Sequence[str], result: str) -> list[str]:
+    """The letters of each sum of products, as torch computes them: from the left, two tensors at a time. What is in one
+    of them alone, and nowhere needed, is summed before; where nothing else is, numbers are multiplied, and no products
+    summed."""
+    found, left = [], terms[0]
+    for k, right in enumerate(terms[1:], start=2):
+        needed = {*result, *"".join(terms[k:])}
+        both = [c for c in dict.fromkeys(left + right) if c in needed or (c in left and c in right)]
+        if not needed.issuperset(both):
+            found.append("".join(both))
+        left = "".join(c for c in both if c in needed)
+    return found
 
 
 def spelled_out(equation: str, ranks: Sequence[int]) -> tuple[list[str], str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.surgery.hugging.facts import Place, computed, facts
+from niwaki.surgery.hugging.facts import Place, computed, facts, left_out
 from niwaki.units import Plan
 
 Difference = tuple[Place, Any, Any]
@@ -45,6 +45,8 @@ def recomputed(built: nn.Module, dense: nn.Module) -> Iterator[str]:
         was = before[name]
         if t.shape != was.shape or t.is_meta or not bool((t == was).all()):
             yield name
+    sizes = [{name: t.shape for name, t in model.state_dict(keep_vars=True).items()} for model in (built, dense)]
+    yield from (name for name in left_out(built) if sizes[0][name] != sizes[1][name])
 
 
 def told(difference: Difference) -> str:

@@ -60,6 +60,11 @@ def computed(model: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in model.named_buffers(remove_duplicate=False) if name not in saved}
 
 
+def left_out(model: Any) -> list[str]:
+    """Names of tensors that the class leaves out when it saves, and computes anew when it loads."""
+    return [name for name in getattr(model, "_keys_to_ignore_on_save", None) or () if name in model.state_dict()]
+
+
 def _plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(_plain(item) for item in value)
@@ -132,4 +137,4 @@ def _read(code: CodeType, *, config: bool) -> Iterator[str]:
         before = step.argval
 
 
-__all__ = ["Place", "computed", "facts", "read_from_config", "read_from_modules", "sizes"]
+__all__ = ["Place", "computed", "facts", "left_out", "read_from_config", "read_from_modules", "sizes"]

@@ -78,6 +78,18 @@ def changed(config: Any, values: Values, memo: dict[int, Any] | None = None) -> 
     return fresh
 
 
+def give(model: Any, fresh: Any, memo: Mapping[int, Any]) -> None:
+    """Give the model a copy of its config, in all places that held the old one or a part of it.
+
+    Args: memo: that ``copy.deepcopy`` filled.
+    """
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if is_config(value) and id(value) in memo:
+                setattr(module, name, memo[id(value)])
+    model.config = fresh
+
+
 def value_of(config: Any, field: Field) -> int | None:
     """What the config says, of a layer or of all; None if nothing."""
     if field.layer >= 0:
@@ -155,6 +167,7 @@ __all__ = [
     "changed",
     "configs",
     "fields",
+    "give",
     "is_config",
     "is_layered",
     "layers_of",

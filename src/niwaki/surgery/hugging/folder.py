@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -10,15 +11,25 @@ from typing import Any
 
 from torch import nn
 
+from niwaki.surgery.hugging.describe import described, how_it_loads, put_note
 from niwaki.surgery.hugging.rebuild import is_configured
+from niwaki.units import Plan
+
+logger = logging.getLogger("niwaki")
 
 
-def write_configs(model: nn.Module, folder: Path) -> None:
+def write_configs(model: nn.Module, plan: Plan, folder: Path) -> None:
     """Write ``config.json``, and ``generation_config.json`` of a model that generates; each whole or not at all. With
-    these the folder holds all that is needed to build the model again."""
+    these the folder holds all that is needed to build the model again. The log tells what loads it.
+
+    Args: plan: all that was cut.
+    """
     if not is_configured(model):
         return
     config: Any = copy.deepcopy(model.config)
+    found = described(model, plan)
+    put_note(config, found)
+    logger.info("%s: %s", folder, "from_pretrained loads it." if found is None else how_it_loads(found))
     config.architectures = [type(model).__name__]
     if hasattr(config, "dtype") and hasattr(model, "dtype"):
         config.dtype = str(model.dtype).removeprefix("torch.")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from niwaki.surgery.hugging.compare import differences, first_length, recomputed, told, uncounted
+from niwaki.surgery.hugging.describe import how_it_loads, note
 from niwaki.surgery.hugging.facts import sizes
 from niwaki.surgery.hugging.fields import (
     Field,
     changed,
     configs,
-    is_config,
+    give,
     is_layered,
     layers_of,
     value_of,
@@ -63,12 +64,14 @@ def _shortened(values: Mapping[str, tuple[int | None, int | None]]) -> Iterator[
         yield f"{name} " + " → ".join("–".join(map(str, s[:1] + s[1:][-1:])) or "None" for s in sides)
 
 
-def follow_config(model: nn.Module, plans: Iterable[Plan]) -> Following | None:
+def follow_config(model: nn.Module, plans: Sequence[Plan]) -> Following | None:
     """Set the fields of ``model.config`` so that its class builds a model of just these sizes and numbers from it; all
-    or none. The config is replaced by a copy: other models may hold the same one. None if there is no config.
+    or none. Where none, a model of transformers gets a ``quantization_config`` that tells the sizes. The config is
+    replaced by a copy: other models may hold the same one. None if there is no config.
 
     Args:
-        model: after the cut. plans: what was cut from the model of which the config tells, likeliest first.
+        model: after the cut. plans: what was cut from the model of which the config tells, likeliest first; the last is
+            all that is known.
     """
     if not is_configured(model):
         return None
@@ -76,10 +79,11 @@ def follow_config(model: nn.Module, plans: Iterable[Plan]) -> Following | None:
         told = _followed(model, list(plans))
     except Exception as trouble:  # code of any model was run on sizes that it never saw; the cut itself is done
         told = Following(reason=f"no answer was found to which values it needs ({type(trouble).__name__}: {trouble})")
+    found = note(model, plans[-1])
     if told.follows:
         logger.info("%s: %s", type(model).__name__, told)
     else:
-        logger.warning("%s: %s. Keep it with nk.save and nk.load.", type(model).__name__, told)
+        logger.warning("%s: %s. %s", type(model).__name__, told, how_it_loads(found))
     return told
 
 
@@ -186,11 +190,7 @@ def put(model: nn.Module, values: Mapping[Field, int | None], *, dense: bool = F
     for _, config in configs(fresh):
         if dense and is_layered(config):
             config.allow_global_per_layer_attribute_access = True
-    for module in model.modules():
-        for name, value in list(vars(module).items()):
-            if is_config(value) and id(value) in memo:
-                setattr(module, name, memo[id(value)])
-    model.config = fresh
+    give(model, fresh, memo)
 
 
 __all__ = ["Following", "follow_config", "put"]

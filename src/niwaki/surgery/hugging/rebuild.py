@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
+
+from niwaki.disk.hollow import Hollow
 
 
 def is_configured(model: nn.Module) -> bool:
@@ -24,20 +25,8 @@ def rebuilt(kind: type[nn.Module], config: Any) -> nn.Module:
 
     Raises whatever the class does not like about the config.
     """
-    with _aside(), _Hollow():
+    with _aside(), Hollow():
         return kind(type(config).from_dict(config.to_dict()))
-
-
-class _Hollow(TorchFunctionMode):
-    """Weights are made empty, or random; tables of positions and frequencies are computed. Only the latter are real."""
-
-    made = (torch.empty, torch.randn, torch.rand, torch.normal)
-
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in self.made and kwargs.get("device") is None:
-            kwargs = {**kwargs, "device": "meta"}
-        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ Hold your own model to them::
 from niwaki.testing.laws.coupling import blocked_are_untouched, claims_hold
 from niwaki.testing.laws.disk import plan_round_trips, plans_round_trip
 from niwaki.testing.laws.exercise import Exercise, Make, exercise, momentum
+from niwaki.testing.laws.folders import folder_loads, uneven_plan
 from niwaki.testing.laws.optimizers import optimizer_follows, optimizer_is_refused
 from niwaki.testing.laws.sameness import cut_equals_masked, dead_units_are_free
 from niwaki.testing.laws.targets import reaches_target
@@ -30,6 +31,7 @@ __all__ = [
     "dead_units_are_free",
     "deterministic",
     "exercise",
+    "folder_loads",
     "model_is_untouched",
     "momentum",
     "optimizer_follows",
@@ -38,4 +40,5 @@ __all__ = [
     "plans_round_trip",
     "reaches_target",
     "resumes_bit_for_bit",
+    "uneven_plan",
 ]

@@ -1,22 +1,24 @@
-"""The networks whose speed is forecast and measured, as published, with random weights: what they compute does not
-depend on them."""
+"""The networks whose speed is forecast and measured, as published, with random weights: how fast they are does not
+depend on those."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from networks import resnet50
 from torch import nn
+
+from niwaki.errors import BadInput, nearest
 
 SEQUENCE = 128
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network and its inputs. ``kind``: CNN or encoder."""
+    """A network, in eval mode, and its inputs by batch. ``kind``: CNN, encoder or decoder."""
 
     kind: str
     build: Callable[[], nn.Module]
@@ -24,15 +26,19 @@ class Subject:
 
 
 def images(batch: int) -> Any:
+    """224 x 224 pixels in three colours."""
     return torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 
 
 def tokens(batch: int) -> Any:
+    """Sentences of ``SEQUENCE`` tokens, none of them hidden."""
     ids = torch.randint(5, 1000, (batch, SEQUENCE), generator=torch.Generator().manual_seed(0))
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def hugging(model: str, config: str, **settings: Any) -> Callable[[], nn.Module]:
+    """A class of transformers, built from its configuration."""
+
     def build() -> nn.Module:
         import transformers
 
@@ -40,6 +46,13 @@ def hugging(model: str, config: str, **settings: Any) -> Callable[[], nn.Module]
         return getattr(transformers, model)(getattr(transformers, config)(**settings)).eval()
 
     return build
+
+
+def _resnet50() -> nn.Module:
+    from niwaki.vision.resnet_imagenet import resnet50
+
+    torch.manual_seed(0)
+    return resnet50().eval()
 
 
 SUBJECTS: dict[str, Subject] = {
@@ -54,7 +67,7 @@ SUBJECTS: dict[str, Subject] = {
         ),
         images,
     ),
-    "ResNet-50": Subject("CNN", lambda: resnet50().eval(), images),
+    "ResNet-50": Subject("CNN", _resnet50, images),
     "MobileNetV2": Subject("CNN", hugging("MobileNetV2ForImageClassification", "MobileNetV2Config"), images),
     "EfficientNet-B0": Subject(
         "CNN",
@@ -98,3 +111,24 @@ SUBJECTS: dict[str, Subject] = {
         lambda batch: {"input_ids": tokens(batch)["input_ids"], "use_cache": False},
     ),
 }
+NETWORKS = tuple(name for name in SUBJECTS if name != "MiniLM-L6")
+"""Those that the comparison measures."""
+
+
+def subject(name: str) -> Subject:
+    """The network of this name.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if name not in SUBJECTS:
+        raise BadInput(f"no network is called {name!r}{nearest(name, SUBJECTS) or '.'} Known: {', '.join(SUBJECTS)}.")
+    return SUBJECTS[name]
+
+
+def plain(name: str) -> str:
+    """A network's name as part of a file's: ``vit-b-16``."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+__all__ = ["NETWORKS", "SEQUENCE", "SUBJECTS", "Subject", "hugging", "images", "plain", "subject", "tokens"]

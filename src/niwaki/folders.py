@@ -1,0 +1,104 @@
+"""From a folder of Hugging Face's to a smaller one, whatever its size: nothing is held but a tensor and a shard."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from niwaki.disk import Checkpoint
+from niwaki.disk.hollow import hollow
+from niwaki.errors import BadInput, require_extra
+from niwaki.graph.observe import Inputs
+from niwaki.scores import Score
+from niwaki.surgery.decide import plan as decide
+from niwaki.surgery.on_disk import SHARD, cut_on_disk
+from niwaki.targets import Target
+from niwaki.tracing import trace
+from niwaki.units import Plan
+
+_BESIDE = (".json", ".txt", ".model", ".jinja")
+_OURS = {"config.json", "generation_config.json", "model.safetensors.index.json", "plan.json", "modules.json"}
+Tick = Callable[[str], None]
+
+
+def cut_folder(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    target: Target,
+    *,
+    score: Score | None = None,
+    inputs: Inputs | None = None,
+    groups: Sequence[str] | None = None,
+    shard_bytes: int = SHARD,
+    tick: Tick = lambda said: None,
+) -> Plan:
+    """Prune a model from disk to disk, by its weights alone: traced without values, scored and cut tensor by tensor.
+
+    For models that do not fit into memory, and as a start for those that will be tuned afterwards. In memory there are
+    at most one tensor that is read (its values twice in float32, or 256 MiB of them where it is larger) and one shard.
+
+    Args:
+        source: a folder with config.json and weights in safetensors, in one file or in shards. No code in it is run.
+        out: the new folder; tokenizers and other small files of ``source`` are copied to it.
+        target, score: as for :func:`niwaki.plan`.
+        groups: names of the groups that give units. None: all but dimensions inside heads, since no config can say
+            which rotary frequencies are left.
+        inputs: for tracing, as for :func:`niwaki.trace`; the class's own ``dummy_inputs`` if None.
+        shard_bytes: what a new file of weights holds at most.
+        tick: called with the name of each tensor that was written.
+
+    Returns:
+        The plan, which is also in ``out``.
+
+    Raises:
+        BadInput: the folder cannot be used, or its weights are not under the names of its class.
+        UnreachableTarget, NothingToPrune: as :func:`niwaki.plan`.
+    """
+    source, out = Path(source), Path(out)
+    model = model_without_values(source)
+    weights = Checkpoint(source)
+    graph = trace(model, _example(model) if inputs is None else inputs)
+    names = [g.name for g in graph.groups if g.kind != "head_dim"] if groups is None else groups
+    plan = decide(graph, score, target, names, weights=weights)
+    cut_on_disk(model, plan, weights, out, shard_bytes=shard_bytes, tick=tick)
+    for file in sorted(source.iterdir()):
+        if file.is_file() and file.suffix in _BESIDE and file.name not in _OURS:
+            shutil.copyfile(file, out / file.name)
+    return plan
+
+
+def model_without_values(folder: Path) -> nn.Module:
+    """The model that a folder's config.json tells of, hollow.
+
+    Raises:
+        BadInput: there is none, or it names no class of transformers. MissingExtra: transformers is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as trouble:
+        raise require_extra("transformers", "hf") from trouble
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"{folder} has no config.json; a folder of a Hugging Face model is wanted")
+    config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    names = list(getattr(config, "architectures", None) or ())
+    kind: Any = getattr(transformers, names[0], None) if names else None
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise BadInput(f"{folder / 'config.json'} names {names or 'no class'}, and transformers has no such model")
+    return hollow(lambda: kind(config))
+
+
+def _example(model: nn.Module) -> Inputs:
+    """What the class is called with; text is shortened, since a trace needs no more."""
+    found = getattr(model, "dummy_inputs", None)
+    if not isinstance(found, Mapping):
+        raise BadInput(f"{type(model).__name__} does not say what it is called with: give inputs")
+    return {name: torch.as_tensor(value) for name, value in found.items()}
+
+
+__all__ = ["cut_folder", "model_without_values"]
