@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up. A room may import rooms of lower floors, and itself.
 FLOORS = (
     ("after_import", "errors", "replacing", "wording"),
-    ("disk", "modes", "pattern", "place", "recovery", "schedules", "terminal", "units"),
+    ("disk", "modes", "pattern", "place", "ranks", "recovery", "schedules", "terminal", "units"),
     ("graph", "scores", "penalties", "targets"),
     ("packed",),
     ("export",),

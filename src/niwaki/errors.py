@@ -48,6 +48,14 @@ class CannotFollow(NiwakiError):
     """Something that holds the old tensors cannot be carried through a cut."""
 
 
+class RanksDiffer(NiwakiError):
+    """Processes that prune together do not have the same; the message names the ranks and what each has."""
+
+
+class RankFailed(NiwakiError):
+    """Another of the processes that prune together failed; the message says which, and how."""
+
+
 class MissingExtra(NiwakiError, ImportError):
     """An optional package is needed; the message says which extra brings it."""
 

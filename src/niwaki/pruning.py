@@ -13,6 +13,7 @@ from niwaki.errors import BadInput
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
+from niwaki.ranks import Ranks
 from niwaki.surgery.wrappers import unwrapped
 from niwaki.train.engine import Pruning
 from niwaki.train.view import Record
@@ -28,6 +29,7 @@ def prune(
     data: Iterable[Any] | None = None,
     loss: Loss | None = None,
     record: Record | None = None,
+    ranks: Ranks | None = None,
 ) -> Model:
     """A pruned copy of ``model`` in one call, for methods that need no training steps.
 
@@ -41,6 +43,8 @@ def prune(
         loss: of (model, batch) to one number with a gradient, for methods that need one (``nk.methods.michel``).
         record: called with one dict per recorded figure, for instance what was chosen, and which groups were left alone
             and why.
+        ranks: the processes that prune this model together, each with data of its own; those of the default process
+            group if None (:class:`niwaki.Ranks`).
 
     Raises:
         BadInput: the method needs training steps; or data or a loss, and there is none; or a batch cannot be read.
@@ -52,7 +56,7 @@ def prune(
         )
     small = duplicate(unwrapped(model, "the pruned copy"))
     optimizer = torch.optim.SGD(small.parameters(), lr=0.0)
-    run = Pruning(small, optimizer, method, inputs, record=record, data=data, loss=loss)
+    run = Pruning(small, optimizer, method, inputs, record=record, data=data, loss=loss, ranks=ranks)
     run.run_at_once()
     return small
 

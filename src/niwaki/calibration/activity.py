@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from niwaki.calibration.compensation import Moments, compensated, require_plain
 from niwaki.calibration.second import Second
 from niwaki.errors import BadInput
+from niwaki.ranks import Ranks
 
 Pass = Callable[[], Iterable["list[tuple[int, Tensor]]"]]
 """Goes over the data once: for every batch, (number of the second part, its hidden input) for all of them."""
@@ -33,7 +35,8 @@ class Activity:
     iterations. Where it is not (a batch norm on batch statistics) every look passes over the data. Everything is summed
     in float64 over batches, so that batches of any size give the same.
 
-    ``moments``: sum up second moments too, on the same pass (compensation and greedy selection need them).
+    ``moments``: sum up second moments too, on the same pass (compensation and greedy selection need them). ``ranks``:
+    each goes over its own data, and has the sums over all.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Activity:
     seconds: tuple[Second, ...]
     again: Pass
     moments: bool = False
+    ranks: Ranks = field(default_factory=Ranks.alone)
     _sums: dict[tuple[int, torch.Size], _Sum] = field(default_factory=dict)
     _absolute: dict[int, Tensor] = field(default_factory=dict)
     _moments: dict[int, Moments] = field(default_factory=dict)
@@ -49,10 +53,11 @@ class Activity:
         if self.moments:
             for second in self.seconds:
                 second.check_rows(self.name, "second moments")
-        with torch.no_grad():
+        with self.ranks.every(f"a look at group {self.name!r}"), torch.no_grad():
             for hidden in self.again():
                 for k, h in hidden:
                     self._add(k, h)
+        self._join()
         if not all(bool(masses.isfinite().all()) for masses in self._absolute.values()):
             raise BadInput(
                 f"the activations of group {self.name!r} hold inf or nan. Calibrate in float32, or on data that give "
@@ -77,6 +82,30 @@ class Activity:
             self._sums[key] = _Sum(total, count)
         if self.moments:
             self._moments.setdefault(k, Moments()).add(second.rows(hidden))
+
+    def _join(self) -> None:
+        """The sums over all ranks take the place of this one's."""
+        if self.ranks.size == 1:
+            return
+        found: dict[Any, Tensor] = {("absolute", k): t for k, t in self._absolute.items()}
+        for (k, shape), total in self._sums.items():
+            found["hidden", k, tuple(shape)] = total.hidden
+            found["count", k, tuple(shape)] = torch.tensor(total.count)
+        for k, moments in self._moments.items():
+            found["products", k], found["total", k] = moments.products, moments.total
+            found["rows", k] = torch.tensor(moments.count)
+        sums = self.ranks.summed(found)
+        self._absolute = {key[1]: t for key, t in sums.items() if key[0] == "absolute"}
+        self._sums = {
+            (key[1], torch.Size(key[2])): _Sum(t, int(sums["count", key[1], key[2]]))
+            for key, t in sums.items()
+            if key[0] == "hidden"
+        }
+        self._moments = {
+            key[1]: Moments(t, sums["total", key[1]], int(sums["rows", key[1]]))
+            for key, t in sums.items()
+            if key[0] == "products"
+        }
 
     def mass(self, *, absolute: bool = True) -> Tensor:
         """``mu(H)``: the hidden activations of every unit, summed over samples, positions and layers.
@@ -104,7 +133,7 @@ class Activity:
         found = torch.zeros(self.units, dtype=torch.float64)
         own = batch_statistics and bool(kept.any()) and any(s.norm is not None for s in self.seconds)
         with torch.no_grad():
-            for (k, _), (at, missing) in (self._looked_at if own else self._missing)(kept).items():
+            for (k, _), (at, missing) in (self._looked_everywhere if own else self._missing)(kept).items():
                 taker = self.seconds[k].taker
                 gradient = self.seconds[k].back(at, missing)
                 found += taker.per_unit(taker.per_position(gradient), self.units)
@@ -139,19 +168,32 @@ class Activity:
                 found[key] = (at, found[key][1] + missing if key in found else missing)
         return found
 
+    def _looked_everywhere(self, kept: Tensor) -> dict[tuple[int, torch.Size], tuple[Tensor, Tensor]]:
+        """The same on the data of all ranks."""
+        with self.ranks.every(f"a look at group {self.name!r}"):
+            found = self._looked_at(kept)
+        if self.ranks.size == 1:
+            return found
+        sums = self.ranks.summed({(k, tuple(shape)): missing for (k, shape), (_, missing) in found.items()})
+        return {
+            (k, torch.Size(shape)): (torch.zeros(shape, device=missing.device), missing)
+            for (k, shape), missing in sums.items()
+        }
+
     def errors(self, weights: Iterable[Tensor]) -> list[float]:
         """For each set of weights, one number per unit: the summed squared difference between U and the output when
         every unit counts so much. One pass over the data for all of them."""
         every = [w.double() for w in weights]
         found = [0.0] * len(every)
-        with torch.no_grad():
+        with self.ranks.every(f"a look at group {self.name!r}"), torch.no_grad():
             for hidden in self.again():
                 for k, h in hidden:
                     second = self.seconds[k]
                     for n, weight in enumerate(every):
                         less = second.taker.along(second.taker.spread(1 - weight, 0.0), h.double())
                         found[n] += float(second.linear(h.double() * less).square().sum())
-        return found
+        sums: list[float] = self.ranks.summed({("errors",): torch.tensor(found).double()})["errors",].tolist()
+        return sums
 
     def products(self) -> Tensor:
         """Inner products ``<z_i, z_j>`` of what the units add to U, summed over samples and positions. Shape: (units,

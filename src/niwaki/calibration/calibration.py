@@ -23,6 +23,7 @@ from niwaki.calibration.takers import Taker, Unfit, owner, takers_of
 from niwaki.calibration.walk import Walk, holds
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
+from niwaki.ranks import Ranks, fully_sharded, local, resharded
 from niwaki.surgery.wrappers import bare, uncompiled
 from niwaki.units import Group
 
@@ -37,7 +38,8 @@ class Calibration:
     Args:
         source: gives the batches. samples: how many are used. memory: bytes of inputs and blocks' outputs that are
             kept in memory; the rest goes to a temporary folder. fresh: draw new samples for every activity. walk:
-            keep what the blocks of a chain have given, so that they do not run again.
+            keep what the blocks of a chain have given, so that they do not run again. ranks: those that look
+            together, each at its own share of ``samples``.
     """
 
     model: nn.Module
@@ -47,6 +49,7 @@ class Calibration:
     memory: int = 2**30
     fresh: bool = False
     walk: bool = True
+    ranks: Ranks = field(default_factory=Ranks.alone)
     left_out: dict[str, str] = field(default_factory=dict)
     """Why groups are not among the blocks, by name; filled by :meth:`blocks`."""
     _calls: list[Call] = field(default_factory=list)
@@ -58,6 +61,7 @@ class Calibration:
         first = next(self._walk.batches())
         with uncompiled(self.model):
             self._calls, output = record_calls(self.model, first)
+            resharded(self.model)
             self._chain = find_chain(self.model, self._calls)
             if self.walk and not self.fresh:
                 self._walk.chain = self._sound_chain(first, output)
@@ -65,19 +69,43 @@ class Calibration:
     def _sound_chain(self, batch: Batch, output: Any) -> Chain:
         """The finest chain along which the model can be walked; an empty one if there is none."""
         for chain in (self._chain, find_chain(self.model, self._calls, fine=False)):
-            if len(chain) and holds(self.model, chain, batch, output):
+            if not len(chain):
+                continue
+            sound = self.ranks.texts(str(holds(self.model, chain, batch, output)))
+            resharded(self.model)
+            if set(sound) == {"True"}:
                 return chain
         return Chain(())
 
     def _draw(self) -> Walk:
         """Samples, before the first block: the first of the data, or the next."""
-        drawn = self.source.next_samples(self.samples) if self.fresh else self.source.samples(self.samples)
-        # Copies: a loader may fill the same tensors again.
-        return Walk(self.model, (batch.to(self._device, copy=True) for batch in drawn), Shelf(self.memory))
+        count = self._own_samples
+        drawn = self.source.next_samples(count) if self.fresh else self.source.samples(count)
+        with self.ranks.every("reading the data"):
+            # Copies: a loader may fill the same tensors again.
+            walk = Walk(self.model, (batch.to(self._device, copy=True) for batch in drawn), Shelf(self.memory))
+        if fully_sharded(self.model):
+            self._check_alike(len(walk))
+        return walk
+
+    def _check_alike(self, batches: int) -> None:
+        """Raise :class:`BadInput` unless all ranks have as many batches: they run a sharded model together."""
+        counts = [int(text) for text in self.ranks.texts(str(batches))]
+        if len(set(counts)) > 1:
+            raise BadInput(
+                f"the model is sharded, so that all ranks must run it as often, and they have {counts} batches to look "
+                "at: give every rank as many"
+            )
+
+    @property
+    def _own_samples(self) -> int:
+        """The share of this rank; every one looks at a sample at least."""
+        share, more = divmod(self.samples, self.ranks.size)
+        return max(1, share + (self.ranks.rank < more))
 
     @property
     def _device(self) -> torch.device:
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        return next((local(p).device for p in self.model.parameters()), torch.device("cpu"))
 
     # -- which groups ----------------------------------------------------------------------------------------
 
@@ -198,7 +226,7 @@ class Calibration:
                 for real, found in walk.look(layers, len(block.seconds)):
                     yield [(k, h if block.seconds[k].taker.space else without_padding(h, real)) for k, h in found]
 
-        return Activity(block.group.name, len(block.group), block.seconds, again, moments)
+        return Activity(block.group.name, len(block.group), block.seconds, again, moments, self.ranks)
 
     def changed(self) -> None:
         """The weights have changed, not only of layers ahead: what was kept is stale."""
@@ -207,13 +235,17 @@ class Calibration:
     def reestimate(self) -> int:
         """See :func:`niwaki.calibration.reestimate`; on the calibration data."""
         with uncompiled(self.model):
-            return reestimate(self.model, self._walk.batches())
+            found = reestimate(self.model, self._walk.batches(), self.ranks)
+        resharded(self.model)
+        return found
 
     def sensitivity(self, blocks: Sequence[Block], loss: Loss, *, each: bool) -> dict[str, Tensor]:
         """See :func:`niwaki.calibration.sensitivity.sensitivity`; the batches are drawn again, labels and all."""
         with uncompiled(self.model):
-            drawn = (batch.to(self._device) for batch in self.source.samples(self.samples))
-            return sensitivity(self.model, blocks, drawn, loss, each=each)
+            drawn = (batch.to(self._device) for batch in self.source.samples(self._own_samples))
+            found = sensitivity(self.model, blocks, drawn, loss, each=each, ranks=self.ranks)
+        resharded(self.model)
+        return found
 
 
 __all__ = ["Block", "Calibration"]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from niwaki.calibration.second import Second
 from niwaki.errors import BadInput
+from niwaki.ranks import whole
 
 
 @dataclass(eq=False)
@@ -74,7 +75,7 @@ def compensated(group: str, calls: Sequence[Second], moments: Moments, kept: Ten
     if constants:
         mean = moments.total / moments.count
         shift = matrix[:, goes] @ mean[goes] - change @ mean[stays]
-        found |= {name: old.detach().double() + sign * shift for name, (old, sign) in constants.items()}
+        found |= {name: whole(old.detach()).double() + sign * shift for name, (old, sign) in constants.items()}
     return found
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.calibration.takers import CONVOLUTIONS, TRANSPOSED, Taker, Unfit
+from niwaki.ranks import whole
 
 LARGEST = 2**24
 """Numbers that the unfolded input of a convolution may have at a time."""
@@ -36,7 +37,7 @@ class Second:
         if norm is None:
             return output
         mean, variance = norm.running_mean.double(), norm.running_var.double()
-        weight, bias = (t.detach().double() if t is not None else None for t in (norm.weight, norm.bias))
+        weight, bias = (None if t is None else whole(t.detach()).double() for t in (norm.weight, norm.bias))
         batch_statistics = batch_statistics and output.numel() > output.shape[1]  # one value has no variance
         if batch_statistics:
             mean = variance = None
@@ -68,7 +69,7 @@ class Second:
         if norm is None:
             return None
         rate = (norm.running_var.double() + norm.eps).rsqrt()
-        return rate if norm.weight is None else rate * norm.weight.detach().double()
+        return rate if norm.weight is None else rate * whole(norm.weight.detach()).double()
 
     # -- rows: the layer as a plain matrix -----------------------------------------------------------------
 
@@ -112,12 +113,11 @@ class Second:
 
     def _weight(self) -> Tensor:
         module: Any = self.taker.module
-        weight: Tensor = module.weight.detach().double()
-        return weight
+        return whole(module.weight.detach()).double()
 
     def _bias(self) -> Tensor | None:
         bias: Any = getattr(self.taker.module, "bias", None)
-        return None if bias is None else bias.detach().double()
+        return None if bias is None else whole(bias.detach()).double()
 
 
 def _unfolded(hidden: Tensor, module: Any, space: int) -> Tensor:

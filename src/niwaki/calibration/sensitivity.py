@@ -15,24 +15,32 @@ from niwaki.calibration.blocks import Block
 from niwaki.calibration.calls import calm
 from niwaki.calibration.takers import Taker
 from niwaki.errors import BadInput
+from niwaki.ranks import Ranks, local
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """Of a model and a batch as the data gave it, to one number with a gradient."""
 
 
 def sensitivity(
-    model: nn.Module, blocks: Sequence[Block], batches: Iterable[Batch], loss: Loss, *, each: bool
+    model: nn.Module,
+    blocks: Sequence[Block],
+    batches: Iterable[Batch],
+    loss: Loss,
+    *,
+    each: bool,
+    ranks: Ranks | None = None,
 ) -> dict[str, Tensor]:
     """By group, per unit: the absolute gradient of the summed loss with respect to a mask of ones on the unit's
-    activations. ``each``: absolute values batch by batch, then summed.
+    activations. ``each``: absolute values batch by batch, then summed. ``ranks``: each has batches of its own; the sums
+    are over all.
 
     Raises:
         BadInput: the loss is no single number with a gradient.
     """
-    device = next(p.device for p in model.parameters())
+    device, ranks = next(local(p).device for p in model.parameters()), ranks or Ranks.alone()
     masks = [torch.ones(len(b.group), device=device, dtype=torch.float32, requires_grad=True) for b in blocks]
     sums = [torch.zeros(len(b.group), dtype=torch.float64) for b in blocks]
-    with ExitStack() as stack:
+    with ranks.every("a look at the loss"), ExitStack() as stack:
         stack.enter_context(calm(model))
         for block, mask in zip(blocks, masks, strict=True):
             for taker in block.takers:
@@ -42,7 +50,8 @@ def sensitivity(
             gradients = _gradients(model, loss, batch, masks)
             for total, gradient in zip(sums, gradients, strict=True):
                 total += gradient.abs() if each else gradient
-    return {block.group.name: total.abs() for block, total in zip(blocks, sums, strict=True)}
+    found = ranks.summed({(block.group.name,): total for block, total in zip(blocks, sums, strict=True)})
+    return {block.group.name: found[block.group.name,].abs() for block in blocks}
 
 
 def _gradients(model: nn.Module, loss: Loss, batch: Batch, masks: Sequence[Tensor]) -> list[Tensor]:

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from niwaki.calibration.batches import Batch
 from niwaki.calibration.calls import BATCH_NORMS, calm
 from niwaki.errors import BadInput
+from niwaki.ranks import Ranks
 
 
-def reestimate(model: nn.Module, batches: Iterable[Batch]) -> int:
+def reestimate(model: nn.Module, batches: Iterable[Batch], ranks: Ranks | None = None) -> int:
     """Set the running means and variances of all batch norms to the averages over these batches, each call of a norm by
     how many values of a channel it saw. Give how many norms there are.
 
     All are measured on the same pass, each batch norm acting on the statistics of the batch, as in training. A batch of
-    one sample is left out where a norm would see one value of a channel: that has no variance.
+    one sample is left out where a norm would see one value of a channel: that has no variance. ``ranks``: each has
+    batches of its own, and the averages are over all.
 
     Raises:
         BadInput: all batches are such.
@@ -29,9 +31,9 @@ def reestimate(model: nn.Module, batches: Iterable[Batch]) -> int:
     if not norms:
         return 0
     before = [(m.momentum, m.running_mean.clone(), m.running_var.clone()) for m in norms]
-    sums, used = _Sums(), 0
+    sums, used, ranks = _Sums(), 0, ranks or Ranks.alone()
     try:
-        with calm(model), ExitStack() as stack:
+        with ranks.every("measuring batch norms"), calm(model), ExitStack() as stack:
             for m in norms:
                 m.training, m.momentum = True, 1.0  # the running values are then those of the last call
                 stack.callback(m.register_forward_hook(sums.see).remove)
@@ -42,10 +44,13 @@ def reestimate(model: nn.Module, batches: Iterable[Batch]) -> int:
             m.momentum = momentum
             m.running_mean.copy_(mean)
             m.running_var.copy_(variance)
-    if not used:
+    totals = ranks.summed(
+        {("used",): torch.tensor(used), **{(k,): sums.total[id(m)] for k, m in enumerate(norms) if id(m) in sums.total}}
+    )
+    if not int(totals.pop(("used",))):
         raise BadInput("batch norms cannot be measured on batches of one value per channel: give larger batches")
-    for m in norms:
-        sums.put(m)
+    for (k,), total in totals.items():
+        _put(norms[k], total)
     return len(norms)
 
 
@@ -70,13 +75,13 @@ class _Sums:
         self.running.clear()
         return int(whole)
 
-    @torch.no_grad()
-    def put(self, norm: Any) -> None:
-        """The averages, into a norm; one that was never called is left as it is."""
-        if id(norm) in self.total:
-            count, mean, variance = self.total[id(norm)]
-            norm.running_mean.copy_(mean / count)
-            norm.running_var.copy_(variance / count)
+
+@torch.no_grad()
+def _put(norm: Any, total: Tensor) -> None:
+    """The averages, into a norm; one that was never called has none, and is left as it is."""
+    count, mean, variance = total
+    norm.running_mean.copy_(mean / count)
+    norm.running_var.copy_(variance / count)
 
 
 def _runs(model: nn.Module, batch: Batch) -> bool:

@@ -17,6 +17,7 @@ from niwaki.calibration.padding import real_positions
 from niwaki.calibration.shelf import Kept, Shelf
 from niwaki.errors import BadInput
 from niwaki.graph.observe import tensors_of
+from niwaki.ranks import fully_sharded, resharded
 
 
 class Walk:
@@ -36,6 +37,11 @@ class Walk:
             self._real.append(real_positions(model, batch))
         self._outputs: list[dict[int, Kept]] = [{} for _ in self._batches]
         self.position = 0
+        # A pass through a sharded model that is broken off leaves layers whole.
+        self._whole = fully_sharded(model)
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
     def batches(self) -> Iterator[Batch]:
         """The batches as they came."""
@@ -72,7 +78,7 @@ class Walk:
             found: list[tuple[int, Tensor]] = []
 
             def see(number: int, hidden: Tensor, found: list[tuple[int, Tensor]] = found) -> None:
-                done = len(found) + 1 == calls
+                done = len(found) + 1 == calls and not self._whole
                 found.append((number, hidden if done else hidden.clone()))
                 if done:
                     raise Enough
@@ -94,7 +100,7 @@ class Walk:
         def seen(block: int, output: Any) -> None:
             if block in wanted:
                 new[block] = self.shelf.put(_copied(output))
-            if block == position - 1:
+            if block == position - 1 and not self._whole:
                 raise Enough
 
         self._run(k, seen)
@@ -110,6 +116,7 @@ class Walk:
         outputs = {block: self.shelf.get(kept) for block, kept in self._outputs[k].items()}
         with calm(self.model), self.chain.passing(self.position, outputs, seen), suppress(Enough):
             self.model(*args, **kwargs)
+        resharded(self.model)
 
 
 def holds(model: nn.Module, chain: Chain, batch: Batch, output: Any, checks: int = 4) -> bool:

@@ -59,16 +59,26 @@ def write(
         plan: what goes where. tensor: gives a tensor by name, when its turn has come. folder: it is made.
         wrote: called with the name of each tensor that was given.
     """
-    from safetensors.torch import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     for file, names in plan.files.items():
         held = {}
         for name in names:
             held[name] = tensor(name).detach().contiguous().cpu()
             wrote(name)
-        with replacing(folder / file) as part:
-            save_file(held, str(part), metadata={"format": "pt"})
+        write_file(held, folder / file)
+    finish(plan, folder)
+
+
+def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write one file, whole or not at all. ``tensors``: contiguous, on the CPU."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as part:
+        save_file(dict(tensors), str(part), metadata={"format": "pt"})
+
+
+def finish(plan: Layout, folder: Path) -> None:
+    """Write the index of files that are there, and remove what an earlier layout left."""
     if len(plan.files) > 1:
         text = json.dumps({"metadata": {"total_size": plan.size}, "weight_map": plan.index}, indent=2)
         with replacing(folder / INDEX) as part:
@@ -84,4 +94,4 @@ def _sweep(folder: Path, files: Iterable[str]) -> None:
             old.unlink(missing_ok=True)
 
 
-__all__ = ["Layout", "layout", "write"]
+__all__ = ["Layout", "finish", "layout", "write", "write_file"]

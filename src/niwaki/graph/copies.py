@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from niwaki.errors import BadInput
+from niwaki.ranks import is_sharded, plainly
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -23,7 +26,14 @@ def duplicate(model: Model, memo: Mapping[int, Any] | None = None) -> Model:
     for t in _computed(model):
         if id(t) not in known:
             known[id(t)] = t.detach().clone()
-    return copy.deepcopy(model, known)
+    held = next((name for name, p in model.named_parameters() if is_sharded(p) and id(p) not in known), None)
+    if held is not None:
+        raise BadInput(
+            f"{type(model).__name__} is sharded ({held!r} lies on several ranks) and cannot be copied. Prune it in "
+            "place, with nk.Pruning or nk.cut_, or make the copy before fully_shard"
+        )
+    with plainly(model):
+        return copy.deepcopy(model, known)
 
 
 Value = TypeVar("Value")

@@ -17,6 +17,7 @@ from torch import Tensor
 from niwaki.errors import BadInput
 from niwaki.methods.view import Chosen, Of, Orders, Outcome, Pressing, State, View, check_of
 from niwaki.penalties import Penalty, Ridge
+from niwaki.ranks import whole
 from niwaki.scores import L1, Score
 from niwaki.targets import SINGLE, Ratio, Target
 
@@ -93,7 +94,7 @@ class Choose(Part):
 def _told(chosen: Chosen) -> dict[str, Any]:
     """For the record: which units, or how many single weights."""
     if any(isinstance(c, Tensor) for c in chosen.values()):
-        return {"weights": {name: int(torch.as_tensor(c).sum()) for name, c in chosen.items()}}
+        return {"weights": {name: int(whole(torch.as_tensor(c).sum())) for name, c in chosen.items()}}
     return {"chosen": {name: list(units) for name, units in chosen.items()}}
 
 

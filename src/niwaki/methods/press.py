@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
 from niwaki.methods.parts import Part, at_least
 from niwaki.methods.view import Of, Orders, Outcome, Pressing, State, View, check_of
 from niwaki.penalties import Penalty, Ridge
+from niwaki.ranks import is_sharded, whole
 from niwaki.schedules import Constant, Ramp, Schedule, above_zero
 from niwaki.scores import L1
 from niwaki.targets import Ratio, Target
@@ -158,14 +161,28 @@ def raises(schedule: Ramp, ceiling: float) -> int:
 
 def how_many(chosen: tuple[int, ...] | Tensor) -> int:
     """Units, or single weights, that are chosen."""
-    return int(chosen.sum()) if isinstance(chosen, Tensor) else len(chosen)
+    return int(whole(chosen.sum())) if isinstance(chosen, Tensor) else len(chosen)
 
 
 def parting(worth: Tensor, chosen: tuple[int, ...] | Tensor) -> tuple[float, float]:
     """Mean worth of what stays, and of what is chosen."""
+    if is_sharded(worth):
+        return _parted(worth, torch.as_tensor(chosen))
     gone = worth[chosen if isinstance(chosen, Tensor) else list(chosen)]
     kept = (worth.sum() - gone.sum()) / max(1, worth.numel() - gone.numel())
     return float(kept), float(gone.mean())
+
+
+def _parted(worth: Tensor, chosen: Tensor) -> tuple[float, float]:
+    """The same of single weights that lie on several ranks: every rank sums up its own."""
+    number, total, gone = (float(whole(t.sum())) for t in (chosen, worth, torch.where(chosen, worth, 0.0)))
+    return (total - gone) / max(1.0, worth.numel() - number), gone / number
+
+
+def _deviation(norms: Tensor, mean: float) -> float:
+    if is_sharded(norms):
+        return math.sqrt(float(whole((norms - mean).square().sum())) / (norms.numel() - 1))
+    return float(norms.std())
 
 
 def _averaged(before: float | None, kept: float, gone: float) -> float:
@@ -176,8 +193,8 @@ def _averaged(before: float | None, kept: float, gone: float) -> float:
 
 def _record(view: View, name: str, norms: Tensor, penalty: float, **more: object) -> None:
     """One row: the factor, and the norms of all units with their spread (standard deviation over mean)."""
-    mean = float(norms.mean())
-    spread = float(norms.std()) / mean if norms.numel() > 1 and mean > 0 else 0.0
+    mean = float(whole(norms.mean()))
+    spread = _deviation(norms, mean) / mean if norms.numel() > 1 and mean > 0 else 0.0
     # Single weights keep the shape of their tensor; there are too many to write down.
     each = {"norms": [float(v) for v in norms]} if norms.dim() == 1 else {}
     view.note(event="press", group=name, penalty=penalty, spread=spread, **each, **more)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from niwaki.ranks import is_sharded
+
 _TINY = 1e-12
 """Added under square roots, so that the gradient of an empty row is 0 and not 0 / 0."""
 
@@ -35,6 +37,8 @@ class RowColumn:
     def gradient(self, weight: Tensor) -> Tensor:
         squares = _exact(weight).square()
         by_row, by_column = (self._factors(squares, along) for along in (0, 1))
+        if is_sharded(squares):
+            return (by_row + by_column) * weight
         # In the memory of the squares: a fresh tensor as large as the weight costs more than all the arithmetic.
         return torch.add(by_row.expand_as(squares), by_column, out=squares).mul_(weight)
 

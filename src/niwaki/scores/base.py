@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
+from niwaki.ranks import is_sharded, whole
 from niwaki.units import Group, Member
 
 
@@ -67,6 +68,8 @@ _AT_ONCE = 2**26
 def _along(weight: Tensor, dim: int, value: Callable[[Tensor], Tensor]) -> Tensor:
     """The sums of ``value`` over all other dimensions than ``dim``, in float32."""
     others = [d for d in range(weight.dim()) if d != dim]
+    if is_sharded(weight):  # only the sums travel
+        return whole(value(weight.float()).sum(others))
     step = max(1, _AT_ONCE * weight.shape[dim] // max(1, weight.numel()))
     return torch.cat([value(part.float()).sum(others) for part in weight.split(step, dim)])
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear
+from niwaki.ranks import dealt_out_again, fully_sharded, plainly, resharded
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
@@ -73,6 +74,7 @@ def cut_(
         CannotFollow: the optimizer, or a hook on a parameter, holds what cannot be cut along.
     """
     model = unwrapped(model, "what is cut")
+    resharded(model)
     check_plan(model, plan)
     check_numbers(model, plan.numbers)
     lost = by_tensor(plan.removed)
@@ -84,6 +86,8 @@ def cut_(
     before = {name: tuple(t.shape) for name, t in tensors.items()}
     fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in lost.items()}
     replace(model, fresh)
+    if fully_sharded(model):
+        dealt_out_again(model)
     states = 0
     if optimizer is not None:
         states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in lost.items()})
@@ -91,7 +95,8 @@ def cut_(
     set_numbers(model, plan.numbers)
     attach(model, plan)
     changed = {name: (before[name], plan.shape(name)) for name in lost}
-    told = follow_config(model, [plan, _whole(model)]) if config else None
+    with plainly(model):
+        told = follow_config(model, [plan, _whole(model)]) if config else None
     return Receipt(plan, changed, states, told)
 
 

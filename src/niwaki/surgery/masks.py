@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.graph.copies import duplicate
+from niwaki.ranks import is_sharded, local, numbers
 from niwaki.surgery.cut import check_plan
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Axis, Plan
@@ -39,8 +40,11 @@ def mask_(model: nn.Module, plan: Plan) -> None:
     directions = _directions(model)
     with torch.no_grad():
         for axis in sorted(plan.removed, key=lambda axis: axis not in directions):  # zeros have the last word
-            indices = _index(tensors[axis.name], plan.removed[axis])
-            tensors[axis.name].index_fill_(axis.dim, indices, int(axis in directions))
+            mine = local(tensors[axis.name])
+            indices = _index(mine, plan.removed[axis])
+            if is_sharded(tensors[axis.name]):
+                indices = torch.isin(numbers(tensors[axis.name], axis.dim), indices).nonzero().flatten()
+            mine.index_fill_(axis.dim, indices, int(axis in directions))
 
 
 def expand(dense: Model, plan: Plan, small: nn.Module) -> Model:

@@ -15,7 +15,9 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.errors import BadInput, NothingToPrune
+from niwaki.ranks import as_part, is_sharded, local, numbers
 from niwaki.scores import Score, watches
+from niwaki.surgery.shards import least_of_shards
 from niwaki.surgery.wrappers import bare
 from niwaki.targets import NM, Ratio, Scope, Target, count
 
@@ -81,7 +83,7 @@ def worth_each(
     if each is None:
         raise BadInput(f"{type(score).__name__} scores whole units and not single weights; nk.scores.L1 does both")
     if watches(score):
-        return {name: each(name, (moved or {}).get(name, torch.zeros_like(w))) for name, w in weights.items()}
+        return {name: each(name, (moved or {}).get(name, torch.zeros_like(w.detach()))) for name, w in weights.items()}
     return {name: each(name, w.detach().float()) for name, w in weights.items()}
 
 
@@ -127,7 +129,11 @@ def select_each(
 
 
 def _after(worth: Tensor, gone: Tensor | None) -> Tensor:
-    return worth if gone is None else worth.masked_fill(gone.to(worth.device), -math.inf)
+    if gone is None:
+        return worth
+    if is_sharded(worth):
+        return as_part(local(worth).masked_fill(local(gone), -math.inf), worth)
+    return worth.masked_fill(gone.to(worth.device), -math.inf)
 
 
 def _pools(names: list[str], scope: Scope) -> list[list[str]]:
@@ -150,6 +156,8 @@ def _layer(name: str) -> str:
 
 def _least_of_all(worth: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """This share of all weights together; every tensor keeps its best."""
+    if any(is_sharded(each) for each in worth.values()):
+        return least_of_shards(worth, share)
     flat = []
     for each in worth.values():
         values = each.flatten().clone()
@@ -169,6 +177,13 @@ def _least(worth: Tensor, count: int) -> Tensor:
 
 def _least_of_each(worth: Tensor, keep: int, of: int) -> Tensor:
     """All but ``keep`` of every ``of`` that follow each other along dimension 1."""
+    if is_sharded(worth):
+        if len(numbers(worth, 1)) != worth.shape[1]:
+            raise BadInput(
+                f"a weight of shape {tuple(worth.shape)} is sharded along dimension 1, where NM compares {of} weights "
+                "that follow each other: shard it along dimension 0"
+            )
+        return as_part(_least_of_each(local(worth), keep, of), worth)
     last = worth.movedim(1, -1)
     order = torch.sort(last.reshape(-1, of), dim=1, stable=True).indices
     gone = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, : of - keep], True)

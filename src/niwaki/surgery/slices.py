@@ -7,9 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from niwaki.ranks import carried, is_sharded
+
 
 def select(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
-    """``t`` without the given indices of the given dimensions, in the same memory format."""
+    """``t`` without the given indices of the given dimensions, in the same memory format; what lay on several ranks is
+    dealt out over them again."""
+    if is_sharded(t):
+        return carried(t, lambda value: select(value, dims), set(dims))
     result = t
     for dim, gone in dims.items():
         lost = set(gone)

@@ -18,8 +18,10 @@ from niwaki.disk import Checkpoint, layout, write
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear, Packing, packing_of, rebuild
+from niwaki.ranks import Ranks, fully_sharded, plainly, resharded
 from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
 from niwaki.surgery.hugging import is_configured, write_configs
+from niwaki.surgery.split import write_split
 from niwaki.surgery.standalone import write_loader
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
@@ -31,7 +33,8 @@ def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int |
     """Write a pruned model: its weights, the plan that shrinks a fresh instance of its class to fit them, and how its
     layers were packed, if they were.
 
-    Each file is written whole or not at all.
+    Each file is written whole or not at all. A model that lies on several ranks (``fully_shard``) is saved by all of
+    them: all must call this, with one folder, and they take turns with its files. Of any other, one rank is enough.
 
     Args:
         shard_bytes: what one file of weights holds at most, a larger tensor alone; None: all are in one file. Shards
@@ -47,13 +50,26 @@ def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int |
             f"{type(small).__name__} was not cut by niwaki, so there is no plan to save with it. Save the model that "
             "nk.cut, nk.prune, nk.pack or Pruning gave you."
         )
-    folder, tensors = Path(folder), own_tensors(small)
+    folder = Path(folder)
+    if fully_sharded(small):
+        _save_together(small, plan, folder, shard_bytes)
+        return folder
+    tensors = own_tensors(small)
     sizes = {name: t.numel() * t.element_size() for name, t in tensors.items()}
     write(
         layout(sizes, max(1, sum(sizes.values())) if shard_bytes is None else shard_bytes), tensors.__getitem__, folder
     )
     write_around(small, plan, folder)
     return folder
+
+
+def _save_together(small: nn.Module, plan: Plan, folder: Path, shard_bytes: int | None) -> None:
+    ranks = Ranks.here()
+    resharded(small)
+    write_split(own_tensors(small), folder, ranks, shard_bytes)
+    with ranks.every("saving the plan"), plainly(small):
+        if ranks.rank == 0:
+            write_around(small, plan, folder)
 
 
 def write_around(small: nn.Module, plan: Plan, folder: Path) -> None:

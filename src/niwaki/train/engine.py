@@ -16,6 +16,7 @@ from niwaki.graph.observe import Inputs
 from niwaki.methods import Method, to_json
 from niwaki.methods.parts import at_least
 from niwaki.methods.view import NOTHING, Chosen, Orders, Outcome, State, View
+from niwaki.ranks import Ranks, digest, is_sharded, local, part, replica, wrapped_again
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
 from niwaki.surgery.masks import mask_
@@ -49,9 +50,13 @@ class Pruning:
         data: batches, for methods that look at data; as for :func:`niwaki.prune`. To go on bit for bit from a
             checkpoint it must give the same batches again.
         loss: of (model, batch) to one number with a gradient, for methods that need one.
+        ranks: the processes that train this model together; those of the default process group if None. See
+            :class:`niwaki.Ranks`.
 
     Raises:
         UnreachableTarget, NothingToPrune, BadInput: now, not after hours, if the method cannot be carried out.
+        RanksDiffer: now or at any choice or cut, on all ranks: they do not do the same.
+        RankFailed: another rank failed.
     """
 
     def __init__(
@@ -66,6 +71,23 @@ class Pruning:
         graph: Graph | None = None,
         data: Iterable[Any] | None = None,
         loss: Loss | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.ranks = ranks or Ranks.here()
+        with self.ranks.every("the start of a run"):
+            self._begin(model, optimizer, method, inputs, record, record_every, graph, data, loss)
+
+    def _begin(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        method: Method,
+        inputs: Inputs,
+        record: Record | None,
+        record_every: int,
+        graph: Graph | None,
+        data: Iterable[Any] | None,
+        loss: Loss | None,
     ) -> None:
         if not isinstance(method, Method):
             raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
@@ -73,13 +95,16 @@ class Pruning:
         at_least(record_every, 1, "record_every")
         self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
         self._of = what_of(method)
-        self._graph = trace(model, inputs) if graph is None and "units" in self._of else graph
+        self._agree("the method", (to_json(method), record_every))
+        self._graph = trace(replica(model), inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
         self.finished = False
         self.steps = 0
-        looks = None if data is None or not method.needs else Looks(model, inputs, data, loss)
+        looks = None if data is None or not method.needs else Looks(model, inputs, data, loss, self.ranks)
         self._zeros, self._moves, self._snapshot = Zeros(model), Moves.of(method, model), Snapshot(model)
-        self._view = EngineView(model, self._graph, record, record_every, looks, self._zeros.gone, self._moves.sums)
+        self._view = EngineView(
+            model, self._graph, record, record_every, looks, self._zeros.gone, self._moves.sums, self.ranks
+        )
         self._state = method.body.begin(self._view)
         self._masked: Plan | None = None
         self._plans: list[Plan] = []
@@ -97,7 +122,7 @@ class Pruning:
             NothingToPrune: the last cut has left nothing that could go.
         """
         if self._graph is None and "units" in self._of:
-            self._graph = trace(self.model, self.inputs)
+            self._graph = trace(replica(self.model), self.inputs)
         if self._graph is None:
             raise BadInput(f"{self.method.name} prunes single weights and made no graph; nk.trace makes one")
         return self._graph
@@ -231,6 +256,24 @@ class Pruning:
         tensors = self._parameters()
         return {n: c.to(tensors[n].device) if isinstance(c, Tensor) else tuple(c) for n, c in chosen.items()}
 
+    def _agree(self, what: str, value: Any) -> None:
+        """Raise :class:`RanksDiffer` unless all ranks have the same."""
+        self.ranks.agree(what, "" if self.ranks.size == 1 else digest(value), self._why)
+
+    def _why(self) -> str:
+        """Of ranks that differ: where it may come from."""
+        if len(set(self.ranks.texts(digest(to_json(self.method))))) > 1:
+            return "They were given different methods (or settings, or seeds): build the method from the same numbers."
+        if len(set(self.ranks.texts(_weights(self.model)))) > 1:
+            return (
+                "Their weights differ too: load the same weights on every rank, or wrap the model before you give it "
+                "to nk.Pruning (DistributedDataParallel, fully_shard), and let gradients be averaged."
+            )
+        return (
+            "Their weights and methods are the same, so they were asked for in different steps, or from numbers that "
+            "are not summed up over ranks (a score of your own that looks at data, or draws without a seed)."
+        )
+
     # -- acting -----------------------------------------------------------------------------------------------
 
     def _advance(self) -> Orders:
@@ -255,6 +298,7 @@ class Pruning:
         outcome = how(self._state, self._view)
         if self._view.chosen is not before:
             self._pressure = None
+            self._agree("what is chosen", self._view.chosen)
         self.finished = outcome.over
         return outcome
 
@@ -283,7 +327,7 @@ class Pruning:
         tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
         tensors |= dict(model.named_buffers(remove_duplicate=False))
         for name, value in values.items():
-            tensors[name].copy_(value)
+            local(tensors[name]).copy_(part(value, tensors[name]))
 
     def _mask(self, chosen: Chosen) -> None:
         """What is chosen joins what is kept zero already."""
@@ -326,12 +370,20 @@ class Pruning:
         self._view.chosen, self._view.pressure, self._view.kept_pressure = {}, {}, {}
 
     def _carry_out(self, plan: Plan) -> None:
-        self.receipt = cut_(self.model, plan, self.optimizer)
+        self._agree("the plan of a cut", plan.to_json())
+        with self.ranks.every("a cut"):
+            self.receipt = cut_(replica(self.model), plan, self.optimizer)
+            wrapped_again(self.model)
         self._plans.append(plan)
         self._masked, self._pressure = None, None
         if self._view.looks is not None:
             self._view.looks.forget()
-        self._graph = self._view.graph = None if self.finished else trace(self.model, self.inputs)
+        self._graph = self._view.graph = None if self.finished else trace(replica(self.model), self.inputs)
+
+
+def _weights(model: nn.Module) -> str:
+    """Whose weights are the same? For a message."""
+    return digest({name: p for name, p in bare(model).named_parameters() if not is_sharded(p)})
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -14,15 +14,25 @@ from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.methods.view import Place, Sampling
+from niwaki.ranks import Ranks, is_sharded
 from niwaki.surgery.decide import quotas
+from niwaki.surgery.wrappers import bare
 from niwaki.targets import Ratio, Target
 
 
 class Looks:
     """A model before its data. ``data`` and ``loss`` as for :class:`niwaki.Pruning`."""
 
-    def __init__(self, model: nn.Module, inputs: Inputs, data: Iterable[Any], loss: Loss | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        data: Iterable[Any],
+        loss: Loss | None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.model, self.loss, self.source = model, loss, Source(data, inputs)
+        self.ranks = ranks or Ranks.alone()
         self._made: dict[Sampling, Calibration] = {}
         self._places: dict[str, tuple[list[Place], dict[str, Block]]] = {}
         self._steps = 0
@@ -44,6 +54,7 @@ class Looks:
         """See :meth:`niwaki.methods.view.View.activity`. ``steps``: of training so far, after which what was kept of
         the front is stale."""
         calibration = self._calibration(graph, sampling)
+        self._share_buffers()
         if steps != self._steps:
             self.changed()
             self._steps = steps
@@ -54,11 +65,17 @@ class Looks:
         """See :meth:`niwaki.methods.view.View.sensitivity`."""
         assert self.loss is not None
         calibration = self._calibration(graph, sampling)
+        self._share_buffers()
         return calibration.sensitivity(self._blocks(graph, target, sampling), self.loss, each=each)
 
     def reestimate(self, graph: Graph, sampling: Sampling) -> int:
         """Measure the batch norms again; give how many there are."""
         return self._calibration(graph, sampling).reestimate()
+
+    def _share_buffers(self) -> None:
+        """Running means are of what each rank has seen: the first rank's are looked at, as data parallelism itself
+        takes them before every pass."""
+        self.ranks.from_first(b for b in bare(self.model).buffers() if not is_sharded(b))
 
     def changed(self) -> None:
         """The weights have changed all over."""
@@ -91,7 +108,7 @@ class Looks:
     def _calibration(self, graph: Graph, sampling: Sampling) -> Calibration:
         if sampling not in self._made:
             self._made[sampling] = Calibration(
-                self.model, graph, self.source, sampling.samples, sampling.memory, sampling.fresh
+                self.model, graph, self.source, sampling.samples, sampling.memory, sampling.fresh, ranks=self.ranks
             )
         return self._made[sampling]
 

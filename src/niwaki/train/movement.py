@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.methods import Choose, Method
+from niwaki.ranks import local
 from niwaki.scores import watches
 from niwaki.surgery.singles import offered, single_weights
 from niwaki.surgery.wrappers import bare
@@ -36,7 +37,7 @@ class Moves:
         """Add what the gradients say now, which are the loss's and nothing else's."""
         for name, weight in self._weights().items():
             if weight.grad is not None:
-                self.sums[name].addcmul_(weight.grad.float(), weight.float(), value=-1)
+                local(self.sums[name]).addcmul_(local(weight.grad).float(), local(weight).float(), value=-1)
 
     def put(self, sums: Mapping[str, Tensor]) -> None:
         """Go on from these."""

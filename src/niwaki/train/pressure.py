@@ -11,6 +11,7 @@ from torch import Tensor
 
 from niwaki.methods.view import Chosen, Of, Pressing, Regularizing
 from niwaki.penalties import Proximal
+from niwaki.ranks import local, part
 from niwaki.units import Group, Member
 
 
@@ -36,7 +37,8 @@ def shrink_(order: Regularizing, tensors: Mapping[str, Tensor], optimizer: torch
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A weight; true where a slice (an entry) is chosen; and where it may be pressed at all. They broadcast."""
+    """A weight; true where a slice (an entry) is chosen; and where it may be pressed at all. They broadcast, against
+    this rank's part of a weight that is sharded."""
 
     weight: Tensor
     chosen: Tensor
@@ -45,11 +47,12 @@ class Target:
     def add(self, gradient: Tensor, on_chosen: float, on_kept: float) -> None:
         """Add to the weight's gradient: the penalty's, times the factor of each slice (entry)."""
         assert self.weight.grad is not None
+        mine, gradient = local(self.weight.grad), local(gradient)
         # Marks, not factors: of single weights, every number here is as large as the tensor.
         if on_chosen:
-            self.weight.grad.addcmul_(gradient, self.chosen, value=on_chosen)
+            mine.addcmul_(gradient, self.chosen, value=on_chosen)
         if on_kept:
-            self.weight.grad.addcmul_(gradient, self.inside & ~self.chosen, value=on_kept)
+            mine.addcmul_(gradient, self.inside & ~self.chosen, value=on_kept)
 
 
 class Pressure:
@@ -83,17 +86,18 @@ class Pressure:
 
 
 def _single(weight: Tensor, chosen: tuple[int, ...] | Tensor) -> Target:
-    every = torch.ones(1, dtype=torch.bool, device=weight.device)
-    return Target(weight, chosen.to(weight.device) if isinstance(chosen, Tensor) else ~every, every)
+    every = torch.ones(1, dtype=torch.bool, device=local(weight).device)
+    return Target(weight, local(chosen).to(every.device) if isinstance(chosen, Tensor) else ~every, every)
 
 
 def _slices(group: Group, member: Member, units: tuple[int, ...], tensors: Mapping[str, Tensor]) -> Target:
     weight, entries = tensors[member.name], group.entries[member.axis]
     shape = [-1 if d == member.dim else 1 for d in range(weight.dim())]
+    device = local(weight).device
 
     def marks(positions: np.ndarray) -> Tensor:
-        found = torch.zeros(weight.shape[member.dim], dtype=torch.bool, device=weight.device)
-        found[torch.as_tensor(positions, device=weight.device)] = True
-        return found.reshape(shape)
+        found = torch.zeros(weight.shape[member.dim], dtype=torch.bool, device=device)
+        found[torch.as_tensor(positions, device=device)] = True
+        return part(found.reshape(shape), weight)
 
     return Target(weight, marks(entries.of(np.array(units, dtype=np.int64))), marks(np.unique(entries.positions)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from niwaki.graph import Graph
 from niwaki.methods.view import Activity, Chosen, Of, Place, Sampling
+from niwaki.ranks import Ranks
 from niwaki.scores import Score
 from niwaki.surgery.decide import select, within
 from niwaki.surgery.singles import offered, select_each, single_weights, worth_each
@@ -30,19 +31,23 @@ class EngineView:
         looks: Looks | None = None,
         gone: Mapping[str, Tensor] | None = None,
         moved: Mapping[str, Tensor] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks.alone()
         self.model, self.graph, self.steps, self.looks = model, graph, 0, looks
         self._gone, self._moved = gone, moved  # both change as the run goes on
         self.chosen: Chosen = {}
         self.pressure: dict[str, float] = {}
         self.kept_pressure: dict[str, float] = {}
         self._record, self._every = record, record_every
+        # Figures are computed on all ranks together, though one alone may write them down.
+        self._recorded = "True" in self.ranks.texts(str(record is not None))
         self.asked = 0  # how often a part asked whether to record
 
     @property
     def recording(self) -> bool:
         self.asked += 1
-        return self._record is not None and (self.asked - 1) % self._every == 0
+        return self._recorded and (self.asked - 1) % self._every == 0
 
     def worth(self, score: Score, of: Of = "units") -> dict[str, Tensor]:
         if of == "weights":
@@ -56,6 +61,10 @@ class EngineView:
         return [g.name for g in target.offers(self.known.groups)]
 
     def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units", *, as_is: bool = False) -> Chosen:
+        with self.ranks.every("a choice"):
+            return self._selected(worth, target, of, as_is)
+
+    def _selected(self, worth: Mapping[str, Tensor], target: Target, of: Of, as_is: bool) -> Chosen:
         if of == "weights":
             return select_each(worth, target, self._gone)
         if len(worth) < len(self.known.groups):  # the target's patterns may name groups that are not up for choice

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from niwaki.pattern import look
+from niwaki.ranks import is_sharded, local, whole
 from niwaki.surgery.wrappers import bare
 
 
@@ -36,29 +37,45 @@ class Zeros:
         for name, mask in gone.items():
             weight = weights[name]
             # Ones and zeros of the weight's own type: a product with them takes a quarter of the time of a fill.
-            self._kept[name] = (~mask).to(weight)
+            self._kept[name] = (~local(mask)).to(local(weight))
             if name in self._hooks:
                 self._hooks.pop(name).remove()
             if weight.requires_grad:
-                self._hooks[name] = weight.register_hook(_only(self._kept[name]))
+                self._hooks[name] = _hook(weight, self._kept[name])
 
     def pattern(self) -> dict[str, Any]:
         """For the record: the share of zeros, and where the others are."""
-        weights, gone = (
-            sum(count(mask) for mask in self.gone.values()) for count in (Tensor.numel, Tensor.count_nonzero)
-        )
-        looks = {name: look(~mask).to_json() for name, mask in self.gone.items()}
-        return {"sparsity": int(gone) / weights if weights else 0.0, "matrices": looks}
+        weights = sum(mask.numel() for mask in self.gone.values())
+        gone = sum(int(whole(mask.sum())) for mask in self.gone.values())
+        looks = {name: look(~whole(mask)).to_json() for name, mask in self.gone.items()}
+        return {"sparsity": gone / weights if weights else 0.0, "matrices": looks}
 
     @torch.no_grad()
     def hold(self) -> None:
         """What is gone is zero."""
         weights = self._weights() if self._kept else {}
         for name, kept in self._kept.items():
-            weights[name].mul_(kept)
+            local(weights[name]).mul_(kept)
 
     def _weights(self) -> dict[str, nn.Parameter]:
         return dict(bare(self._model).named_parameters())
+
+
+def _hook(weight: Tensor, kept: Tensor) -> RemovableHandle:
+    """On the gradient of a weight. A sharded one gets its gradient summed up from all ranks, and is told after that."""
+    if is_sharded(weight):
+        return weight.register_post_accumulate_grad_hook(_after(kept))
+    return weight.register_hook(_only(kept))
+
+
+def _after(kept: Tensor) -> Callable[[Tensor], None]:
+    @unserializable_hook
+    @torch.no_grad()
+    def hook(weight: Tensor) -> None:
+        if weight.grad is not None:
+            local(weight.grad).mul_(kept)
+
+    return hook
 
 
 def _only(kept: Tensor) -> Callable[[Tensor], Tensor]:
