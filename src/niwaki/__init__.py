@@ -27,6 +27,8 @@ _HOME = {
     "prune": "niwaki.pruning:prune",
     "Pruning": "niwaki.pruning:Pruning",
     "PruningCallback": "niwaki.train.hugging:PruningCallback",
+    "LightningPruning": "niwaki.train.lightning:LightningPruning",
+    "accelerate_checkpoints": "niwaki.train.accelerating:accelerate_checkpoints",
     "Plan": "niwaki.units:Plan",
     "Group": "niwaki.units:Group",
     "Graph": "niwaki.graph:Graph",
@@ -37,6 +39,7 @@ _HOME = {
     "Latency": "niwaki.targets:Latency",
     "NM": "niwaki.targets:NM",
     "adapter": "niwaki.surgery.modules:adapter",
+    "optimizer_rule": "niwaki.surgery.states:optimizer_rule",
     "NiwakiError": "niwaki.errors:NiwakiError",
 }
 _ROOMS = (

@@ -79,14 +79,15 @@ def cut_(
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     for name in by_tensor:
         _refuse_hooks(name, tensors[name])
+    dims = {id(tensors[name]): gone for name, gone in by_tensor.items()}
     if optimizer is not None:
-        follower.check(optimizer, {id(tensors[n]): n for n in by_tensor})
+        follower.check(optimizer, {id(tensors[name]): name for name in by_tensor}, dims)
     before = {name: tuple(t.shape) for name, t in tensors.items()}
-    fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in by_tensor.items()}
+    fresh = {id(tensors[name]): _shrunk(tensors[name], gone) for name, gone in by_tensor.items()}
     _replace(model, fresh)
     states = 0
     if optimizer is not None:
-        states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in by_tensor.items()})
+        states = follower.follow(optimizer, fresh, dims)
     follow(model, plan.removed, before)
     set_numbers(model, plan.numbers)
     attach(model, plan)

@@ -21,11 +21,13 @@ from niwaki.surgery.decide import make_plan
 from niwaki.surgery.masks import mask_
 from niwaki.surgery.wrappers import bare
 from niwaki.tracing import trace
+from niwaki.train.averages import Average
 from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.movement import Moves
 from niwaki.train.pressure import Pressure, regularize, shrink_
 from niwaki.train.rehearsal import check, what_of
 from niwaki.train.snapshot import Snapshot
+from niwaki.train.stepping import accumulating, scaler_of, step_, unscale_
 from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
@@ -49,6 +51,8 @@ class Pruning:
         data: batches, for methods that look at data; as for :func:`niwaki.prune`. To go on bit for bit from a
             checkpoint it must give the same batches again.
         loss: of (model, batch) to one number with a gradient, for methods that need one.
+        ema: an averaged copy of the model that you update yourself, such as ``torch.optim.swa_utils.AveragedModel``. It
+            is masked and cut as the model is, and starts again where the model is given other weights (a rewind).
 
     Raises:
         UnreachableTarget, NothingToPrune, BadInput: now, not after hours, if the method cannot be carried out.
@@ -66,6 +70,7 @@ class Pruning:
         graph: Graph | None = None,
         data: Iterable[Any] | None = None,
         loss: Loss | None = None,
+        ema: nn.Module | None = None,
     ) -> None:
         if not isinstance(method, Method):
             raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
@@ -79,6 +84,7 @@ class Pruning:
         self.steps = 0
         looks = None if data is None or not method.needs else Looks(model, inputs, data, loss)
         self._zeros, self._moves, self._snapshot = Zeros(model), Moves.of(method, model), Snapshot(model)
+        self._average = Average(model, ema)
         self._view = EngineView(model, self._graph, record, record_every, looks, self._zeros.gone, self._moves.sums)
         self._state = method.body.begin(self._view)
         self._masked: Plan | None = None
@@ -118,18 +124,19 @@ class Pruning:
         return {} if self.finished else dict(self._view.kept_pressure)
 
     def step(self, scaler: Any = None) -> None:
-        """Press, let the optimizer step, keep masks, and cut when it is time.
+        """Press, let the optimizer step, keep masks, and cut when it is time. Nothing, where Accelerate only sums up
+        gradients.
 
-        ``scaler``: a gradient scaler of mixed precision; its gradients are unscaled before the penalty is added. (If
-        you have unscaled them yourself, to clip: `before_step`, ``scaler.step(optimizer)``, `after_step`.)
+        ``scaler``: a gradient scaler of mixed precision; gradients are unscaled before the penalty is added, if you
+        have not done so yourself to clip them. (Accelerate's optimizers know theirs.)
         """
+        if accumulating(self.optimizer):
+            return
+        scaler = scaler_of(self.optimizer) if scaler is None else scaler
         if scaler is not None:
-            scaler.unscale_(self.optimizer)
+            unscale_(scaler, self.optimizer)
         self.before_step()
-        if scaler is not None:
-            scaler.step(self.optimizer)
-        else:
-            self.optimizer.step()
+        step_(self.optimizer, scaler)
         self.after_step()
 
     def before_step(self) -> None:
@@ -169,6 +176,16 @@ class Pruning:
         self._keep_zero()
         self._act(replace(orders, remember=False))
         self._settle()
+
+    def train_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """Go on with another optimizer of this very model, for trainers that make theirs after they have loaded the
+        weights.
+
+        Raises:
+            BadInput: it holds none of the model's parameters.
+        """
+        _same_parameters(self.model, optimizer)
+        self.optimizer = optimizer
 
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
@@ -266,10 +283,13 @@ class Pruning:
             self._snapshot.bring_back(self.optimizer)
         for values in orders.write:
             self._write(values)
+        if orders.rewind or orders.write:
+            self._average.begin_again(self.model)
         for chosen in orders.mask:
             self._mask(chosen)
         if orders.mask or orders.rewind:
             self._keep_zero()
+            self._average.hold(self._masked, self._zeros.gone)
         if orders.reestimate is not None and self._view.looks is not None:
             self._view.looks.reestimate(self.graph, orders.reestimate)
             self._keep_zero()
@@ -327,6 +347,7 @@ class Pruning:
 
     def _carry_out(self, plan: Plan) -> None:
         self.receipt = cut_(self.model, plan, self.optimizer)
+        self._average.cut(plan)
         self._plans.append(plan)
         self._masked, self._pressure = None, None
         if self._view.looks is not None:
