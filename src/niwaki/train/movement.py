@@ -36,7 +36,9 @@ class Moves:
         """Add what the gradients say now, which are the loss's and nothing else's."""
         for name, weight in self._weights().items():
             if weight.grad is not None:
-                self.sums[name].addcmul_(weight.grad.float(), weight.float(), value=-1)
+                # Where half precision overflows, the scaler leaves the step out, and so do the sums.
+                gradient = weight.grad.float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+                self.sums[name].addcmul_(gradient, weight.float(), value=-1)
 
     def put(self, sums: Mapping[str, Tensor]) -> None:
         """Go on from these."""
