@@ -110,9 +110,8 @@ def test_an_average_is_cut_with_the_model() -> None:
     model, twin = net(), net()
     ema = averaged(model)
     run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), cutting(), X, ema=ema)
-    for _ in range(2):
-        train(run)
-        ema.update_parameters(model)
+    train(run)
+    ema.update_parameters(model)
     kept = {name: t.clone() for name, t in ema.module.state_dict().items()}
     train(run)
     twin.load_state_dict(kept)
@@ -144,7 +143,7 @@ def test_an_average_is_cut_again_from_a_checkpoint() -> None:
 def test_an_average_is_masked_with_the_model(of: Any) -> None:
     model = net()
     ema = averaged(model)
-    mask = Method("mask", sequence(Wait(2), Choose(nk.scores.L1(), nk.Ratio(0.5), of=of), Mask(of=of), Wait(1)))
+    mask = Method("mask", sequence(Wait(2), Choose(nk.scores.L1(), nk.Ratio(0.5), of=of), Mask(), Wait(1)))
     run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), mask, X, ema=ema)
     for _ in range(5):
         train(run)
@@ -162,7 +161,7 @@ def test_an_average_starts_again_after_a_rewind() -> None:
     while not run.finished:
         train(run)
         counts.append(int(ema.n_averaged))
-        if counts[-1] == 0:
+        if counts[-1] == 0 and run.steps > 1:
             assert all(torch.equal(a, b) for a, b in zip(ema.parameters(), model.parameters(), strict=True))
         ema.update_parameters(model)
     assert counts.count(0) == 3  # at the start, and after two rewinds
@@ -271,7 +270,7 @@ def test_state_of_unknown_shape_is_refused(kind: str) -> None:
 
 
 def test_a_rule_says_what_state_runs_along() -> None:
-    model, optimizer = kept(lambda p: p.detach().clone().sum(tuple(range(1, p.dim())), keepdim=True))
+    model, optimizer = kept(lambda p: p.detach().sum(1, keepdim=True) if p.dim() > 1 else p.detach().clone())
 
     @nk.optimizer_rule(Keeper, keys=("kept",))
     def keeper(state: Any, shrink: Any) -> Any:

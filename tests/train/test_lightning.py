@@ -21,7 +21,10 @@ from niwaki.errors import BadInput
 pl = pytest.importorskip("lightning.pytorch")
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*LeafSpec.*", "ignore:.*does not have many workers.*", "ignore:.*exists and is not empty.*"
+    "ignore:.*LeafSpec.*",
+    "ignore:.*your dataloader is not resumable.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*exists and is not empty.*",
 )
 STEPS = 8
 METHODS = {

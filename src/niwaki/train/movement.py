@@ -33,12 +33,15 @@ class Moves:
 
     @torch.no_grad()
     def add(self) -> None:
-        """Add what the gradients say now, which are the loss's and nothing else's."""
-        for name, weight in self._weights().items():
-            if weight.grad is not None:
-                # Where half precision overflows, the scaler leaves the step out, and so do the sums.
-                gradient = weight.grad.float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-                self.sums[name].addcmul_(gradient, weight.float(), value=-1)
+        """Add what the gradients say now, which are the loss's and nothing else's. Where half precision overflowed, the
+        scaler leaves the step out, and so do the sums."""
+        moved = {name: weight for name, weight in self._weights().items() if weight.grad is not None}
+        finite = [weight.grad.isfinite().all() for weight in moved.values() if weight.grad is not None]
+        if not finite or not bool(torch.stack([each.cpu() for each in finite]).all()):
+            return
+        for name, weight in moved.items():
+            assert weight.grad is not None
+            self.sums[name].addcmul_(weight.grad.float(), weight.float(), value=-1)
 
     def put(self, sums: Mapping[str, Tensor]) -> None:
         """Go on from these."""

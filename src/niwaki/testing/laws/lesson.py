@@ -45,7 +45,7 @@ class Circumstances:
         return torch.autocast("cpu", dtype=torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """Its first scale is too large for any gradient, and its second fits; both are powers of two."""
+        """Its first scale is too large, and its second fits; both are powers of two, which round nothing."""
         return torch.amp.GradScaler("cpu", 2.0**127, backoff_factor=2.0**-100) if self.scaled else None
 
 
@@ -89,7 +89,8 @@ class Lesson:
     def loss(self, part: int, model: nn.Module | None = None) -> Tensor:
         """Of one batch, counted through. What the model gives is made single precision before the loss sees it."""
         with weather(part):
-            return self.work.loss(_in_single(model or self.model), part)
+            loss = self.work.loss(_in_single(model or self.model), part)
+        return loss * 2.0**60 if self.asked.scaled and part == 0 else loss  # too large for the scale, surely
 
     def clip(self) -> None:
         if self.asked.clip:

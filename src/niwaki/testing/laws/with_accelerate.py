@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 from torch.utils.data import DataLoader
 
 from niwaki.testing.laws.lesson import Lesson
@@ -13,6 +14,8 @@ from niwaki.testing.laws.lesson import Lesson
 def train(lesson: Lesson) -> None:
     """The loop of Accelerate's own pages, with ``run.step()`` in place of ``optimizer.step()``."""
     asked = lesson.asked
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one, and another lesson another
+    GradientState._reset_state()
     accelerator = Accelerator(
         cpu=True, gradient_accumulation_steps=asked.accumulate, mixed_precision="bf16" if asked.bfloat16 else "no"
     )

@@ -33,7 +33,6 @@ def train(lesson: Lesson) -> None:
             dataloader_pin_memory=False,
         )
         trainer = _Trainer(lesson, arguments, [pruning, _Averaging(lesson)])
-        trainer.accelerator.scaler = asked.scaler()  # of float16, which the Trainer leaves to other devices
         trainer.train()
     lesson.run = pruning.run
 
@@ -46,6 +45,11 @@ class _Trainer(Trainer):
         parts: Any = list(range(lesson.steps * lesson.asked.accumulate))
         super().__init__(lesson.model, arguments, train_dataset=parts, callbacks=callbacks, optimizers=optimizers)
         self.model_accepts_loss_kwargs = False  # the mean over the batches of a step is the Trainer's to take
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """With a scaler, as float16 has it, which the Trainer leaves to other devices."""
+        super().create_accelerator_and_postprocess()
+        self.accelerator.scaler = self.lesson.asked.scaler()
 
     def get_train_dataloader(self) -> Any:
         """In order."""
