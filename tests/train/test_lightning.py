@@ -23,6 +23,7 @@ pl = pytest.importorskip("lightning.pytorch")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*",
     "ignore:.*your dataloader is not resumable.*",
+    "ignore:.*callbacks used to create the checkpoint need to be provided.*",
     "ignore:.*does not have many workers.*",
     "ignore:.*exists and is not empty.*",
 )
