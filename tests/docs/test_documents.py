@@ -28,6 +28,7 @@ def test_the_code_of_a_document_runs(path, tmp_path, monkeypatch, capsys):
     space: dict[str, object] = {"__name__": "document"}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # depends on the machine
         for block in blocks:
             exec(compile(block, str(path), "exec"), space)
     assert blocks or "```" in path.read_text(encoding="utf-8"), f"{path.name} shows no code at all"

@@ -238,7 +238,7 @@ def test_callbacks_that_average_are_refused(tmp_path: Path) -> None:
 def test_too_few_steps_are_told_before_any_is_spent(tmp_path: Path) -> None:
     module = Net()
     before = weights(module)
-    with pytest.raises(BadInput, match=r"greg1 takes 5 steps of the optimizer, and the Trainer would make 2: raise"):
+    with pytest.raises(BadInput, match=r"greg1 takes 4 steps of the optimizer, and the Trainer would make 2: raise"):
         trainer(tmp_path, pruning(), max_steps=2).fit(module, parts())
     assert differing(before, weights(module)) == []
 
