@@ -35,6 +35,8 @@ _HOME = {
     "cut_folder": "niwaki.folders:cut_folder",
     "Pruning": "niwaki.pruning:Pruning",
     "PruningCallback": "niwaki.train.hugging:PruningCallback",
+    "LightningPruning": "niwaki.train.lightning:LightningPruning",
+    "accelerate_checkpoints": "niwaki.train.accelerating:accelerate_checkpoints",
     "Plan": "niwaki.units:Plan",
     "Group": "niwaki.units:Group",
     "Graph": "niwaki.graph:Graph",
@@ -46,6 +48,7 @@ _HOME = {
     "Latency": "niwaki.targets:Latency",
     "NM": "niwaki.targets:NM",
     "adapter": "niwaki.surgery.modules:adapter",
+    "optimizer_rule": "niwaki.surgery.states:optimizer_rule",
     "NiwakiError": "niwaki.errors:NiwakiError",
 }
 _ROOMS = (

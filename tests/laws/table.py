@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -69,7 +70,42 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=1e-3, momentum=0.9, centered=True),
     "two_groups": lambda p: _two_groups(list(p)),
+    "fused": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True),
+    "own": lambda p: Averager(p, lr=1e-3),
 }
+if hasattr(torch.optim, "Adafactor"):
+    OPTIMIZERS["adafactor"] = lambda p: torch.optim.Adafactor(p, lr=1e-2)
+
+
+class Averager(torch.optim.Optimizer):
+    """Of no library: two averages in the parameter's shape, and a number and a tensor of one entry beside them."""
+
+    def __init__(self, params: Iterable[Any], lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state.update(fast=torch.zeros_like(p), slow=p.clone(), calls=0, scale=torch.ones(1))
+                state["calls"] += 1
+                state["fast"].lerp_(p.grad, 0.5)
+                p.sub_(state["fast"] * state["scale"], alpha=group["lr"])
+                state["slow"].lerp_(p, 0.1)
+
+
+class Preconditioned(Averager):
+    """Keeps a matrix of what units have to do with each other, of a size that a weight may have by chance."""
+
+    def step(self, closure: Any = None) -> None:
+        super().step(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p]["matrix"] = torch.eye(p.shape[0])
 
 
 def _two_groups(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

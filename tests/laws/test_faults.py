@@ -17,7 +17,7 @@ import niwaki as nk
 from niwaki.errors import UnreachableTarget
 from niwaki.graph import Graph, rules
 from niwaki.graph.rules import norms
-from niwaki.surgery import certify, cut, decide, store
+from niwaki.surgery import certify, cut, decide, states, store
 from niwaki.surgery import optimizer as follower
 from niwaki.testing import laws
 from niwaki.testing.laws import LawBroken, disk, sameness, untouched
@@ -25,7 +25,7 @@ from niwaki.testing.zoo import specimen
 from niwaki.tracing import trace
 from niwaki.train.engine import Pruning
 from niwaki.units import Axis, Plan
-from tests.laws.table import METHODS, OPTIMIZERS, work
+from tests.laws.table import METHODS, OPTIMIZERS, Preconditioned, work
 
 Patch = pytest.MonkeyPatch
 POOLED = specimen("vgg_pooled")
@@ -321,6 +321,29 @@ def test_optimizer_that_loses_its_state(monkeypatch: Patch) -> None:
         laws.optimizer_follows(work(POOLED), OPTIMIZERS["adam"])
 
 
+def sliced_alone(rows: Tensor, columns: Tensor, shrink: Any) -> tuple[Tensor, Tensor]:
+    """The kept entries, and no word of the means."""
+    *outer, row, column = range(len(shrink.shape))
+    return shrink.along(rows, *outer, row, None), shrink.along(columns, *outer, None, column)
+
+
+def sliced_wrongly(rows: Tensor, columns: Tensor, shrink: Any) -> tuple[Tensor, Tensor]:
+    """The last entries go, in place of those that the plan names."""
+    rows, columns = states_factors(rows.flip(-2), columns.flip(-1), shrink)
+    return rows.flip(-2), columns.flip(-1)
+
+
+states_factors = states.factors
+
+
+@pytest.mark.skipif("adafactor" not in OPTIMIZERS, reason="this torch has no factored state")
+@pytest.mark.parametrize("fault", [sliced_alone, sliced_wrongly])
+def test_factors_that_do_not_follow(monkeypatch: Patch, fault: Callable[..., Any]) -> None:
+    monkeypatch.setattr(states, "factors", fault)
+    with pytest.raises(LawBroken, match="stand for other moments after the cut"):
+        laws.optimizer_follows(work(specimen("glu_mlp")), OPTIMIZERS["adafactor"])
+
+
 def test_parameter_that_stops_training() -> None:
     """An optimizer that holds a parameter and does not move it."""
 
@@ -333,21 +356,20 @@ def test_parameter_that_stops_training() -> None:
         laws.optimizer_follows(work(POOLED), lambda p: Lazy(p, lr=0.01, momentum=0.9))
 
 
-factored = pytest.mark.skipif(not hasattr(torch.optim, "Adafactor"), reason="this torch has no factored state")
+def unknown(parameters: Any) -> torch.optim.Optimizer:
+    return Preconditioned(parameters, lr=1e-3)
 
 
-@factored
-def test_factored_state_that_is_not_refused(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(follower, "check", lambda optimizer, names: None)
+def test_unknown_state_that_is_not_refused(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(follower, "check", lambda optimizer, names, dims: None)
     with pytest.raises(LawBroken, match="the cut went ahead"):
-        laws.optimizer_is_refused(work(POOLED), torch.optim.Adafactor)
+        laws.optimizer_is_refused(work(POOLED), unknown)
 
 
-@factored
 def test_refusal_by_crash(monkeypatch: Patch) -> None:
     monkeypatch.delattr(follower, "check")
     with pytest.raises(LawBroken, match="was not refused, the cut failed: AttributeError"):
-        laws.optimizer_is_refused(work(POOLED), torch.optim.Adafactor)
+        laws.optimizer_is_refused(work(POOLED), unknown)
 
 
 def test_an_optimizer_that_could_follow_is_not_one_to_refuse() -> None:
@@ -355,18 +377,17 @@ def test_an_optimizer_that_could_follow_is_not_one_to_refuse() -> None:
         laws.optimizer_is_refused(work(POOLED), OPTIMIZERS["adam"])
 
 
-@factored
 def test_refusal_that_comes_too_late(monkeypatch: Patch) -> None:
     honest = follower.check
 
-    def check(optimizer: torch.optim.Optimizer, names: Any) -> None:
+    def check(optimizer: torch.optim.Optimizer, names: Any, dims: Any) -> None:
         with torch.no_grad():
             optimizer.param_groups[0]["params"][0].zero_()
-        honest(optimizer, names)
+        honest(optimizer, names, dims)
 
     monkeypatch.setattr(follower, "check", check)
     with pytest.raises(LawBroken, match=r"was refused, but \['model'\]\['conv1.weight'\] was changed"):
-        laws.optimizer_is_refused(work(POOLED), torch.optim.Adafactor)
+        laws.optimizer_is_refused(work(POOLED), unknown)
 
 
 # -- targets ----------------------------------------------------------------------------------------------

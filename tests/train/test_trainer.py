@@ -162,6 +162,28 @@ def test_units_are_cut_inside_the_trainer(tmp_path: Path) -> None:
     assert model.bert.encoder.layer[0].intermediate.dense.weight.shape == (16, 16)
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["optimizer given", "made by the Trainer"])
+def test_it_goes_on_after_a_cut(tmp_path: Path, given: bool) -> None:
+    """The callback knows the folder, and cuts before the Trainer loads."""
+    method = nk.methods.greg1(nk.Ratio(0.5, only="*intermediate*"), grow=0.5, every=1, hold=1)
+
+    def begun(place: Path | None) -> Any:
+        work = trainer(tmp_path, method, bert(), resume_from=place)
+        if not given:
+            work.optimizer = work.lr_scheduler = None
+        return work
+
+    whole = begun(None)
+    whole.train()
+    assert whole.model.bert.encoder.layer[0].intermediate.dense.out_features == 16
+    for stop in (2, 4, 5):  # before the cut, right after it, and later
+        place = tmp_path / f"checkpoint-{stop}"
+        again = begun(place)
+        again.train(resume_from_checkpoint=str(place))
+        assert differing(weights(whole.model), weights(again.model)) == [], stop
+        assert again.model.config.intermediate_size == 16
+
+
 def test_a_checkpoint_without_a_state_is_told(tmp_path: Path) -> None:
     work = trainer(tmp_path, METHODS["imp"], bert())
     work.train()

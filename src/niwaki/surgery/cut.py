@@ -81,16 +81,17 @@ def cut_(
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     for name in lost:
         _refuse_hooks(name, tensors[name])
+    dims = {id(tensors[name]): gone for name, gone in lost.items()}
     if optimizer is not None:
-        follower.check(optimizer, {id(tensors[n]): n for n in lost})
+        follower.check(optimizer, {id(tensors[n]): n for n in lost}, dims)
     before = {name: tuple(t.shape) for name, t in tensors.items()}
-    fresh = {id(tensors[name]): _shrunk(tensors[name], dims) for name, dims in lost.items()}
+    fresh = {id(tensors[name]): _shrunk(tensors[name], gone) for name, gone in lost.items()}
     replace(model, fresh)
     if fully_sharded(model):
         dealt_out_again(model)
     states = 0
     if optimizer is not None:
-        states = follower.follow(optimizer, fresh, {id(tensors[n]): dims for n, dims in lost.items()})
+        states = follower.follow(optimizer, fresh, dims)
     follow(model, plan.removed, before)
     set_numbers(model, plan.numbers)
     attach(model, plan)

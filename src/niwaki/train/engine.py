@@ -22,11 +22,13 @@ from niwaki.surgery.decide import make_plan
 from niwaki.surgery.masks import mask_
 from niwaki.surgery.wrappers import bare
 from niwaki.tracing import trace
+from niwaki.train.averages import Average
 from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.movement import Moves
 from niwaki.train.pressure import Pressure, regularize, shrink_
 from niwaki.train.rehearsal import check, what_of
 from niwaki.train.snapshot import Snapshot
+from niwaki.train.stepping import accumulating, scaler_of, step_, unscale_
 from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
@@ -52,6 +54,8 @@ class Pruning:
         loss: of (model, batch) to one number with a gradient, for methods that need one.
         ranks: the processes that train this model together; those of the default process group if None. See
             :class:`niwaki.Ranks`.
+        ema: an averaged copy of the model that you update yourself, such as ``torch.optim.swa_utils.AveragedModel``. It
+            is masked and cut as the model is, and starts again where the model is given other weights (a rewind).
 
     Raises:
         UnreachableTarget, NothingToPrune, BadInput: now, not after hours, if the method cannot be carried out.
@@ -71,11 +75,12 @@ class Pruning:
         graph: Graph | None = None,
         data: Iterable[Any] | None = None,
         loss: Loss | None = None,
+        ema: nn.Module | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self.ranks = ranks or Ranks.here()
         with self.ranks.every("the start of a run"):
-            self._begin(model, optimizer, method, inputs, record, record_every, graph, data, loss)
+            self._begin(model, optimizer, method, inputs, record, record_every, graph, data, loss, ema)
 
     def _begin(
         self,
@@ -88,6 +93,7 @@ class Pruning:
         graph: Graph | None,
         data: Iterable[Any] | None,
         loss: Loss | None,
+        ema: nn.Module | None,
     ) -> None:
         if not isinstance(method, Method):
             raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
@@ -102,6 +108,7 @@ class Pruning:
         self.steps = 0
         looks = None if data is None or not method.needs else Looks(model, inputs, data, loss, self.ranks)
         self._zeros, self._moves, self._snapshot = Zeros(model), Moves.of(method, model), Snapshot(model)
+        self._average = Average(model, ema)
         self._view = EngineView(
             model, self._graph, record, record_every, looks, self._zeros.gone, self._moves.sums, self.ranks
         )
@@ -143,18 +150,19 @@ class Pruning:
         return {} if self.finished else dict(self._view.kept_pressure)
 
     def step(self, scaler: Any = None) -> None:
-        """Press, let the optimizer step, keep masks, and cut when it is time.
+        """Press, let the optimizer step, keep masks, and cut when it is time. Nothing, where Accelerate only sums up
+        gradients.
 
-        ``scaler``: a gradient scaler of mixed precision; its gradients are unscaled before the penalty is added. (If
-        you have unscaled them yourself, to clip: `before_step`, ``scaler.step(optimizer)``, `after_step`.)
+        ``scaler``: a gradient scaler of mixed precision; gradients are unscaled before the penalty is added, if you
+        have not done so yourself to clip them. (Accelerate's optimizers know theirs.)
         """
+        if accumulating(self.optimizer):
+            return
+        scaler = scaler_of(self.optimizer) if scaler is None else scaler
         if scaler is not None:
-            scaler.unscale_(self.optimizer)
+            unscale_(scaler, self.optimizer)
         self.before_step()
-        if scaler is not None:
-            scaler.step(self.optimizer)
-        else:
-            self.optimizer.step()
+        step_(self.optimizer, scaler)
         self.after_step()
 
     def before_step(self) -> None:
@@ -194,6 +202,16 @@ class Pruning:
         self._keep_zero()
         self._act(replace(orders, remember=False))
         self._settle()
+
+    def train_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """Go on with another optimizer of this very model, for trainers that make theirs after they have loaded the
+        weights.
+
+        Raises:
+            BadInput: it holds none of the model's parameters.
+        """
+        _same_parameters(self.model, optimizer)
+        self.optimizer = optimizer
 
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
@@ -310,10 +328,13 @@ class Pruning:
             self._snapshot.bring_back(self.optimizer)
         for values in orders.write:
             self._write(values)
+        if orders.rewind or orders.write:
+            self._average.begin_again(self.model)
         for chosen in orders.mask:
             self._mask(chosen)
         if orders.mask or orders.rewind:
             self._keep_zero()
+            self._average.hold(self._masked, self._zeros.gone)
         if orders.reestimate is not None and self._view.looks is not None:
             self._view.looks.reestimate(self.graph, orders.reestimate)
             self._keep_zero()
@@ -374,6 +395,7 @@ class Pruning:
         with self.ranks.every("a cut"):
             self.receipt = cut_(replica(self.model), plan, self.optimizer)
             wrapped_again(self.model)
+            self._average.cut(plan)
         self._plans.append(plan)
         self._masked, self._pressure = None, None
         if self._view.looks is not None:

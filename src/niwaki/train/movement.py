@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.methods import Choose, Method
-from niwaki.ranks import local
+from niwaki.ranks import local, whole
 from niwaki.scores import watches
 from niwaki.surgery.singles import offered, single_weights
 from niwaki.surgery.wrappers import bare
@@ -34,10 +34,14 @@ class Moves:
 
     @torch.no_grad()
     def add(self) -> None:
-        """Add what the gradients say now, which are the loss's and nothing else's."""
-        for name, weight in self._weights().items():
-            if weight.grad is not None:
-                local(self.sums[name]).addcmul_(local(weight.grad).float(), local(weight).float(), value=-1)
+        """Add what the gradients say now, which are the loss's and nothing else's. Where half precision overflowed, the
+        scaler leaves the step out, and so do the sums."""
+        moved = {name: weight for name, weight in self._weights().items() if weight.grad is not None}
+        if not _finite([weight.grad for weight in moved.values() if weight.grad is not None]):
+            return
+        for name, weight in moved.items():
+            assert weight.grad is not None
+            local(self.sums[name]).addcmul_(local(weight.grad).float(), local(weight).float(), value=-1)
 
     def put(self, sums: Mapping[str, Tensor]) -> None:
         """Go on from these."""
@@ -46,6 +50,12 @@ class Moves:
     def _weights(self) -> dict[str, Tensor]:
         parameters = dict(bare(self._model).named_parameters())
         return {name: parameters[name] for name in self._names}
+
+
+def _finite(gradients: list[Tensor]) -> bool:
+    """Are all numbers such? Where shards hold them, so say all of their ranks."""
+    found = [gradient.isfinite().all() for gradient in gradients]
+    return bool(found) and bool(torch.stack([whole(each).cpu() for each in found]).all())
 
 
 __all__ = ["Moves"]

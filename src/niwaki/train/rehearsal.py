@@ -64,3 +64,16 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
             looks.check_moments(graph, part.target, part.sampling, what)
     for name, reason in looks.left_out(graph, part.target, part.sampling).items():
         view.note(event="left", group=name, reason=reason)
+
+
+def enough(method: Method, steps: int, setting: str) -> None:
+    """Raise :class:`BadInput` if a trainer ends before the method does, for all that can be told before it begins.
+
+    ``steps``: that it would make; 0 or less if it does not know. ``setting``: what to raise.
+    """
+    wanted = method.body.longest
+    if 0 < steps < sum(method.rounds) and wanted is not None:
+        raise BadInput(
+            f"{method.name} takes {wanted} steps of the optimizer, and the Trainer would make {steps}: raise {setting}"
+            ", or give the method fewer steps"
+        )

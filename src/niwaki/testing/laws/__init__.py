@@ -14,14 +14,17 @@ from niwaki.testing.laws.coupling import blocked_are_untouched, claims_hold
 from niwaki.testing.laws.disk import plan_round_trips, plans_round_trip
 from niwaki.testing.laws.exercise import Exercise, Make, exercise, momentum
 from niwaki.testing.laws.folders import folder_loads, uneven_plan
+from niwaki.testing.laws.lesson import Circumstances
 from niwaki.testing.laws.optimizers import optimizer_follows, optimizer_is_refused
 from niwaki.testing.laws.sameness import cut_equals_masked, dead_units_are_free
 from niwaki.testing.laws.targets import reaches_target
+from niwaki.testing.laws.trainers import same_in_every_trainer
 from niwaki.testing.laws.training import deterministic, resumes_bit_for_bit
 from niwaki.testing.laws.untouched import model_is_untouched
 from niwaki.testing.laws.verdict import LawBroken
 
 __all__ = [
+    "Circumstances",
     "Exercise",
     "LawBroken",
     "Make",
@@ -40,5 +43,6 @@ __all__ = [
     "plans_round_trip",
     "reaches_target",
     "resumes_bit_for_bit",
+    "same_in_every_trainer",
     "uneven_plan",
 ]

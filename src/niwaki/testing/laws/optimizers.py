@@ -14,17 +14,26 @@ from niwaki.surgery.cut import cut_
 from niwaki.surgery.decide import plan as choose
 from niwaki.targets import Ratio
 from niwaki.testing.laws.exercise import Exercise, Make, OptimizerFactory, backward
-from niwaki.testing.laws.verdict import LawBroken, attempting, demand, first_difference, same_bits
+from niwaki.testing.laws.verdict import (
+    LawBroken,
+    attempting,
+    demand,
+    first_difference,
+    same_bits,
+    worst_difference,
+)
 from niwaki.tracing import trace
 from niwaki.units import Axis, Plan
 
 WARM_UP = 3
+FACTORS = {"row_var", "col_var", "exp_avg_sq_row", "exp_avg_sq_col"}
 Moments = dict[str, dict[str, Any]]
 
 
 def optimizer_follows(make: Make, optimizer_factory: OptimizerFactory, *, ratio: float = 0.4, seed: int = 0) -> None:
-    """After a cut inside training the optimizer's moments are the old ones at the kept entries; it holds every live
-    parameter and no dead one; and in the next step every live parameter that has a gradient moves.
+    """After a cut inside training the optimizer's moments are the old ones at the kept entries (factored ones stand for
+    the old estimate there); it holds every live parameter and no dead one; and in the next step every live parameter
+    that has a gradient moves.
 
     Raises:
         LawBroken: with the parameter and the piece of state.
@@ -105,10 +114,33 @@ def _moments_follow(before: Moments, after: Moments, plan: Plan) -> None:
     demand(before.keys() == after.keys(), f"state was lost or gained: {sorted(before.keys() ^ after.keys())}")
     for name, state in before.items():
         demand(state.keys() == after[name].keys(), f"the state of {name!r} has other keys after the cut")
+        _estimate_follows(state, after[name], name, plan)
         for key, old in state.items():
+            if key in FACTORS:
+                continue
             expected, found = _kept(old, name, plan), after[name][key]
             alike = same_bits(expected, found) if isinstance(expected, Tensor) else expected == found
             demand(alike, f"{key!r} of {name!r} is not the old one at the kept entries")
+
+
+def _estimate_follows(before: dict[str, Any], after: dict[str, Any], name: str, plan: Plan) -> None:
+    """Means over fewer entries are other means; what they say of an entry that stays is not."""
+    if not FACTORS & set(before):
+        return
+    old, found = _kept(_estimate(before), name, plan), _estimate(after)
+    demand(old.shape == found.shape, f"the factors of {name!r} are not along its dimensions after the cut")
+    gap = worst_difference([old], [found])
+    demand(gap < 1e-5, f"the factors of {name!r} stand for other moments after the cut: relative difference {gap:.1e}")
+
+
+def _estimate(state: dict[str, Any]) -> Tensor:
+    """The second moment for which factors stand, in double precision: rows × columns / mean of the rows."""
+    if "row_var" in state:
+        rows, columns = state["row_var"].double(), state["col_var"].double()
+    else:
+        rows = state["exp_avg_sq_row"].double().unsqueeze(-1)
+        columns = state["exp_avg_sq_col"].double().unsqueeze(-2)
+    return rows * columns / rows.mean(-2, keepdim=True)
 
 
 def _kept(value: Any, name: str, plan: Plan) -> Any:
