@@ -128,10 +128,10 @@ def test_a_file_that_holds_more_than_the_model_is_seen(tmp_path: Path) -> None:
     class Masked(nn.Module):
         def __init__(self, small: nn.Module) -> None:
             super().__init__()
-            self.small, self.rest = small, nn.Parameter(torch.zeros(64, 64))
+            self.small, self.rest = small, nn.Parameter(torch.zeros(256, 256))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.small(x) + (x.repeat(1, 4) @ self.rest).sum(1, keepdim=True)
+            return self.small(x) + (x.repeat(1, 16) @ self.rest).sum(1, keepdim=True)
 
     for form in FORMATS:
         path = written(form, Masked(cut(dense())[1]), X, tmp_path)
@@ -171,16 +171,16 @@ def test_inputs_of_a_size_that_the_model_does_not_take_prove_nothing() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["mixtral", "mixtral_loop"])
+@pytest.mark.parametrize("name", ["mixtral", "mixtral_loop", "swin"])
 def test_networks_that_the_exporter_alone_does_not_take(name: str, tmp_path: Path) -> None:
-    """Experts, grouped or in a loop that reads values."""
+    """Experts, grouped or in a loop that reads values; attention in windows."""
     pytest.importorskip("transformers")
     each = family(name)
     net, inputs = each.build(), each.inputs()
     plan = nk.plan(nk.trace(net, inputs), nk.scores.L1(), nk.Ratio(0.3))
     small = nk.cut(net, plan)
-    experts = getattr(small.config, "_experts_implementation", None)
+    before = [getattr(small.config, f"_{key}_implementation", None) for key in ("experts", "attn")]
     path = written("onnx", small, inputs, tmp_path, dynamic=True)
     found = nk.certify(net, plan, small, inputs, exported={"onnx": path}, dynamic=True)
     assert [t for t in told(found) if t[1] == "forward"] == []
-    assert getattr(small.config, "_experts_implementation", None) == experts
+    assert [getattr(small.config, f"_{key}_implementation", None) for key in ("experts", "attn")] == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,22 +218,30 @@ def _portable(model: nn.Module) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _gathered_experts(model: nn.Module) -> Iterator[None]:
+def _gathered_experts(model: nn.Module) -> AbstractContextManager[bool]:
     """Experts of transformers by batched products inside: grouped ones are in no other runtime, and a loop over those
     that were chosen reads values."""
+    return _configured(model, "_experts_implementation", "batched_mm")
+
+
+def plain_attention(model: nn.Module) -> AbstractContextManager[bool]:
+    """Attention of transformers by plain products inside, whose results lie in memory as any runtime lays them out: a
+    fused kernel's layout makes views of what the model's code copies. Gives whether any was fused."""
+    return _configured(model, "_attn_implementation", "eager")
+
+
+@contextmanager
+def _configured(model: nn.Module, key: str, value: str) -> Iterator[bool]:
+    """What the configs of a model say for ``key``, where they say anything, is ``value`` inside; was it another?"""
     configs = {id(c): c for m in model.modules() if (c := getattr(m, "config", None)) is not None}
-    before = [(c, kind) for c in configs.values() if (kind := getattr(c, _EXPERTS, None)) is not None]
+    before = [(c, kind) for c in configs.values() if (kind := getattr(c, key, None)) is not None]
     for config, _ in before:
-        setattr(config, _EXPERTS, "batched_mm")
+        setattr(config, key, value)
     try:
-        yield
+        yield any(kind != value for _, kind in before)
     finally:
         for config, kind in before:
-            setattr(config, _EXPERTS, kind)
-
-
-_EXPERTS = "_experts_implementation"
+            setattr(config, key, kind)
 
 
 class _FourDimensions(TorchFunctionMode):
@@ -252,4 +260,4 @@ class _FourDimensions(TorchFunctionMode):
         return func(**given).squeeze(1)
 
 
-__all__ = ["Captured", "capture_call", "capture_tensors"]
+__all__ = ["Captured", "capture_call", "capture_tensors", "plain_attention"]

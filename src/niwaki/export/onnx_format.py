@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput, require_extra
-from niwaki.export.capture import Captured, capture_tensors
+from niwaki.export.capture import Captured, capture_tensors, plain_attention
 from niwaki.export.portability import arrays, in_order, portable_told, without_notes
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs
@@ -45,11 +45,22 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
         raise require_extra(f"{missing.name}", "onnx") from None
     path, told = Path(path), portable_told(model, "ONNX")
     with _quiet():
-        made = _converted(type(model).__name__, capture_tensors(told, inputs, dynamic, "ONNX"))
+        made = _written(told, type(model).__name__, inputs, dynamic)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             made.save(str(part), external_data=False)
     return path
+
+
+def _written(model: nn.Module, name: str, inputs: Inputs, dynamic: Dynamic) -> Any:
+    """As the model computes; or, where that cannot be written and attention is by a fused kernel, by plain products."""
+    try:
+        return _converted(name, capture_tensors(model, inputs, dynamic, "ONNX"))
+    except BadInput:
+        with plain_attention(model) as fused:
+            if not fused:
+                raise
+            return _converted(name, capture_tensors(model, inputs, dynamic, "ONNX"))
 
 
 def _converted(model: str, found: Captured) -> Any:
