@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import figures_disk as disk
 import figures_exports as exports
 import figures_ispasp as ispasp
 import figures_packing as packing
@@ -213,6 +214,7 @@ PAGES = {
         "MNIST, tuned at ten times the rate": ispasp.digits_tuned_faster,
         "networks": ispasp.networks,
     },
+    ROOT / "docs" / "big-models.md": {"from disk": disk.sizes},
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
     ROOT / "docs" / "transformers.md": {"folders": hugging_folders},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},
