@@ -86,10 +86,35 @@ def measured(found: dict) -> str:
         "The last column compares latency with even widths, in multiples of 8, that keep no more importance: how many",
         "times as fast. Weights are random.",
     ]
-    shown = markdown(table.rows(cells, Study(Path("runs")).cells))
+    there = {(cell["network"], cell["runtime"], cell["batch"]) for cell in cells}
+    asked = Study(Path("runs")).cells
+    made = [each for each in asked if (each.network, each.runtime, each.batch) in there]
+    shown = markdown(table.rows(cells, made))
     return "\n".join(
-        [shown, "", *table.sums(cells), "", *told, "", *(f"- {why}" for why in table.reasons(cells))]
+        [
+            shown,
+            "",
+            *table.sums(cells),
+            *_missing(asked, made),
+            "",
+            *told,
+            "",
+            *(f"- {why}" for why in table.reasons(cells)),
+        ]
     ).rstrip()
+
+
+def _missing(asked: list, made: list) -> list[str]:
+    """What was not run, runtime by runtime."""
+    left: dict[tuple[str, int], list[str]] = {}
+    for each in asked:
+        if each not in made:
+            left.setdefault((each.runtime, each.batch), []).append(each.network)
+    networks = len({each.network for each in asked})
+    return [
+        f"Not run: {runtime}, batch {batch}: {'all networks' if len(names) == networks else ', '.join(names)}."
+        for (runtime, batch), names in left.items()
+    ]
 
 
 @shows("macs", "Multiply-adds against public counters")
