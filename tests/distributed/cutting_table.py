@@ -114,7 +114,7 @@ def no_rank_holds_it_whole() -> None:
     assert watch.largest == 32 * 32, watch.largest
     # Moments and weights of the cut part (Adam: three), and one parameter that is gathered, cut and dealt out.
     assert watch.most <= 4 * (3 * part_size + 4 * 32 * 32), (watch.most, part_size)
-    assert watch.most < 4 * whole_size
+    assert watch.most < 4 * 3 * whole_size / 2, (watch.most, whole_size)  # half of all weights and moments
 
 
 def columns_are_cut_where_they_are() -> None:
