@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Cell", "columns", "rows", "summary"]
 
 _TONES = {"good": "green", "bad": "bold red", "": ""}
+_MEMORY = {"activations": "activation_bytes", "peak memory": "peak_bytes"}
 _VERDICTS = {"holds": ("holds", "good"), "fails": ("FAILS", "bad"), "none": ("not certified", "")}
 
 
@@ -51,15 +52,17 @@ def rows(report: Report, beside: Sequence[Report] = ()) -> list[list[Cell]]:
 
 
 def summary(report: Report) -> Table:
-    """The same cells as a rich table. Labels are shown as they are, never read as markup."""
+    """The same cells as a rich table, without those of memory, for which a terminal is too narrow. Labels are shown as
+    they are, never read as markup."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(report.title))
-    for i, name in enumerate(columns(report)):
-        table.add_column(Text(name), justify="right" if i else "left", overflow="fold")
+    shown = [i for i, name in enumerate(columns(report)) if name not in _MEMORY]
+    for i in shown:
+        table.add_column(Text(columns(report)[i]), justify="right" if i else "left", overflow="fold")
     for row in rows(report):
-        table.add_row(*(Text(_flat(cell), style=_TONES[cell.tone]) for cell in row))
+        table.add_row(*(Text(_flat(row[i]), style=_TONES[row[i].tone]) for i in shown))
     return table
 
 
@@ -70,8 +73,9 @@ def _flat(cell: Cell) -> str:
 def _memory(reports: Sequence[Report]) -> list[tuple[str, str]]:
     """(heading, field) of what any of the reports has measured of a forward pass's memory."""
     entries = [entry for report in reports for entry in report.entries]
-    fields = [("activations", "activation_bytes"), ("peak memory", "peak_bytes")]
-    return [(name, what) for name, what in fields if any(getattr(entry, what) is not None for entry in entries)]
+    return [
+        (name, what) for name, what in _MEMORY.items() if any(getattr(entry, what) is not None for entry in entries)
+    ]
 
 
 def _row(report: Report, entry: Entry, settings: Sequence[compare.Setting], memory: Sequence[str]) -> list[Cell]:
