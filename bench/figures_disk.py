@@ -22,7 +22,7 @@ def sizes(found: dict) -> str:
         f"`python bench/from_disk.py`, one thread, {machine(found)}: Llamas of random weights in bfloat16, in shards",
         "of at most 1 GB, to 70 % of their parameters. A billion parameters takes "
         f"{f['seconds_per_billion']:.0f} s; the worst point is {f['worst_off_the_line']:.0%} off a straight line.",
-        f"Memory is what the process grew by at most, pages of files among it; {f['limit_gb']:.0f} GB were the limit"
-        + (", and all are below." if f["within_limit"] else ": NOT MET."),
+        "Memory is all that the process held at most, torch and pages of files among it; "
+        f"{f['limit_gb']:.0f} GB were the limit" + (", and all are below." if f["within_limit"] else ": NOT MET."),
     ]
     return "\n".join([*rows, "", *told])

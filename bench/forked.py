@@ -67,6 +67,10 @@ class Memory:
         """The high-water mark since then, over what was resident then."""
         return max(0.0, _kib("VmHWM") - self._start) / 1024
 
+    def most(self) -> float:
+        """The high-water mark itself, with all that was resident before."""
+        return _kib("VmHWM") / 1024
+
 
 def _kib(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
