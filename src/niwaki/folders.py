@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,11 @@ from torch import nn
 
 from niwaki.disk import Checkpoint
 from niwaki.disk.hollow import hollow
-from niwaki.errors import BadInput, require_extra
+from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs
 from niwaki.scores import Score
 from niwaki.surgery.decide import plan as decide
+from niwaki.surgery.hugging.stock import stock_class, without_code
 from niwaki.surgery.on_disk import SHARD, cut_on_disk
 from niwaki.targets import Target
 from niwaki.tracing import trace
@@ -79,18 +81,18 @@ def model_without_values(folder: Path) -> nn.Module:
     Raises:
         BadInput: there is none, or it names no class of transformers. MissingExtra: transformers is not installed.
     """
-    try:
-        import transformers
-    except ImportError as trouble:
-        raise require_extra("transformers", "hf") from trouble
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         raise BadInput(f"{folder} has no config.json; a folder of a Hugging Face model is wanted")
-    config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    names = list(getattr(config, "architectures", None) or ())
-    kind: Any = getattr(transformers, names[0], None) if names else None
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise BadInput(f"{folder / 'config.json'} names {names or 'no class'}, and transformers has no such model")
-    return hollow(lambda: kind(config))
+    try:
+        config: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as trouble:
+        raise BadInput(f"{path} is not the JSON of a config: {trouble}") from trouble
+    names = list(config.get("architectures") or ())
+    kind = stock_class(names[0]) if names else None
+    if kind is None:
+        raise BadInput(f"{path} names {names or 'no class'}, and transformers has no such model")
+    return hollow(lambda: kind(kind.config_class.from_dict(without_code(config))))
 
 
 def _example(model: nn.Module) -> Inputs:

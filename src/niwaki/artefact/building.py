@@ -11,11 +11,9 @@ from typing import Any
 from torch import nn
 
 from niwaki.artefact.documents import read_object
-from niwaki.errors import BrokenFile, require_extra
+from niwaki.errors import BrokenFile
+from niwaki.surgery.hugging.stock import stock_class, without_code
 from niwaki.surgery.store import CONFIG
-
-_CODE = ("auto_map", "custom_pipelines", "quantization_config")
-_CODE_ENDS = ("_implementation",)  # kernels may be named there, which are fetched
 
 
 def build_from_config(folder: Path) -> nn.Module:
@@ -28,7 +26,7 @@ def build_from_config(folder: Path) -> nn.Module:
     config = read_object(folder / CONFIG)
     kind = transformers_class(folder / CONFIG, config)
     try:
-        model: nn.Module = kind(kind.config_class.from_dict(_without_code(config)))
+        model: nn.Module = kind(kind.config_class.from_dict(without_code(config)))
     except Exception as trouble:  # whatever the class says to a config that it does not like
         raise BrokenFile(f"{folder / CONFIG}: {kind.__name__} cannot be built from it: {trouble}") from trouble
     return model.eval()
@@ -39,21 +37,12 @@ def transformers_class(path: Path, config: dict[str, Any]) -> Any:
     named = config.get("architectures")
     if not isinstance(named, list) or len(named) != 1 or not str(named[0]).isidentifier():
         raise BrokenFile(f"{path} must name one class under 'architectures', found {named!r}")
-    try:
+    kind = stock_class(named[0])
+    if kind is None:
         import transformers
-    except ImportError:
-        raise require_extra("transformers", "hf") from None
-    kind: Any = getattr(transformers, named[0], None)
-    ours = isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
-    if not ours or not kind.__module__.startswith("transformers.") or kind.config_class is None:
+
         raise BrokenFile(f"{path} names {named[0]!r}, which is no model of transformers {transformers.__version__}")
     return kind
-
-
-def _without_code(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_code(v) for k, v in value.items() if k not in _CODE and not k.endswith(_CODE_ENDS)}
-    return [_without_code(item) for item in value] if isinstance(value, list) else value
 
 
 __all__ = ["build_from_config", "transformers_class"]
