@@ -77,8 +77,7 @@ def one(size: str, folder: Path) -> dict[str, Any]:
     source, out = folder / "dense", folder / "small"
     params = generate(size, source)
     found = in_child(work, source, out, seconds=1800)
-    after = nk.Checkpoint(out) if out.is_dir() else {}
-    left = sum(int(np.prod(entry.shape)) for entry in after.entries.values()) if out.is_dir() else None
+    left = sum(entry.size for entry in nk.Checkpoint(out).entries.values()) if out.is_dir() else None
     for each in (source, out):
         shutil.rmtree(each, ignore_errors=True)
     return {"size": size, "params": params, "params_left": left, "bytes": 2 * params, **found}

@@ -9,16 +9,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 import niwaki as nk
 from niwaki.disk import Checkpoint
 from niwaki.errors import BadInput
-from niwaki.graph.observe import call_arguments, evaluating
 from niwaki.surgery.store import own_tensors
 from niwaki.testing.families import family
 from niwaki.testing.zoo import Specimen
 from tests.laws.table import every_specimen, traced
+from tests.surgery.asking import answer
 
 
 def hollow(model: nn.Module) -> nn.Module:
@@ -34,13 +33,6 @@ def stored(model: nn.Module, folder: Path) -> Checkpoint:
     folder.mkdir()
     save_file({n: t.detach().contiguous() for n, t in own_tensors(model).items()}, folder / "model.safetensors")
     return Checkpoint(folder)
-
-
-def answer(model: nn.Module, inputs: Any) -> list[Any]:
-    args, kwargs = call_arguments(inputs)
-    with evaluating(model), torch.no_grad():
-        torch.manual_seed(0)
-        return tree_leaves(model(*args, **kwargs))
 
 
 @every_specimen

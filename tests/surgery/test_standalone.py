@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 import niwaki as nk
-from niwaki.graph.observe import call_arguments, evaluating
 from niwaki.testing.zoo import Specimen
 from tests.laws.table import every_specimen, traced
+from tests.surgery.asking import answer
 
 OURS = {"CutMultiheadAttention"}
 
@@ -29,13 +28,6 @@ def loader(folder: Path) -> Any:
     assert "from niwaki" not in text
     exec(compile(text, "load.py", "exec"), space)
     return space["load"]
-
-
-def answer(model: nn.Module, inputs: Any) -> list[Any]:
-    args, kwargs = call_arguments(inputs)
-    with evaluating(model), torch.no_grad():
-        torch.manual_seed(0)
-        return tree_leaves(model(*args, **kwargs))
 
 
 @every_specimen

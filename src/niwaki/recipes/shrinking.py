@@ -30,7 +30,7 @@ def shrink(source: Path, out: Path, target: str, score: str, shard_gb: float, te
 
 def told(plan: Plan, source: Path, out: Path) -> str:
     """What went, and what the folders weigh."""
-    before, after = (_entries(folder) for folder in (source, out))
+    before, after = (sum(e.size for e in Checkpoint(folder).entries.values()) for folder in (source, out))
     lines = [
         f"{source} → {out}",
         f"parameters: {before:,} → {after:,} ({after / before:.1%})",
@@ -39,16 +39,6 @@ def told(plan: Plan, source: Path, out: Path) -> str:
     kinds = Counter((choice.kind, choice.size, choice.kept) for choice in plan.choices.values() if choice.removed)
     lines += [f"{n} × {kind}: {size} → {kept}" for (kind, size, kept), n in kinds.items()]
     return "\n".join(lines)
-
-
-def _entries(folder: Path) -> int:
-    total = 0
-    for entry in Checkpoint(folder).entries.values():
-        entries = 1
-        for n in entry.shape:
-            entries *= n
-        total += entries
-    return total
 
 
 def _bytes(folder: Path) -> int:

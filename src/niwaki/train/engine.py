@@ -26,7 +26,7 @@ from niwaki.train.averages import Average
 from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.movement import Moves
 from niwaki.train.pressure import Pressure, regularize, shrink_
-from niwaki.train.rehearsal import check, what_of
+from niwaki.train.rehearsal import check, must_be_method, what_of
 from niwaki.train.snapshot import Snapshot
 from niwaki.train.stepping import accumulating, scaler_of, step_, unscale_
 from niwaki.train.view import EngineView, Record
@@ -95,8 +95,7 @@ class Pruning:
         loss: Loss | None,
         ema: nn.Module | None,
     ) -> None:
-        if not isinstance(method, Method):
-            raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
+        must_be_method(method)
         require(method, data, loss)
         at_least(record_every, 1, "record_every")
         self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs

@@ -15,7 +15,7 @@ from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.train.checkpoints import FILE, read, write
 from niwaki.train.engine import Pruning
-from niwaki.train.rehearsal import enough
+from niwaki.train.rehearsal import enough, must_be_method
 from niwaki.train.stepping import innermost, stand_in, unscale_
 from niwaki.train.view import Record
 
@@ -59,9 +59,7 @@ class PruningCallback(TrainerCallback):
         loss: Callable[[nn.Module, Any], Tensor] | None = None,
         ema: nn.Module | None = None,
     ) -> None:
-        if not isinstance(method, Method):
-            raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
-        self.method, self.inputs, self.resume_from = method, inputs, resume_from
+        self.method, self.inputs, self.resume_from = must_be_method(method), inputs, resume_from
         self._options: dict[str, Any] = {
             "record": record,
             "record_every": record_every,

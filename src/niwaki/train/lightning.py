@@ -16,7 +16,7 @@ from niwaki.graph.observe import Inputs
 from niwaki.methods import Cut, Method
 from niwaki.train.engine import Pruning
 from niwaki.train.looks import Loss
-from niwaki.train.rehearsal import enough
+from niwaki.train.rehearsal import enough, must_be_method
 from niwaki.train.stepping import innermost, stand_in
 from niwaki.train.view import Record
 
@@ -75,9 +75,7 @@ class LightningPruning(Callback):
         loss: Loss | None = None,
         ema: nn.Module | None = None,
     ) -> None:
-        if not isinstance(method, Method):
-            raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
-        self.method, self.inputs, self.module = method, inputs, module
+        self.method, self.inputs, self.module = must_be_method(method), inputs, module
         self._options: dict[str, Any] = {
             "record": record,
             "record_every": record_every,

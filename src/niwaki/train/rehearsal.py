@@ -11,6 +11,17 @@ from niwaki.train.looks import Looks
 from niwaki.train.view import EngineView
 
 
+def must_be_method(method: object) -> Method:
+    """The method itself.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if not isinstance(method, Method):
+        raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
+    return method
+
+
 def what_of(method: Method) -> frozenset[Of]:
     """What a method prunes: units, single weights.
 
