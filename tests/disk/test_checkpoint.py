@@ -148,6 +148,12 @@ def test_an_index_that_is_wrong_is_refused(tmp_path: Path) -> None:
         Checkpoint(tmp_path)
 
 
+def test_an_index_that_names_another_of_its_files_is_refused(tmp_path: Path) -> None:
+    changed(written(tmp_path, 42), b="model-00001-of-00003.safetensors")  # the second is read all the same, for 'c'
+    with pytest.raises(BrokenFile, match=r"says that 'b' is in model-00001-of-00003.safetensors, and it is not"):
+        Checkpoint(tmp_path)
+
+
 def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
     written(tmp_path, 42)
     save_file({"a": torch.zeros(1), "d": torch.zeros(1)}, tmp_path / "model-00003-of-00003.safetensors")
