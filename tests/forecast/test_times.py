@@ -13,11 +13,12 @@ import torch
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.forecast import shelf as shelves
 from niwaki.forecast import timing
-from niwaki.forecast.hardware import Place, processor
+from niwaki.forecast.hardware import Place
 from niwaki.forecast.model import Coefficients, Load, fit
 from niwaki.forecast.shapes import Shape, Side, Stairs, Surface, along, fitted, odd, rungs
 from niwaki.forecast.shelf import Shelf
 from niwaki.graph.work import Convolution, Linear, Task
+from niwaki.measure.hardware import processor
 
 HERE = Place("onnxruntime", 1, torch.device("cpu"), torch.float32)
 LINEAR = Task(Linear(4, bias=True), 256, 128, 128)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from niwaki import __version__
-from niwaki.forecast.hardware import processor
+from niwaki.measure.hardware import processor
 
 _PACKAGES = ("torch", "numpy", "safetensors", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino")
 

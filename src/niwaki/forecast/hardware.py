@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.measure.hardware import named, processor, version
+from niwaki.measure.hardware import named, version
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ class Place:
         return f"{self.to_json()['runtime']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
 
 
-__all__ = ["Place", "processor"]
+__all__ = ["Place"]

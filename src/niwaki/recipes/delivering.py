@@ -35,9 +35,9 @@ class Deliveries:
         """Make examples, and write all but the times: those are taken at the end, of all networks together."""
         stuff, folder = self.stuff, self.out / entry.name
         if self.before is None:
-            self.before = _measured(stuff, dense, stuff.dense)
+            self.before = _measured(dense, stuff.dense)
         notes = [*entry.notes, *self._examples(small, folder)]
-        measurements = Measurements(_measured(stuff, entry, small), self.before, batch_size(stuff.inputs))
+        measurements = Measurements(_measured(entry, small), self.before, batch_size(stuff.inputs))
         origin = Origin.of(small, stuff.recipe.model, plain(stuff.recipe.model_args))
         recipe = plain(_alone(stuff.recipe, entry.name).to_json())
         story = Story(origin, measurements, entry.certificate, recipe, self.command, notes)
@@ -60,14 +60,14 @@ class Deliveries:
         return []
 
 
-def _measured(stuff: Ingredients, entry: Entry, model: nn.Module) -> Measured:
-    """The entry's figures; memory, which no entry holds, is counted."""
+def _measured(entry: Entry, model: nn.Module) -> Measured:
+    """The entry's figures; what is not zero, which no entry holds, is counted."""
     return Measured(
         parameters=entry.params,
         nonzero_parameters=measure.nonzero(model),
         macs=entry.macs,
-        activation_bytes=measure.activations(model, stuff.inputs),
-        peak_bytes=measure.peak_memory(model, stuff.inputs),
+        activation_bytes=entry.activation_bytes,
+        peak_bytes=entry.peak_bytes,
         file_bytes=entry.file_bytes,
         accuracy=entry.accuracy,
     )
