@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from niwaki.calibration import Loss
@@ -16,6 +15,7 @@ from niwaki.methods import Method
 from niwaki.ranks import Ranks
 from niwaki.surgery.wrappers import unwrapped
 from niwaki.train.engine import Pruning
+from niwaki.train.stepping import stand_in
 from niwaki.train.view import Record
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -55,8 +55,7 @@ def prune(
             "method, inputs) and call its step() in place of optimizer.step()."
         )
     small = duplicate(unwrapped(model, "the pruned copy"))
-    optimizer = torch.optim.SGD(small.parameters(), lr=0.0)
-    run = Pruning(small, optimizer, method, inputs, record=record, data=data, loss=loss, ranks=ranks)
+    run = Pruning(small, stand_in(small), method, inputs, record=record, data=data, loss=loss, ranks=ranks)
     run.run_at_once()
     return small
 

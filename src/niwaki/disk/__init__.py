@@ -1,6 +1,6 @@
 """Weights that stay on disk: read one tensor at a time, written shard by shard."""
 
 from niwaki.disk.checkpoint import INDEX, WEIGHTS, Checkpoint, Entry
-from niwaki.disk.shards import Layout, finish, layout, write, write_file
+from niwaki.disk.shards import Layout, bytes_of, finish, layout, write, write_file
 
-__all__ = ["INDEX", "WEIGHTS", "Checkpoint", "Entry", "Layout", "finish", "layout", "write", "write_file"]
+__all__ = ["INDEX", "WEIGHTS", "Checkpoint", "Entry", "Layout", "bytes_of", "finish", "layout", "write", "write_file"]

@@ -29,12 +29,19 @@ class Layout:
         return {name: file for file, names in self.files.items() for name in names}
 
 
-def layout(sizes: Mapping[str, int], most: int) -> Layout:
+def bytes_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """What each tensor takes in a file."""
+    return {name: t.numel() * t.element_size() for name, t in tensors.items()}
+
+
+def layout(sizes: Mapping[str, int], most: int | None) -> Layout:
     """Fill one file after the other, in the order of the tensors; one that is larger than ``most`` has a file alone.
 
     Args:
-        sizes: bytes by tensor. most: bytes that a file holds.
+        sizes: bytes by tensor. most: bytes that a file holds; None: all are in one.
     """
+    if most is None:
+        most = max(1, sum(sizes.values()))
     if most < 1:
         raise BadInput(f"a shard must hold at least a byte, not {most}")
     shards: list[list[str]] = []
@@ -94,4 +101,4 @@ def _sweep(folder: Path, files: Iterable[str]) -> None:
             old.unlink(missing_ok=True)
 
 
-__all__ = ["Layout", "finish", "layout", "write", "write_file"]
+__all__ = ["Layout", "bytes_of", "finish", "layout", "write", "write_file"]

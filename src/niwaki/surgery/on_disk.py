@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from niwaki.disk import layout, write
+from niwaki.disk import bytes_of, layout, write
 from niwaki.errors import BadInput
 from niwaki.surgery.cut import by_tensor, cut
 from niwaki.surgery.slices import select
@@ -59,8 +59,7 @@ def cut_on_disk(
     def shrunk(name: str) -> Tensor:
         return select(stored[name].detach(), removed.get(name, {})).clone()  # out of the file, which is closed then
 
-    sizes = {name: t.numel() * t.element_size() for name, t in own_tensors(small).items()}
-    write(layout(sizes, shard_bytes), shrunk, folder, tick)
+    write(layout(bytes_of(own_tensors(small)), shard_bytes), shrunk, folder, tick)
     write_around(small, plan, folder)
     return folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from niwaki.disk import Layout, finish, layout, write_file
+from niwaki.disk import Layout, bytes_of, finish, layout, write_file
 from niwaki.ranks import Ranks, whole
 
 
@@ -18,7 +18,7 @@ def write_split(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks, shard
     Args:
         shard_bytes: what one file holds at most; None: as much as makes a file for each rank.
     """
-    sizes = {name: t.numel() * t.element_size() for name, t in tensors.items()}
+    sizes = bytes_of(tensors)
     plan = layout(sizes, shard_bytes or max(1, -(-sum(sizes.values()) // ranks.size)))
     with ranks.every("saving the weights"):
         folder.mkdir(parents=True, exist_ok=True)

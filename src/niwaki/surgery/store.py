@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from niwaki.disk import Checkpoint, layout, write
+from niwaki.disk import Checkpoint, bytes_of, layout, write
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear, Packing, packing_of, rebuild
@@ -55,10 +55,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int |
         _save_together(small, plan, folder, shard_bytes)
         return folder
     tensors = own_tensors(small)
-    sizes = {name: t.numel() * t.element_size() for name, t in tensors.items()}
-    write(
-        layout(sizes, max(1, sum(sizes.values())) if shard_bytes is None else shard_bytes), tensors.__getitem__, folder
-    )
+    write(layout(bytes_of(tensors), shard_bytes), tensors.__getitem__, folder)
     write_around(small, plan, folder)
     return folder
 

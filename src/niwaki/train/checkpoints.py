@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from niwaki.errors import BadInput
+from niwaki.replacing import replacing
 
 FILE = "niwaki_pruning.pt"
 """In every checkpoint's folder: the state of the run, tensors and plain data."""
 
 
 def write(state: dict[str, Any], folder: Path) -> None:
-    """Beside it first: a run that is broken off while it writes must not leave half a file."""
-    part = (folder / FILE).with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, folder / FILE)
+    """Write it, whole or not at all."""
+    with replacing(folder / FILE) as part:
+        torch.save(state, part)
 
 
 def read(folder: Path) -> dict[str, Any]:
