@@ -30,19 +30,21 @@ def shrink(source: Path, out: Path, target: str, score: str, shard_gb: float, te
 
 def told(plan: Plan, source: Path, out: Path) -> str:
     """What went, and what the folders weigh."""
-    before, after = (sum(e.size for e in Checkpoint(folder).entries.values()) for folder in (source, out))
+    (before, heavy), (after, light) = (_weighed(Checkpoint(folder)) for folder in (source, out))
     lines = [
         f"{source} → {out}",
         f"parameters: {before:,} → {after:,} ({after / before:.1%})",
-        f"bytes: {_bytes(source):,} → {_bytes(out):,}",
+        f"bytes: {heavy:,} → {light:,}",
     ]
     kinds = Counter((choice.kind, choice.size, choice.kept) for choice in plan.choices.values() if choice.removed)
     lines += [f"{n} × {kind}: {size} → {kept}" for (kind, size, kept), n in kinds.items()]
     return "\n".join(lines)
 
 
-def _bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in {entry.file for entry in Checkpoint(folder).entries.values()})
+def _weighed(found: Checkpoint) -> tuple[int, int]:
+    """How many numbers there are, and the bytes of their files."""
+    files = {entry.file for entry in found.entries.values()}
+    return sum(entry.size for entry in found.entries.values()), sum(file.stat().st_size for file in files)
 
 
 __all__ = ["shrink", "told"]

@@ -17,7 +17,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from niwaki.errors import BadInput, NothingToPrune
 from niwaki.ranks import as_part, is_sharded, local, numbers
 from niwaki.scores import Score, watches
-from niwaki.surgery.shards import least_of_shards
+from niwaki.surgery.thresholds import least_of_shards
 from niwaki.surgery.wrappers import bare
 from niwaki.targets import NM, Ratio, Scope, Target, count
 
