@@ -252,4 +252,57 @@ def speed(
         click.echo(line)
 
 
+@bench.group()
+def scale() -> None:
+    """What it costs to prune with several processes, and what is lost when they die."""
+
+
+_scale_options = (
+    click.option("--processes", multiple=True, type=click.IntRange(1), default=(1, 2, 4), show_default=True),
+    click.option(
+        "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/scale"), show_default=True
+    ),
+)
+
+
+@scale.command()
+@click.option("--network", "networks", multiple=True, metavar="NAME", help="ResNet-56, MiniLM-L6; both.")
+@click.option("--runs", type=click.IntRange(1), default=40, show_default=True, help="Steps of each kind.")
+@_scale_options[0]
+@_scale_options[1]
+@traceback_option
+@click.pass_context
+def steps(ctx: click.Context, networks: tuple[str, ...], runs: int, processes: tuple[int, ...], out: Path) -> None:
+    """What the engine adds to a training step, under DistributedDataParallel and fully_shard.
+
+    Steps without the engine and under GReg-1 and SPUR take turns. What was measured is not measured again.
+    """
+    from niwaki.bench.scale import table
+    from niwaki.bench.scale.study import Study
+    from niwaki.bench.scale.subjects import TIMED
+    from niwaki.bench.tables import drawn
+
+    ctx.meta[KEPT] = out
+    found = Study(out, networks or TIMED, processes, runs).timed()
+    stdout().print(drawn(table.added(found), "one thread a process"))
+    click.echo(table.verdict(found))
+
+
+@scale.command()
+@click.option("--steps", "length", type=click.IntRange(1), default=60, show_default=True, help="Of each run.")
+@_scale_options[0]
+@_scale_options[1]
+@traceback_option
+@click.pass_context
+def curves(ctx: click.Context, length: int, processes: tuple[int, ...], out: Path) -> None:
+    """The loss of whole runs, with masks and cuts: as many processes as you like, the same curve."""
+    from niwaki.bench.scale import table
+    from niwaki.bench.scale.study import Study
+    from niwaki.bench.tables import drawn
+
+    ctx.meta[KEPT] = out
+    found = Study(out, processes=processes, steps=length).followed()
+    stdout().print(drawn(table.curves(found), f"on {', '.join(map(str, processes))} processes, DDP and FSDP2"))
+
+
 __all__ = ["bench"]
