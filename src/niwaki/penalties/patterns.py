@@ -34,9 +34,20 @@ class RowColumn:
 
     scaled: bool = False
 
+    def terms(self, weight: Tensor) -> Tensor:
+        return _exact(weight).square()
+
+    def slopes(self, sums: Tensor, along: int, shape: torch.Size) -> Tensor:
+        """One over the norm of every row (column), weighed."""
+        weigher = math.sqrt(shape.numel() / shape[along]) if self.scaled else 1.0
+        return weigher * (sums + _TINY).rsqrt()
+
+    def base(self, weight: Tensor) -> Tensor:
+        return weight
+
     def gradient(self, weight: Tensor) -> Tensor:
-        squares = _exact(weight).square()
-        by_row, by_column = (self._factors(squares, along) for along in (0, 1))
+        squares = self.terms(weight)
+        by_row, by_column = (self.slopes(_sums(squares, along), along, weight.shape) for along in (0, 1))
         if is_sharded(squares):
             return (by_row + by_column) * weight
         # In the memory of the squares: a fresh tensor as large as the weight costs more than all the arithmetic.
@@ -46,12 +57,8 @@ class RowColumn:
         """Rows first, then columns. Each is the exact step for its own sum; for both together it is not, since they
         share every weight."""
         for along in (0, 1):
-            weight.mul_(torch.relu(1 - amount * self._factors(_exact(weight).square(), along)))
-
-    def _factors(self, squares: Tensor, along: int) -> Tensor:
-        """For every row (column): one over its norm, weighed, in a shape that broadcasts."""
-        weigher = math.sqrt(squares.numel() / squares.shape[along]) if self.scaled else 1.0
-        return weigher * (_sums(squares, along) + _TINY).rsqrt()
+            slopes = self.slopes(_sums(self.terms(weight), along), along, weight.shape)
+            weight.mul_(torch.relu(1 - amount * slopes))
 
 
 @dataclass(frozen=True)
@@ -66,16 +73,23 @@ class Unevenness:
 
     relative: bool = False
 
-    def gradient(self, weight: Tensor) -> Tensor:
-        return -weight.sign() * (self._along(weight, 0) + self._along(weight, 1))
+    def terms(self, weight: Tensor) -> Tensor:
+        return _exact(weight).abs()
 
-    def _along(self, weight: Tensor, along: int) -> Tensor:
-        """d spread / d norm, of every row (column), in a shape that broadcasts."""
-        norms = _sums(_exact(weight).abs(), along)
-        mean, n = norms.mean(), norms.numel()
-        deviation = ((norms - mean).square().mean() + _TINY).sqrt()
-        slope = (norms - mean) / (n * deviation)
+    def slopes(self, sums: Tensor, along: int, shape: torch.Size) -> Tensor:
+        """d spread / d norm, of every row (column)."""
+        mean, n = sums.mean(), sums.numel()
+        deviation = ((sums - mean).square().mean() + _TINY).sqrt()
+        slope = (sums - mean) / (n * deviation)
         return (slope - deviation / (mean + _TINY) / n) / (mean + _TINY) if self.relative else slope
+
+    def base(self, weight: Tensor) -> Tensor:
+        return -weight.sign()
+
+    def gradient(self, weight: Tensor) -> Tensor:
+        terms = self.terms(weight)
+        by_row, by_column = (self.slopes(_sums(terms, along), along, weight.shape) for along in (0, 1))
+        return self.base(weight) * (by_row + by_column)
 
 
 def _exact(weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from niwaki.methods.view import Chosen, Of, Pressing, Regularizing
-from niwaki.penalties import Proximal
+from niwaki.penalties import Proximal, gradients
 from niwaki.ranks import local, part
 from niwaki.units import Group, Member
 
@@ -18,10 +18,11 @@ from niwaki.units import Group, Member
 @torch.no_grad()
 def regularize(order: Regularizing, tensors: Mapping[str, Tensor]) -> None:
     """Add a penalty's gradients. A weight without a gradient (frozen, or unused in this step) is left alone."""
-    for name, factor in order.factors.items():
-        weight = tensors[name]
-        if weight.grad is not None:
-            weight.grad.add_(order.penalty.gradient(weight), alpha=factor)
+    moved = {name: tensors[name] for name in order.factors if tensors[name].grad is not None}
+    for name, gradient in gradients(order.penalty, moved):
+        grad = moved[name].grad
+        assert grad is not None
+        local(grad).add_(gradient, alpha=order.factors[name])
 
 
 @torch.no_grad()
