@@ -12,6 +12,7 @@ import figures_disk as disk
 import figures_exports as exports
 import figures_ispasp as ispasp
 import figures_packing as packing
+import figures_scale as scale
 import figures_speed as speed
 import figures_spur as spur
 from kept import machine, read, shows
@@ -214,6 +215,7 @@ PAGES = {
         "MNIST, tuned at ten times the rate": ispasp.digits_tuned_faster,
         "networks": ispasp.networks,
     },
+    ROOT / "docs" / "distributed.md": {"added": scale.added, "curves": scale.curves},
     ROOT / "docs" / "big-models.md": {"from disk": disk.sizes},
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
     ROOT / "docs" / "transformers.md": {"folders": hugging_folders},

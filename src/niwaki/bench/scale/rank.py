@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from niwaki.bench.scale import curves, steps
 from niwaki.ranks import Ranks
@@ -15,6 +16,7 @@ from niwaki.ranks import Ranks
 WORK = {"steps": steps.work, "curves": curves.work}
 
 
+@record  # so that torchrun tells what a process failed of
 def main(work: str, order: str, out: str) -> None:
     """Do it on one thread; the first rank writes what all have found."""
     torch.set_num_threads(1)

@@ -23,9 +23,9 @@ def wrapped(model: nn.Module, subject: Subject, wrap: str) -> nn.Module:
         return DistributedDataParallel(model)
     from torch.distributed.fsdp import fully_shard
 
-    for part in subject.parts(model):
-        fully_shard(part)
-    return fully_shard(model)
+    for part in [*subject.parts(model), model]:
+        fully_shard(part)  # in place
+    return model
 
 
 @dataclass(frozen=True)
