@@ -31,7 +31,7 @@ def curves(found: dict) -> str:
     numbers = ", ".join(str(told["processes"]) for told in runs)
     told = [
         f"`niwaki bench scale curves`: {runs[0]['steps']} steps of a small encoder on {numbers} processes, under DDP",
-        f"and under FSDP2, with the same {runs[0]['batch']} sentences in a step, however many share them. The gap is the",
-        "largest between any two of these runs at any step, with masks, rounds and cuts on the way.",
+        f"and under FSDP2, with the same {runs[0]['batch']} sentences in a step, however many share them. The gap is",
+        "the largest between any two of these runs at any step, with masks, rounds and cuts on the way.",
     ]
     return "\n".join([markdown(table.curves(runs)), "", *told])
