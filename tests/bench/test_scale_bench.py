@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from niwaki.bench.commands import bench
-from niwaki.bench.scale import curves, launch, steps, table
+from niwaki.bench.scale import curves, launch, memory, steps, table
 from niwaki.bench.scale.rank import main
 from niwaki.bench.scale.study import Study, read
 from niwaki.bench.scale.subjects import FOLLOWED, SUBJECTS, Subject
@@ -160,6 +160,40 @@ def test_a_rank_follows_runs_to_their_end(alone: None, tmp_path: Path) -> None:
 def test_a_process_that_fails_is_told_of_with_what_it_said() -> None:
     with pytest.raises(NiwakiError, match=r"(?s)1 processes for curves ended with status 1.*KeyError: 'steps'"):
         launch.launched("curves", {}, 1)
+
+
+def test_a_model_is_cut_by_the_command_and_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(memory.SIZES, "tiny", memory.Size(64, 128, 2, 4, 2, 99))
+    order = memory.Memory(tmp_path, ("tiny",), tmp_path)
+    (row,) = order.run(QUIET)
+    attention, mlp = 64 * 64 * 2 + 64 * 32 * 2, 3 * 64 * 128
+    assert row["params"] == 2 * (attention + mlp + 2 * 64) + 2 * 99 * 64 + 64
+    assert 0.6 < row["params_left"] / row["params"] <= 0.7
+    assert 0.1 < row["peak_gb"] < 4  # torch alone takes more than 0.1
+    assert [path.name for path in tmp_path.iterdir()] == ["memory"]  # the checkpoints are gone
+    monkeypatch.setattr(memory, "measured", None)
+    assert order.run(QUIET) == [row]
+
+
+def test_time_is_held_against_a_line_and_memory_against_the_limit() -> None:
+    """By hand: 1 s per billion from 1 s on, but for a third point that is half a second late."""
+    rows = [{"params": n * 10**9, "seconds": s, "peak_gb": p} for n, s, p in ((1, 2.0, 1), (2, 3.0, 7), (3, 4.5, 9))]
+    found = memory.figures(rows)
+    assert found["seconds_per_billion"] == pytest.approx(1.25)
+    assert found["worst_off_the_line"] == pytest.approx(1 / 19)  # the second point is 1/6 s below 19/6 s
+    assert not found["within_limit"]
+    assert memory.figures(rows[:2]) == {"limit_gb": 8.0, "within_limit": True}
+
+
+def test_a_size_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no size is called '4 B'.*Known: 0\.4 B"):
+        memory.Memory(tmp_path, ("4 B",))
+
+
+def test_a_cut_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LEFT", -1)
+    with pytest.raises(NiwakiError, match=r"(?s)-m niwaki cut ended with status \d+:.*Params"):
+        memory.measured(memory.Size(64, 128, 2, 4, 2, 99), tmp_path)
 
 
 def test_the_commands(faked: list[tuple[str, int]], tmp_path: Path) -> None:

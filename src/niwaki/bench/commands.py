@@ -305,4 +305,28 @@ def curves(ctx: click.Context, length: int, processes: tuple[int, ...], out: Pat
     stdout().print(drawn(table.curves(found), f"on {', '.join(map(str, processes))} processes, DDP and FSDP2"))
 
 
+@scale.command()
+@click.option("--size", "sizes", multiple=True, metavar="NAME", help="0.4 B, 0.8 B, 1.5 B, 3 B; all of them.")
+@click.option(
+    "--scratch", type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Where checkpoints are written and removed, up to 12 GB; a temporary folder.",
+)  # fmt: skip
+@_scale_options[1]
+@traceback_option
+@click.pass_context
+def memory(ctx: click.Context, sizes: tuple[str, ...], scratch: Path | None, out: Path) -> None:
+    """Memory and time of a cut from disk to disk, against the size of the model.
+
+    Models are made up, written, cut by `niwaki cut`, and removed. What was measured is not measured again.
+    """
+    from niwaki.bench.scale import table
+    from niwaki.bench.scale.memory import SIZES, Memory
+    from niwaki.bench.tables import drawn
+
+    ctx.meta[KEPT] = out
+    found = Memory(out, sizes or tuple(SIZES), scratch).run()
+    stdout().print(drawn(table.memory(found), "to 70 % of the parameters, one thread"))
+    click.echo(table.of_memory(found))
+
+
 __all__ = ["bench"]

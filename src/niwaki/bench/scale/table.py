@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from niwaki.bench.scale.curves import gap
+from niwaki.bench.scale.memory import figures
 from niwaki.bench.scale.steps import GOAL, PLAIN
 from niwaki.bench.tables import Rows
 
@@ -60,4 +61,30 @@ def curves(found: Results) -> Rows:
     return [["method", "loss, first to last step", "largest gap between the runs", "parameters at the end"], *body]
 
 
-__all__ = ["added", "curves", "verdict"]
+def memory(found: Results) -> Rows:
+    """What a cut from disk to disk takes."""
+    body = [
+        [
+            f"{row['params'] / 1e9:.2f} billion", f"{row['bytes'] / 1e9:.2f} GB",
+            f"{row['params_left'] / row['params']:.1%}", f"{row['peak_gb']:.2f} GB", f"{row['seconds']:.0f} s",
+        ]
+        for row in found
+    ]  # fmt: skip
+    return [["parameters", "files", "left", "peak memory", "time"], *body]
+
+
+def of_memory(found: Results) -> str:
+    """Whether it stays within the limit, and whether time is linear in size."""
+    told = figures(found)
+    said = f"All that the process held at most; {told['limit_gb']:.0f} GB were the limit" + (
+        ", and all are below." if told["within_limit"] else ": NOT MET."
+    )
+    if "seconds_per_billion" in told:
+        said += (
+            f" A billion parameters takes {told['seconds_per_billion']:.0f} s; the worst point is "
+            f"{told['worst_off_the_line']:.0%} off a straight line."
+        )
+    return said
+
+
+__all__ = ["added", "curves", "memory", "of_memory", "verdict"]
