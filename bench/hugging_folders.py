@@ -1,17 +1,20 @@
 """Which unevenly cut models of transformers does ``from_pretrained`` load?
 
-    python bench/hugging_folders.py [--only NAME ...]
+    python bench/hugging_folders.py [--only NAME ...] [--resume]
 
 Over the table of families, in their tiny sizes: units at random go from all groups at once, so that layers end up with
 different sizes. ``nk.save`` writes a folder, ``from_pretrained`` of the same class reads it, ``save_pretrained`` writes
 it again, and that is read too. All must answer as the cut model in memory does, bit for bit. Groups are proven by a dry
-run only where a cut without proof cannot run.
+run only where a cut without proof cannot run. Every row goes to a journal among the temporary files, so that a run that
+was stopped goes on with ``--resume``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import os
 import tempfile
 import warnings
 from collections import Counter
@@ -35,6 +38,7 @@ from niwaki.testing.laws.sameness import answers
 
 LOADS, REFUSED, ORDINARY, DIFFERS, FAILS = "loads", "refused", "ordinary folder", "differs", "fails"
 RATIO = 0.4
+JOURNAL = Path(tempfile.gettempdir()) / "niwaki-hugging-folders.jsonl"
 SETTINGS: dict[str, dict[str, Any]] = {"mixtral_loop": {"experts_implementation": "eager"}}
 """What no config keeps: how experts are multiplied."""
 
@@ -101,6 +105,7 @@ SORTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these families; the result is printed and not kept")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was stopped")
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -108,14 +113,17 @@ def main() -> None:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = _read() if args.resume and not args.only else []
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with bar:
+    with bar, Path(os.devnull if args.only else JOURNAL).open("w") as journal:
         chosen = [family(name) for name in args.only] if args.only else list(families("needs_transformers"))
-        task = bar.add_task("", total=len(chosen))
-        for each in chosen:
+        done = {found["family"] for found in rows}
+        task = bar.add_task("", total=len(chosen), completed=len(done))
+        journal.writelines(json.dumps(found) + "\n" for found in rows)
+        for each in (each for each in chosen if each.name not in done):
             bar.update(task, description=f"{each.name:20}")
             rows.append(row(each))
+            print(json.dumps(rows[-1]), file=journal, flush=True)
             bar.advance(task)
     shown = Table("family", "verdict", "why", title="Unevenly cut, and read by from_pretrained")
     for found in rows:
@@ -126,6 +134,10 @@ def main() -> None:
     counts = dict(Counter(found["verdict"] for found in rows).most_common())
     settings = {"ratio": RATIO, "seed": 0, "scope": "global", "size": "tiny", "transformers": transformers.__version__}
     keep("hugging_folders", {"families": len(rows), "verdicts": counts}, {"settings": settings, "rows": rows})
+
+
+def _read() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in JOURNAL.read_text().splitlines()] if JOURNAL.exists() else []
 
 
 if __name__ == "__main__":

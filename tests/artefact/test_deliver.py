@@ -55,6 +55,22 @@ def test_what_is_delivered_holds_in_a_fresh_process(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_exported_file_is_in_the_certificate(tmp_path: Path) -> None:
+    """Each at all sizes that were to vary; and one that is of another model is found out."""
+    for needed in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(needed)
+    dense, small, inputs = cut("vgg_flatten")
+    nk.export.onnx(small, inputs, tmp_path / "model.onnx", dynamic="batch")
+    nk.export.openvino(dense, inputs, tmp_path / "model.xml", dynamic="batch")
+    nk.export.torch_export(small, inputs, tmp_path / "model.pt2", dynamic="batch")
+    nk.deliver(small, tmp_path, inputs=inputs, dense=dense, dynamic="batch")
+    checks = read(tmp_path / "certificate.json")["checks"]
+    for name, holds in (("onnx", True), ("torch_export", True), ("openvino", False)):
+        mine = [check for check in checks if check["name"] == name and check["kind"] == "forward"]
+        assert all(check["holds"] for check in mine) is holds
+        assert any(check["detail"].startswith("batch ") for check in mine)
+
+
 def test_all_files_are_there_and_listed(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == FILES
     manifest = read(folder / "manifest.json")

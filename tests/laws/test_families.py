@@ -79,7 +79,7 @@ def missing(grown: Family) -> set[str]:
 @pytest.mark.parametrize("grown", FAMILIES, ids=lambda grown: grown.name)
 def test_a_family(grown: Family) -> None:
     """What an expert would cut is offered, every group has a legal step, and cut equals masked at a tenth, a third and
-    more than half of all that is offered, at once. All in one test, for one trace."""
+    more than half of all that is offered, at once, and where all groups compete. All in one test, for one trace."""
     words, reason = KNOWN_MISSING.get(grown.name, ("", ""))
     assert missing(grown) == set(words.split()), f"KNOWN_MISSING says: {words} ({reason})"
     found = traced(grown)
@@ -89,6 +89,7 @@ def test_a_family(grown: Family) -> None:
         assert set(plan.removed) >= {member.axis for member in group.makers}
     tolerance = TOLERANCE.get(grown.name, sameness.TOLERANCE)
     laws.cut_equals_masked(found.model, found.inputs, RATIOS, (0,), graph=found.graph, tolerance=tolerance)
+    laws.uneven_cuts_equal_masked(found.model, found.inputs, graph=found.graph, tolerance=tolerance)
 
 
 def test_a_wrong_kind_is_missed() -> None:

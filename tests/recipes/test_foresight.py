@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from click.testing import CliRunner
 from rich.console import Console
 from torch import nn
 
+import niwaki as nk
 from niwaki.cli import main
 from niwaki.errors import BadInput
 from niwaki.forecast import Forecast
 from niwaki.graph import Graph
-from niwaki.recipes import Recipe, foresight
+from niwaki.recipes import Recipe, aims, foresight
 from niwaki.recipes.foresight import Foresight, foresee, save, tables
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.run import run
-from niwaki.report import Foretold
+from niwaki.recipes.schema import Measure
+from niwaki.report import Entry, Foretold
+from niwaki.report import Latency as Timed
 from tests.forecast.test_forecast import made_up
 from tests.recipes.kitchen import TRAINED, project
 
+ENTRY = Entry("one", "one", None, None, 1, 1, 1)
 WIDE = {"model_args": {"width": 64}}
 
 
@@ -161,6 +166,59 @@ def test_a_run_forecasts_where_it_is_asked_to(tmp_path: Path, fake: list[dict[st
     assert len(fake) == 1
     run(Recipe.load(path, ["measure.forecast=false"]), teller=Teller(quiet=True))
     assert len(fake) == 1
+
+
+def test_a_target_of_latency_is_shown_without_being_asked(
+    tmp_path: Path, fake: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The goal, the forecast and the measured time, in its runtime, beside a method that has no such target."""
+    monkeypatch.setattr("niwaki.forecast.latency.decide", lambda graph, rungs, target: {rungs[0].group.name: (0, 1)})
+    methods = [
+        {"name": "magnitude", "target": {"latency": 0.5}},
+        {"name": "magnitude", "target": {"ratio": 0.5}},
+        {"name": "magnitude", "target": {"latency": 0.5, "batch": 7}},
+    ]
+    path, _ = project(tmp_path, method=methods, measure={"runs": 0})
+    report = run(Recipe.load(path), teller=Teller(quiet=True)).report
+    dense, aimed, other, elsewhere = report.entries
+    assert [settings["runtime"] for settings in fake] == ["pytorch"]
+    assert [told.setting for told in aimed.forecast] == [("PyTorch", 1, 2)]
+    ahead = aimed.forecast[0].ms / dense.forecast[0].ms
+    assert f"in PyTorch (1 thread, batch 2). Forecast: {ahead:.1%}. Measured: not made." in aimed.notes[-1]
+    assert not any(note.startswith("Goal") for note in (*dense.notes, *other.notes))
+    assert "in PyTorch (1 thread, batch 7). It was not measured in this run" in elsewhere.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("target", "measured", "forecast"),
+    [
+        (nk.Latency(0.5, runtime="openvino"), ["pytorch", "openvino"], ["openvino"]),
+        (nk.Latency(0.5, runtime="openvino", batch=2), ["pytorch", "openvino"], ["openvino"]),
+        (nk.Latency(0.5, runtime="openvino", batch=1), ["pytorch"], []),
+        (nk.Latency(0.5, runtime="openvino", threads=2), ["pytorch"], []),
+        (nk.Latency(0.5), ["pytorch"], ["pytorch"]),
+        (nk.Macs(0.5), ["pytorch"], []),
+    ],
+)
+def test_where_a_target_of_latency_is_met(target: nk.targets.Target, measured: list[str], forecast: list[str]) -> None:
+    methods = [nk.methods.magnitude(target)]
+    assert list(aims.timed(Measure(), methods, 2).runtimes) == measured
+    assert list(aims.forecast(Measure(), methods, 2).runtimes) == forecast
+    assert aims.forecast(Measure(forecast=True), methods, 2).runtimes == ("pytorch",)
+
+
+def test_how_near_a_goal_was_come_to() -> None:
+    """Said once, however often it is told."""
+    dense = replace(
+        ENTRY, latency=(Timed("PyTorch", 1, 1, 10.0, 9.0, 1.0, 5),), forecast=(Foretold("PyTorch", 1, 1, 8.0),)
+    )
+    small = replace(
+        ENTRY, latency=(Timed("PyTorch", 1, 1, 6.0, 5.0, 1.0, 5),), forecast=(Foretold("PyTorch", 1, 1, 4.0),)
+    )
+    once = aims.with_aim(replace(small, notes=("Mind.",)), dense, nk.Latency(0.5), 1)
+    said = "Goal: 50.0% of the dense network's time in PyTorch (1 thread, batch 1). Forecast: 50.0%. Measured: 60.0%."
+    assert once.notes == ("Mind.", said)
+    assert aims.with_aim(once, dense, nk.Latency(0.5), 1) == once
 
 
 def test_the_key_of_the_recipe() -> None:

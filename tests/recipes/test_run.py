@@ -42,7 +42,7 @@ def has_onnx() -> bool:
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     timed = {"runtimes": ["pytorch", "onnxruntime"], "runs": 3}
-    onnx: dict[str, Any] = {"export": ["onnx"], "measure": timed}
+    onnx: dict[str, Any] = {"export": ["onnx"], "dynamic": "batch", "measure": timed}
     path, _ = project(
         tmp_path_factory.mktemp("whole"),
         method=[{"name": "magnitude", "target": {"ratio": 0.5}}, GREG],
@@ -73,7 +73,8 @@ def test_the_folder_of_each_method_is_complete(recipe: Recipe, finished: Finishe
         assert {p.name for p in folder.iterdir()} == wanted
         checks = json.loads((folder / "certificate.json").read_text())["checks"]
         names = [c["name"] for c in checks]
-        assert names == ["cut", "cut", "reloaded", *(["onnx"] * 3 if has_onnx() else [])]
+        assert names == ["cut", "cut", "reloaded", *(["onnx"] * 5 if has_onnx() else [])]
+        assert not has_onnx() or any(c["detail"].startswith("batch 3") for c in checks)
         assert all(c["holds"] for c in checks)
     assert finished.failing == ()
 

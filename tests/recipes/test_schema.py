@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,24 @@ def test_defaults(data: dict[str, Any]) -> None:
 def test_round_trip(tmp_path: Path) -> None:
     for recipe in (Recipe.load(write(tmp_path, FULL)), Recipe.read(SMALL)):
         assert Recipe.read(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (False, False),
+        (True, True),
+        ("batch", "batch"),
+        (["batch", "sequence"], ("batch", "sequence")),
+        ([], False),
+        ({"pixels": {2: "height", "3": "width"}}, {"pixels": {2: "height", 3: "width"}}),
+    ],
+)
+def test_sizes_that_vary(said: Any, read: Any) -> None:
+    """Also out of JSON, whose keys are words."""
+    recipe = Recipe.read({**SMALL, "export": "onnx", "dynamic": said})
+    assert recipe.dynamic == read
+    assert Recipe.read(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
 def test_results_are_filed_under_distinct_names() -> None:
@@ -135,6 +154,18 @@ def test_overrides_refused(tmp_path: Path, change: str, said: str) -> None:
         ({"finetune": {"epochs": 1.5}}, "finetune.epochs must be a whole number of at least 0, not 1.5"),
         ({"finetune": {"epochs": 1, "schedule": "cosin"}}, "finetune.schedule has no 'cosin'; did you mean 'cosine'?"),
         ({"export": ["onx"]}, "export has no 'onx'; did you mean 'onnx'?"),
+        ({"dynamic": "batch"}, "dynamic says which sizes may vary in exported files, and nothing is exported"),
+        ({"export": "onnx", "dynamic": "bach"}, "dynamic has no 'bach'; did you mean 'batch'?"),
+        ({"export": "onnx", "dynamic": ["batch", "seq"]}, "dynamic has no 'seq'"),
+        ({"export": "onnx", "dynamic": 3}, "a mapping such as {pixels: {0: batch}}; found 3"),
+        ({"export": "onnx", "dynamic": {0: "batch"}}, "names an input first, and then its dimensions: {input: {0:"),
+        ({"export": "onnx", "dynamic": {"x": "batch"}}, "dynamic.x must be a mapping of dimensions to names of sizes"),
+        (
+            {"export": "onnx", "dynamic": {"x": {-1: "n"}}},
+            "dynamic.x: a dimension must be a whole number of at least 0",
+        ),
+        ({"export": "onnx", "dynamic": {"x": {"one": "n"}}}, "dynamic.x: a dimension must be a whole number"),
+        ({"export": "onnx", "dynamic": {"x": {1: "a b"}}}, "dynamic.x.1 must be a name for a size"),
         ({"measure": {"runtimes": "onnx"}}, "measure.runtimes has no 'onnx'; did you mean 'onnxruntime'?"),
         ({"measure": {"threads": 0}}, "measure.threads must be a whole number of at least 1, not 0"),
         ({"seed": True}, "seed must be a whole number"),

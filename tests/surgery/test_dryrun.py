@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import niwaki as nk
 from niwaki.surgery import dryrun
 from niwaki.testing import laws
+from niwaki.testing.zoo import specimen
 from tests.graph.nets import Net, graph_of
 
 Between = Callable[[Any, Tensor], Tensor]
@@ -221,6 +222,28 @@ def test_a_width_counted_by_a_tensor_is_withdrawn_too(name: str) -> None:
     model = net(COUNTED[name])
     graph = nk.trace(model, inputs())
     laws.cut_equals_masked(model, inputs(), ratios=(0.3,), seeds=(0,), graph=graph)
+
+
+@pytest.mark.parametrize("steps", range(1, 13))
+def test_groups_of_one_length_are_told_apart_by_how_many_units_they_lose(steps: int) -> None:
+    turns = range(dryrun._cycle(steps) * max(2, steps))
+    counts = [(dryrun._count(turn, steps), dryrun._second_count(turn, steps)) for turn in turns]
+    assert len(set(counts)) == len(counts)
+    assert all(1 <= first <= steps and 0 <= second <= steps for first, second in counts)
+
+
+def test_what_meets_one_made_length_stays_equally_long() -> None:
+    """The same zeros are added to two layers that have nothing else in common: they lose equally many units, and the
+    coupling says so, without a proof."""
+    plant = specimen("one_made_length")
+    graph = nk.trace(plant.build(), plant.inputs(), prove=False)
+    assert [(g.name, len(g), g.part_count) for g in graph.groups] == [("left", 24, 2)]
+    laws.uneven_cuts_equal_masked(graph.model, plant.inputs(), graph=graph)
+
+
+def test_what_is_made_twice_has_two_lengths() -> None:
+    model = net(lambda n, h: h + torch.zeros(h.shape[-1]) + torch.zeros(h.shape[-1]))
+    assert [g.name for g in nk.trace(model, inputs()).groups] == ["a", "c"]
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------

@@ -243,6 +243,16 @@ def test_a_model_that_computes_by_our_code_is_refused_with_the_reason(
     assert torch.equal(logits(back, grown("siglip")[1]), logits(small, grown("siglip")[1]))
 
 
+def test_what_its_class_leaves_out_when_it_saves_is_saved(tmp_path: Path) -> None:
+    """Marian computes its tables of positions anew; here they hold other values."""
+    small = uneven("marian")
+    assert type(small)._keys_to_ignore_on_save
+    laws.folder_loads(small, grown("marian")[1], tmp_path)
+    small.save_pretrained(tmp_path / "theirs")
+    back = type(small).from_pretrained(tmp_path / "theirs")
+    assert torch.equal(logits(back, grown("marian")[1]), logits(small, grown("marian")[1]))
+
+
 def test_a_packed_model_is_refused(tmp_path: Path) -> None:
     model, inputs, _ = grown("bert")
     sparse = copy.deepcopy(model)

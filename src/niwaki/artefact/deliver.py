@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from niwaki.artefact.documents import write_json, write_text
 from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, LIMIT, make_examples, write_examples
 from niwaki.artefact.manifest import MANIFEST, Manifest
 from niwaki.artefact.measurements import Measured, Measurements
-from niwaki.artefact.names import CERTIFICATE, ENVIRONMENT, MEASUREMENTS, RECIPE
+from niwaki.artefact.names import CERTIFICATE, ENVIRONMENT, EXPORTED, MEASUREMENTS, RECIPE
 from niwaki.artefact.origin import Origin
 from niwaki.artefact.surroundings import surroundings
 from niwaki.errors import BadInput, MissingExtra
+from niwaki.export import Dynamic
 from niwaki.graph.observe import Inputs
 from niwaki.measure.size import batch_size
 from niwaki.packing import certify_packed, packing_of
@@ -53,6 +55,7 @@ def deliver(
     inputs: Inputs | None = None,
     more: Sequence[Inputs] = (),
     dense: nn.Module | None = None,
+    dynamic: Dynamic = False,
     certificate: Certificate | None = None,
     measurements: Measurements | None = None,
     recipe: Mapping[str, Any] | None = None,
@@ -67,13 +70,16 @@ def deliver(
 ) -> Path:
     """Write a pruned model into a folder that describes itself, and that ``niwaki certify`` checks anywhere.
 
-    Files that are there already, exported ones for instance, are described with it: export first.
+    Files that are there already are described with it: export first. ``model.onnx``, ``model.xml`` and ``model.pt2``
+    are in the certificate that is made, as far as their runtimes are there. (A program of torch.export is code that is
+    run.)
 
     Args:
         small: the cut or packed model. inputs: as for :func:`niwaki.trace`; examples are made of them, and work and
             memory counted. more: further ones, for examples. Without ``inputs`` there are no examples.
         dense: the model that ``small`` was cut from (of a packed one, what :func:`niwaki.pack` was given); it is
-            measured beside it, and if no ``certificate`` is given one is made.
+            measured beside it, and if no ``certificate`` is given one is made. dynamic: which sizes were to vary in
+            what was exported, as :func:`niwaki.certify` takes it.
         measurements: if there are any already, with latencies for instance; in place of those counted here.
         recipe: plain data that ``niwaki prune`` would read. command: that made the model.
         function: ``module:function`` that builds the dense model, with ``arguments``; it is named, never called.
@@ -90,7 +96,7 @@ def deliver(
     if measurements is None:
         measurements = _counted(small, dense, inputs)
     if certificate is None and dense is not None and inputs is not None:
-        certificate = _certified(small, dense, inputs, folder)
+        certificate = _certified(small, dense, inputs, folder, dynamic)
     _write_examples(examples, folder)
     origin = Origin.of(small, function, arguments or {}, base_model, license)
     told = None if certificate is None else certificate.to_json()
@@ -133,25 +139,24 @@ def _counted(small: nn.Module, dense: nn.Module | None, inputs: Inputs | None) -
     return Measurements(Measured.of(small, inputs), before, None if inputs is None else batch_size(inputs))
 
 
-def _certified(small: nn.Module, dense: nn.Module, inputs: Inputs, folder: Path) -> Certificate:
+def _certified(small: nn.Module, dense: nn.Module, inputs: Inputs, folder: Path, dynamic: Dynamic) -> Certificate:
     again, exported = load(folder, dense), _exported(folder)
     if packing_of(small) is not None:
-        return certify_packed(dense, small, inputs, reloaded=again, exported=exported)
+        return certify_packed(dense, small, inputs, reloaded=again, exported=exported, dynamic=dynamic)
     plan = plan_of(small)
     if plan is None:
         raise BadInput(f"{type(small).__name__} was not cut by niwaki: there is no plan to certify it by")
-    return certify(dense, plan, small, inputs, reloaded=again, exported=exported)
+    return certify(dense, plan, small, inputs, reloaded=again, exported=exported, dynamic=dynamic)
 
 
-def _exported(folder: Path) -> Callable[..., Any] | None:
-    """The first exported file for which there is a runtime."""
-    for name in ("model.onnx", "model.xml"):
+def _exported(folder: Path) -> dict[str, Callable[..., Any]]:
+    """Every exported file for which there is a runtime, by the name of its format."""
+    found: dict[str, Callable[..., Any]] = {}
+    for form, name in EXPORTED.items():
         if (folder / name).is_file():
-            try:
-                return export.opened(folder / name)
-            except MissingExtra:
-                continue
-    return None
+            with suppress(MissingExtra):
+                found[form] = export.opened(folder / name)
+    return found
 
 
 __all__ = ["Story", "deliver", "describe"]

@@ -7,6 +7,9 @@ from types import MappingProxyType
 CERTIFICATE, ENVIRONMENT, MEASUREMENTS = "certificate.json", "environment.json", "measurements.json"
 RECIPE, CARD = "recipe.yaml", "README.md"
 
+EXPORTED = MappingProxyType({"onnx": "model.onnx", "torch_export": "model.pt2", "openvino": "model.xml"})
+"""Of each format of exports, its file."""
+
 PURPOSES = MappingProxyType(
     {
         "model.safetensors": "the weights",
@@ -16,9 +19,9 @@ PURPOSES = MappingProxyType(
         "load.py": "loads the model where niwaki is not installed",
         "config.json": "the config of transformers",
         "generation_config.json": "how transformers generates text with it",
-        "model.onnx": "for ONNX Runtime",
-        "model.pt2": "a program of torch.export",
-        "model.xml": "for OpenVINO",
+        EXPORTED["onnx"]: "for ONNX Runtime",
+        EXPORTED["torch_export"]: "a program of torch.export",
+        EXPORTED["openvino"]: "for OpenVINO",
         "model.bin": "the weights of `model.xml`",
         CERTIFICATE: "what was compared, and how far it differed",
         MEASUREMENTS: "sizes, work, memory, latency, before and after",
@@ -31,4 +34,4 @@ PURPOSES = MappingProxyType(
 )
 
 
-__all__ = ["CARD", "CERTIFICATE", "ENVIRONMENT", "MEASUREMENTS", "PURPOSES", "RECIPE"]
+__all__ = ["CARD", "CERTIFICATE", "ENVIRONMENT", "EXPORTED", "MEASUREMENTS", "PURPOSES", "RECIPE"]

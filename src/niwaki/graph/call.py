@@ -12,7 +12,7 @@ from torch import Tensor
 
 from niwaki.errors import FaultyRule
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
-from niwaki.graph.ledger import Ledger, Statistic
+from niwaki.graph.ledger import Ledger, Made, Statistic
 from niwaki.graph.work import Length, Work
 
 Clean = Literal["all", "any", "none"]
@@ -100,12 +100,27 @@ class Call:
             for label in atoms:
                 self.block(label, fixed.reason)
             return fixed
+        free = [x for x in labels if isinstance(x, Free)]
+        lengths = frozenset[int]().union(*(x.lengths for x in free))
         if not atoms:
-            return Free(all(isinstance(x, Free) and x.zero for x in labels)) if labels else Free()
+            return Free(bool(free) and all(x.zero for x in free), lengths)
+        self._stay_alike(atoms, lengths)
         for label in atoms[1:]:
             self.ledger.tie(atoms[0].ids, label.ids, self.site)
         pure = [x.clean if isinstance(x, Atoms) else isinstance(x, Free) and x.zero for x in labels]
         return Atoms(atoms[0].ids, {"all": all(pure), "any": any(pure), "none": False}[clean])
+
+    def made(self, size: int, *, zero: bool = False) -> Free:
+        """A dimension of alike positions that the operation makes; of more than one, the length has a name."""
+        if size <= 1:
+            return Free(zero)
+        self.ledger.made.append(Made(size, self.site))
+        return Free(zero, frozenset([len(self.ledger.made) - 1]))
+
+    def _stay_alike(self, atoms: Iterable[Atoms], lengths: Iterable[int]) -> None:
+        """Note what meets a made dimension. (Of another length, it is a part of that one.)"""
+        for made in (self.ledger.made[k] for k in lengths):
+            made.met.update((x.ids.tobytes(), x.ids) for x in atoms if x.ids.size == made.size)
 
     def contract(self, left: Label, right: Label) -> None:
         """Sum over a dimension that both sides have: tie them, and see that masked positions add nothing."""

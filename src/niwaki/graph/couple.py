@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from niwaki.graph.balancing import Drawn, balanced
 from niwaki.graph.labels import Reason, distinct
-from niwaki.graph.ledger import Balance, Grid, Ledger, Number
+from niwaki.graph.ledger import Balance, Grid, Ledger, Made, Number
 from niwaki.units import Axis
 
 
@@ -63,6 +63,7 @@ class Related:
     reasons: Mapping[int, Reason]
     balances: tuple[Balance, ...]
     loose: tuple[Grid, ...]
+    made: tuple[Made, ...]
 
 
 def related(ledger: Ledger, *, guess: bool = True) -> Related:
@@ -88,14 +89,15 @@ def related(ledger: Ledger, *, guess: bool = True) -> Related:
     full = fills_an_axis(units, ledger.axes)
     reasons.update((int(c), Reason("it is all there is of an axis")) for c in candidates[full])
     balances = (*ledger.balances, *_loose_balances(loose))
-    return Related(component, units[~full], candidates[~full], reasons, balances, tuple(loose))
+    return Related(component, units[~full], candidates[~full], reasons, balances, tuple(loose), tuple(ledger.made))
 
 
 def bind(found: Related, numbers: Sequence[Number] = ()) -> Coupling:
     """Add the numbers of modules to what the operations say, and see which units can be kept in balance."""
     component = found.component
     rows = {component[g.factors[-1]].tobytes(): g.parent for g in found.loose}
-    alive, parts, more = balanced((*found.balances, *_number_balances(numbers, rows, component)), found.units)
+    alike = _alike((*numbers, *found.made), rows, component)
+    alive, parts, more = balanced((*found.balances, *alike), found.units)
     reasons = {**found.reasons, **{int(found.candidates[u]): reason for u, reason in more.items()}}
     inside, parents = np.zeros(int(component.max(initial=-1)) + 1, bool), np.zeros(component.size, bool)
     for grid in found.loose:
@@ -318,14 +320,12 @@ def _loose_balances(loose: list[Grid]) -> list[Balance]:
     return [Balance(tuple(g.parent), g.site, droppable=True) for g in loose]
 
 
-def _number_balances(
-    numbers: Sequence[Number], rows: Mapping[bytes, np.ndarray], component: np.ndarray
-) -> list[Balance]:
-    """What one number stands for stays equally long everywhere; of a loose grid, every row counts."""
+def _alike(lengths: Iterable[Number | Made], rows: Mapping[bytes, np.ndarray], component: np.ndarray) -> list[Balance]:
+    """What one number stands for, or met one made dimension, stays equally long; of a loose grid, every row counts."""
     found = []
-    for number in numbers:
-        distinct = {component[ids].tobytes(): ids for ids in number.extents}
+    for each in lengths:
+        distinct = {component[ids].tobytes(): ids for ids in each.extents}
         parts = [row for name, ids in distinct.items() for row in rows.get(name, [ids])]
         if len(parts) > 1:
-            found.append(Balance(tuple(parts), number.site, droppable=True))
+            found.append(Balance(tuple(parts), each.site, droppable=True))
     return found

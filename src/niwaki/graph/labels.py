@@ -38,10 +38,12 @@ class Reason:
 class Free:
     """Every position is alike and the length follows by itself (a tensor of zeros or ones, a broadcast dimension).
 
-    ``zero``: the values are all zero.
+    ``zero``: the values are all zero. ``lengths``: the names of its length: dimensions that share one were made as one,
+    and cannot differ.
     """
 
     zero: bool = False
+    lengths: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,20 @@ class Number:
 
 
 @dataclass(frozen=True, eq=False)
+class Made:
+    """A dimension of ``size`` alike positions, made on the spot. All that it ``met`` (arrays of atoms by their bytes)
+    stays as long as it is, and so equally long."""
+
+    size: int
+    site: Site
+    met: dict[bytes, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def extents(self) -> tuple[np.ndarray, ...]:
+        return tuple(self.met.values())
+
+
+@dataclass(frozen=True, eq=False)
 class Cost:
     """Multiply-adds of one operation: ``scale`` times the number of kept positions of each array in ``axes``. ``work``:
     what it computes, where that can be said."""
@@ -134,6 +148,7 @@ class Ledger:
     statistics: list[Statistic] = field(default_factory=list)
     extents: list[Extent] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
     least: list[tuple[np.ndarray, int]] = field(default_factory=list)
     multiples: list[tuple[np.ndarray, int]] = field(default_factory=list)
     hints: list[tuple[np.ndarray, str]] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,16 @@ from types import MappingProxyType
 from torch import nn
 
 from niwaki import export
+from niwaki.artefact.names import EXPORTED
 from niwaki.errors import BadInput
+from niwaki.export.varying import named, sizes_of
 from niwaki.forecast import Forecast
 from niwaki.graph import Graph
 from niwaki.graph.observe import call_arguments
+from niwaki.measure.size import batch_size
 from niwaki.methods import Method, to_json
 from niwaki.packing import certify_packed, pack
-from niwaki.recipes import facts
+from niwaki.recipes import aims, facts
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.delivering import Deliveries
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
@@ -41,14 +45,8 @@ from niwaki.tracing import trace
 from niwaki.train.rehearsal import rehearse
 from niwaki.units import Plan
 
-ONNX = "model.onnx"
-EXPORTS = MappingProxyType(
-    {
-        "onnx": (export.onnx, ONNX),
-        "torch_export": (export.torch_export, "model.pt2"),
-        "openvino": (export.openvino, "model.xml"),
-    }
-)
+ONNX = EXPORTED["onnx"]
+EXPORTS = MappingProxyType({form: (getattr(export, form), file) for form, file in EXPORTED.items()})
 """Of each format, what writes it and under which name."""
 
 
@@ -103,11 +101,14 @@ class Run:
         self.out, self.resume = Path(stuff.recipe.out), resume
         self.so_far, self.deliveries = Yield(), Deliveries(stuff, self.out, command)
         self.forecasts: list[Forecast] = []
+        self.batch = batch_size(stuff.inputs)
+        self.measure = aims.timed(self.recipe.measure, stuff.methods, self.batch)
         with teller.wait(f"trace {type(stuff.dense).__name__}"):
             self.graph: Graph = trace(stuff.dense, stuff.inputs)
             for method in stuff.methods:
                 rehearse(method, self.graph)
                 _can_be_scheduled(self.recipe, method)
+            _can_vary(stuff)
             has_zeros_to_pack(self.recipe, stuff.methods)
             begin(self.out, self.recipe, stuff.dense, resume)
         self.before = finished_before(self.out) if resume else {}
@@ -128,9 +129,9 @@ class Run:
             self.so_far.entries.append(facts.dense_entry(stuff.dense, stuff.inputs, self.graph, accuracy))
         self.so_far.models["dense"] = stuff.dense
         self._export("dense", stuff.dense)
-        rehearse_timing(self.recipe.measure, stuff.dense, stuff.inputs)
-        if self.recipe.measure.forecast:
-            self.forecasts = profiles(stuff.dense, self.graph, stuff.inputs, self.recipe.measure, self.teller)
+        rehearse_timing(self.measure, stuff.dense, stuff.inputs)
+        wanted = aims.forecast(self.measure, stuff.methods, self.batch)
+        self.forecasts = profiles(stuff.dense, self.graph, stuff.inputs, wanted, self.teller)
 
     def _one(self, name: str, choice: MethodChoice, method: Method) -> None:
         """One method, from the dense network to a certified folder."""
@@ -155,9 +156,9 @@ class Run:
             return False
         self.so_far.entries.append(replace(entry, latency=(), forecast=()))
         self.so_far.models[name] = load(folder, self.stuff.dense).eval()
-        if self.recipe.wants_onnx and (folder / ONNX).is_file():
+        if self._wants_onnx and (folder / ONNX).is_file():
             self.so_far.files[name] = folder / ONNX
-        elif self.recipe.wants_onnx:
+        elif self._wants_onnx:
             self._export(name, self.so_far.models[name])
         self.teller.say(f"{entry.label}: finished before")
         return True
@@ -197,7 +198,9 @@ class Run:
         with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
             notes, exported = [packing_told(small)], self._export(name, small)
             reloaded = self._reloaded(name)
-            certificate = certify_packed(masked, small, stuff.inputs, reloaded=reloaded, exported=exported)
+            certificate = certify_packed(
+                masked, small, stuff.inputs, reloaded=reloaded, exported=exported, dynamic=self.recipe.dynamic
+            )
         certificate.save(self.out / name / "certificate.json")
         plan, accuracy = _plan(choice.label, small), stuff.accuracy(small)
         entry = facts.pruned_entry(
@@ -241,10 +244,9 @@ class Run:
 
     def _export(self, name: str, model: nn.Module) -> dict[str, Path]:
         """Write the formats asked for (of the dense network only what is timed): the file of each."""
-        timed = "onnxruntime" in self.recipe.measure.runtimes and self.recipe.measure.runs > 0
-        wanted = ({"onnx"} if timed else set()) | (set(self.recipe.export) if name != "dense" else set())
+        wanted = ({"onnx"} if self._times_onnx else set()) | (set(self.recipe.export) if name != "dense" else set())
         found = {
-            form: write(model, self.stuff.inputs, self.out / name / file)
+            form: write(model, self.stuff.inputs, self.out / name / file, dynamic=self.recipe.dynamic)
             for form, (write, file) in EXPORTS.items()
             if form in wanted
         }
@@ -252,9 +254,20 @@ class Run:
             self.so_far.files[name] = found["onnx"]
         return found
 
+    @property
+    def _times_onnx(self) -> bool:
+        return "onnxruntime" in self.measure.runtimes and self.measure.runs > 0
+
+    @property
+    def _wants_onnx(self) -> bool:
+        return "onnx" in self.recipe.export or self._times_onnx
+
     def _certify(self, name: str, plan: Plan, small: nn.Module, exported: Mapping[str, Path]) -> Certificate:
         reloaded = self._reloaded(name)
-        return certify(self.stuff.dense, plan, small, self.stuff.inputs, reloaded=reloaded, exported=exported)
+        return certify(
+            self.stuff.dense, plan, small, self.stuff.inputs, reloaded=reloaded, exported=exported,
+            dynamic=self.recipe.dynamic,
+        )  # fmt: skip
 
     def _reloaded(self, name: str) -> nn.Module:
         """The saved model, in a fresh process if its inputs can be handed there."""
@@ -267,8 +280,10 @@ class Run:
         """Time all networks together, and write the report."""
         so_far = self.so_far
         with self.teller.wait("time all networks in turns"):
-            timed = latencies(self.recipe.measure, so_far.models, so_far.files, self.stuff.inputs)
-        so_far.entries = [replace(e, latency=timed[e.name], forecast=self._foretold(e.name)) for e in so_far.entries]
+            timed = latencies(self.measure, so_far.models, so_far.files, self.stuff.inputs)
+        entries = [replace(e, latency=timed[e.name], forecast=self._foretold(e.name)) for e in so_far.entries]
+        goals = dict(zip(self.recipe.entries, map(aims.aim_of, self.stuff.methods), strict=True))
+        so_far.entries = [aims.with_aim(e, entries[0], goals.get(e.name), self.batch) for e in entries]
         self.deliveries.finish(so_far.entries)
         report = self._report()
         failing = [e.label for e in report.entries if e.certificate is not None and not e.certificate["holds"]]
@@ -284,6 +299,18 @@ class Run:
             self.recipe, title, self.command, told.entries, told.traces, told.curve, told.partings, told.patterns,
             blocked(self.graph),
         )  # fmt: skip
+
+
+def _can_vary(stuff: Ingredients) -> None:
+    """Names of inputs and of sizes that vary, and whether they can: told before any training, not after."""
+    recipe = stuff.recipe
+    if not recipe.dynamic:
+        return
+    sizes_of(recipe.dynamic, named(stuff.dense, *call_arguments(stuff.inputs)))
+    with tempfile.TemporaryDirectory(prefix="niwaki-") as room:
+        for form in recipe.export:
+            write, file = EXPORTS[form]
+            write(stuff.dense, stuff.inputs, Path(room) / file, dynamic=recipe.dynamic)
 
 
 def _can_be_scheduled(recipe: Recipe, method: Method) -> None:

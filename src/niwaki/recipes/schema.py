@@ -15,6 +15,7 @@ from niwaki.recipes.fast import Change, quickened
 from niwaki.recipes.made_up import Draw, is_shape, read_named
 from niwaki.recipes.rates import Linear, Step, read_schedule, schedule_json
 from niwaki.recipes.reading import override, read_yaml
+from niwaki.recipes.sizes import Sizes, dynamic_json, read_dynamic
 from niwaki.schedules import above_zero
 from niwaki.targets import RUNTIMES
 
@@ -22,7 +23,7 @@ FORMATS = ("onnx", "torch_export", "openvino")
 DECAYS = ("all", "matrices")
 KEYS = (
     "model", "model_args", "weights", "inputs", "data", "data_args", "loss", "evaluate", "evaluate_args", "method",
-    "optimizer", "finetune", "seed", "out", "pack", "export", "measure", "fast",
+    "optimizer", "finetune", "seed", "out", "pack", "export", "dynamic", "measure", "fast",
 )  # fmt: skip
 REQUIRED = ("model", "inputs", "method", "out")
 Shapes = tuple[tuple[int, ...], ...]
@@ -144,7 +145,8 @@ class Measure:
 @dataclass(frozen=True)
 class Recipe:
     """One recipe. Relative files in it are looked for beside the recipe (``folder``), then in the current directory.
-    ``pack``: each method that leaves zeros gives a second network in which they save time. ``shortened``: what its
+    ``pack``: each method that leaves zeros gives a second network in which they save time. ``dynamic``: which sizes may
+    vary in exported files, as :func:`niwaki.export.onnx` takes it. ``shortened``: what its
     section ``fast`` has changed in it."""
 
     model: str
@@ -163,6 +165,7 @@ class Recipe:
     seed: int = 0
     pack: bool = False
     export: tuple[str, ...] = ()
+    dynamic: Sizes = False
     measure: Measure = field(default_factory=Measure)
     folder: Path = field(default=Path("."), compare=False)
     shortened: tuple[Change, ...] = field(default=(), compare=False)
@@ -189,10 +192,16 @@ class Recipe:
         checks.table("fast", found.pop("fast", None) or {})
         found = {key: value for key, value in found.items() if value is not None}
         optional = {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
-        return Recipe(
+        recipe = Recipe(
             checks.reference("model", found["model"]), read_inputs(found["inputs"]), _methods(found["method"]),
             checks.text("out", found["out"]), **optional, folder=folder,
         )  # fmt: skip
+        if recipe.dynamic and not recipe.export and not recipe.wants_onnx:
+            raise BadInput(
+                "dynamic says which sizes may vary in exported files, and nothing is exported: name formats in export "
+                f"({', '.join(FORMATS)}), or leave dynamic out"
+            )
+        return recipe
 
     def to_json(self) -> dict[str, Any]:
         """Plain data from which :meth:`read` makes an equal recipe."""
@@ -205,7 +214,7 @@ class Recipe:
             "optimizer": self.optimizer and self.optimizer.to_json(),
             "finetune": self.finetune and self.finetune.to_json(),
             "seed": self.seed, "out": self.out, "pack": self.pack or None,
-            "export": list(self.export), "measure": self.measure.to_json(),
+            "export": list(self.export), "dynamic": dynamic_json(self.dynamic), "measure": self.measure.to_json(),
         }  # fmt: skip
         return {key: value for key, value in given.items() if value not in (None, {}, [])}
 
@@ -239,6 +248,7 @@ _OPTIONAL: dict[str, Callable[[Any], Any]] = {
     "seed": lambda value: checks.whole("seed", value, 0),
     "pack": lambda value: checks.flag("pack", value),
     "export": lambda value: tuple(dict.fromkeys(checks.one_of("export", v, FORMATS) for v in checks.listed(value))),
+    "dynamic": read_dynamic,
     "measure": Measure.read,
 }
 

@@ -219,24 +219,37 @@ def _try(graph: Graph, model: nn.Module, inputs: Inputs, groups: Sequence[Group]
 
 
 def _unlike(ladders: Sequence[Ladder]) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Choices in which groups of one length lose unlike numbers of units, so that a length which is taken for that of
-    another group is seen. Groups with a single step lose it or not, by turns."""
+    """One choice or two: in one of them at least, two groups of one length lose unlike numbers of units. A length which
+    is taken for that of another group, or must be the same in both, is then seen."""
     seen: Counter[int] = Counter()
-    steps: dict[str, int] = {}
+    turns: list[int] = []
     for rungs in ladders:
-        steps[rungs.group.name] = _count(seen[len(rungs.group)], len(rungs))
+        turns.append(seen[len(rungs.group)])
         seen[len(rungs.group)] += 1
-    yield {r.group.name: r.chosen(steps[r.group.name]) for r in ladders}
-    short = [r.group.name for r in ladders if len(r) == 1]
-    if len(short) > 1:
-        yield {r.group.name: r.chosen(1) for r in ladders if r.group.name not in short[::2]}
+    yield {r.group.name: r.chosen(_count(turn, len(r))) for r, turn in zip(ladders, turns, strict=True)}
+    if any(turn >= _cycle(len(r)) for r, turn in zip(ladders, turns, strict=True)):
+        yield {r.group.name: r.chosen(_second_count(turn, len(r))) for r, turn in zip(ladders, turns, strict=True)}
 
 
 def _count(turn: int, steps: int) -> int:
     """How many of so many steps: another number for each turn, and odd where all of them are even and the reverse. So,
     with the deepest cut, both are tried (a length may be padded to an even one)."""
-    first = min(2 - (steps + 1) % 2, steps)
-    return first + 2 * (turn % ((steps - first) // 2 + 1))
+    return _first(steps) + 2 * (turn % _cycle(steps))
+
+
+def _second_count(turn: int, steps: int) -> int:
+    """Another number for turns to which :func:`_count` gives the same. It may be none, and not all, if there is more
+    than one: the deepest cut is proven by itself."""
+    return (max(1, steps // 2) + turn // _cycle(steps)) % max(2, steps)
+
+
+def _first(steps: int) -> int:
+    return min(2 - (steps + 1) % 2, steps)
+
+
+def _cycle(steps: int) -> int:
+    """How many turns :func:`_count` tells apart."""
+    return (steps - _first(steps)) // 2 + 1
 
 
 def _suspicious(graph: Graph, groups: Sequence[Group]) -> list[Group]:

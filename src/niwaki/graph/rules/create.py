@@ -20,13 +20,13 @@ from niwaki.graph.rules import rule
 )
 def zeros(call: Call) -> None:
     for t in call.results():
-        call.give(t, [Free(zero=True)] * t.dim())
+        call.give(t, [call.made(n, zero=True) for n in t.shape])
 
 
 @rule("ones", "ones_like", "new_ones", "full", "full_like", "new_full", "fill", "scalar_tensor", "scalar_type")
 def constants(call: Call) -> None:
     for t in call.results():
-        call.give(t, [Free()] * t.dim())
+        call.give(t, [call.made(n) for n in t.shape])
 
 
 @rule(

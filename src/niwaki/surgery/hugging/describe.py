@@ -32,7 +32,16 @@ def note(model: Any, plan: Plan) -> Uneven | None:
         fresh = copy.deepcopy(model.config, memo)
         put_note(fresh, found)
         give(model, fresh, memo)
+    if found is not None:
+        saves_all(model)
     return found
+
+
+def saves_all(model: Any) -> None:
+    """What a class leaves out when it saves (tables of positions, say) is computed anew for whoever loads: for other
+    sizes, or with other values than were there. A cut model saves it."""
+    if getattr(model, "_keys_to_ignore_on_save", None):
+        model._keys_to_ignore_on_save = set()
 
 
 def put_note(config: Any, found: Uneven | None) -> None:

@@ -14,6 +14,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from niwaki.errors import BadInput
+from niwaki.surgery.hugging.describe import saves_all
 from niwaki.surgery.hugging.resize import after_loading, before_loading, fitted
 from niwaki.surgery.hugging.uneven import METHOD, Uneven
 
@@ -61,6 +62,7 @@ class NiwakiQuantizer(HfQuantizer):
             if hasattr(getattr(module, "config", None), "_is_quantized"):
                 module.config._is_quantized = False
         model.config.quantization_config = self.quantization_config.to_dict()
+        saves_all(model)
         return model
 
     def is_serializable(self, *args: Any, **kwargs: Any) -> bool:

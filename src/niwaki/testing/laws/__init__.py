@@ -16,7 +16,7 @@ from niwaki.testing.laws.exercise import Exercise, Make, exercise, momentum
 from niwaki.testing.laws.folders import folder_loads, uneven_plan
 from niwaki.testing.laws.lesson import Circumstances
 from niwaki.testing.laws.optimizers import optimizer_follows, optimizer_is_refused
-from niwaki.testing.laws.sameness import cut_equals_masked, dead_units_are_free
+from niwaki.testing.laws.sameness import cut_equals_masked, dead_units_are_free, uneven_cuts_equal_masked
 from niwaki.testing.laws.targets import reaches_target
 from niwaki.testing.laws.trainers import same_in_every_trainer
 from niwaki.testing.laws.training import deterministic, resumes_bit_for_bit
@@ -44,5 +44,6 @@ __all__ = [
     "reaches_target",
     "resumes_bit_for_bit",
     "same_in_every_trainer",
+    "uneven_cuts_equal_masked",
     "uneven_plan",
 ]

@@ -58,6 +58,32 @@ def cut_equals_masked(
     demand(tried > 0, f"{graph.model_name}: no plan removed anything, so the law was not tried; ask for larger ratios")
 
 
+def uneven_cuts_equal_masked(
+    model: nn.Module,
+    inputs: Inputs,
+    ratios: Sequence[float] = (0.2, 0.5),
+    seeds: Sequence[int] = SEEDS,
+    *,
+    graph: Graph | None = None,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Where all groups compete (``scope="global"``), layers end up with sizes of their own: the cut model runs, and is
+    held to its masked twin by :func:`niwaki.certify`.
+
+    Raises:
+        LawBroken: a plan leaves a model that does not run, or computes something else.
+    """
+    graph = trace(model, inputs) if graph is None else graph
+    for ratio in ratios:
+        for seed in seeds:
+            with attempting(f"planning Ratio({ratio}) over all groups of {graph.model_name}"):
+                plan = choose(graph, Random(seed), Ratio(ratio, scope="global"))
+            with attempting(f"cutting {_named(plan)} from {graph.model_name}"):
+                small = cut(model, plan, config=False)
+                certificate = room.certify(model, plan, small, inputs, tolerance=tolerance, graph=graph)
+                demand(certificate.holds, f"{graph.model_name}, {_named(plan)}: {certificate}")
+
+
 def dead_units_are_free(
     model: nn.Module,
     inputs: Inputs,

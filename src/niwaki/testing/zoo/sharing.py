@@ -89,6 +89,20 @@ class TiedEmbedding(nn.Module):
         return self.head(x)
 
 
+class OneMadeLength(nn.Module):
+    """Adds the same zeros, as long as the first branch is wide, to two branches that have nothing else in common."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(6, 12), nn.Linear(6, 12)
+        self.from_left, self.from_right = nn.Linear(12, 4), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = self.left(x)
+        silence = torch.zeros(left.shape[-1])
+        return self.from_left(torch.tanh(left + silence)) + self.from_right(torch.tanh(self.right(x) + silence))
+
+
 SPECIMENS = (
     Specimen(
         "shared_in_sequence",
@@ -137,5 +151,14 @@ SPECIMENS = (
         blocks=axes("emb.weight:0"),
         prunable=axes("emb.weight:1 fc1.weight:0"),
         tied=ties("emb.weight:1 fc1.weight:1 fc2.weight:0 fc2.bias:0", "fc1.weight:0 fc2.weight:1"),
+    ),
+    Specimen(
+        "one_made_length",
+        planted(OneMadeLength),
+        floats((2, 6)),
+        tags("mlp balance"),
+        blocks=ends("left", "from_left") + ends("right", "from_right"),
+        prunable=axes("left.weight:0 right.weight:0"),
+        tied=ties("left.weight:0 from_left.weight:1", "right.weight:0 from_right.weight:1"),
     ),
 )
