@@ -13,7 +13,7 @@ from typing import Any
 from niwaki.errors import BrokenFile
 from niwaki.forecast.hardware import Place
 from niwaki.graph.work import Convolution, Linear, Task
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 
 FORMAT, VERSION = "niwaki.layer-times", 1
 CACHE = "NIWAKI_CACHE"
@@ -60,7 +60,7 @@ class Shelf:
         self.times.update(times)
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        made(self.path.parent)
         rows = [{**_to_json(task), "ms": ms} for task, ms in self.times.items()]
         text = {"format": FORMAT, "version": VERSION, "place": self.place.to_json(), "times": rows}
         with replacing(self.path) as part:
