@@ -7,14 +7,15 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from niwaki.bench import results
 from niwaki.bench.scale.faults_job import METHODS, Exercise, Network, Signal, Wrap, graph_of
 from niwaki.bench.scale.faults_lives import Kill, Life, Work, live, warm
+from niwaki.bench.scale.faults_recipe import RECIPES, carry_out
 from niwaki.errors import BadInput, nearest
 from niwaki.recipes.progress import Teller
 
@@ -25,24 +26,42 @@ _MOST = 3  # kills of one job
 _OFTEN = 10  # trials of one method before the next one has its turn
 
 
+Make = Callable[[Path], Work]
+"""Of the folder for savepoints: what every process of a job does."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """How jobs run: on so many ranks, wrapped in such a way."""
+    """How jobs run: on so many ranks, wrapped in such a way; or as a recipe."""
 
     name: str
-    ranks: int
-    wrap: Wrap
+    ranks: int = 1
+    wrap: Wrap = ""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that are tried."""
+        return tuple(RECIPES if self.name == "recipe" else METHODS)
+
+    def job(self, method: str, fault: str = "") -> Make:
+        """What is killed. ``fault``: what it forgets, see :class:`Order`."""
+        if self.name == "recipe":
+            return lambda folder: lambda rank, signal: carry_out(method, folder, signal)
+        body, steps = METHODS[method]
+        exercise = Exercise(body, steps, self.wrap, fault)
+        return lambda folder: _work(exercise, folder, self.ranks)
 
 
 SETTINGS = {
-    setting.name: setting for setting in (Setting("alone", 1, ""), Setting("ddp", 2, "ddp"), Setting("fsdp", 2, "fsdp"))
+    setting.name: setting
+    for setting in (Setting("alone"), Setting("ddp", 2, "ddp"), Setting("fsdp", 2, "fsdp"), Setting("recipe"))
 }
 
 
 @dataclass(frozen=True)
 class Order:
     """What is tried: ``trials`` of each method in each setting. ``minutes``: begin no trial after that. ``fault``: what
-    the jobs forget, to see that they are found out."""
+    jobs forget (a key of their state, or ``count``: steps are counted wrong), to see that they are found out."""
 
     out: Path
     settings: Sequence[str] = tuple(SETTINGS)
@@ -64,11 +83,11 @@ def run(order: Order, teller: Teller | None = None) -> list[results.Result]:
     graph_of(Network())
     teller = teller or Teller()
     until = float("inf") if order.minutes is None else time.monotonic() + 60 * order.minutes
-    for name in order.settings:
-        cells = [Cell(order, SETTINGS[name], method) for method in order.methods]
-        for most in range(_OFTEN, order.trials + _OFTEN, _OFTEN):  # where the time ends, all have as many
-            for cell in cells:
-                cell.run(min(most, order.trials), until, teller)
+    settings = [SETTINGS[name] for name in order.settings]
+    cells = [Cell(order, each, method) for each in settings for method in order.methods if method in each.methods]
+    for most in range(_OFTEN, order.trials + _OFTEN, _OFTEN):  # where the time ends, all have as many
+        for cell in cells:
+            cell.run(min(most, order.trials), until, teller)
     return read(order.out)
 
 
@@ -81,11 +100,10 @@ class Cell:
     """The trials of one method in one setting, behind those that are there."""
 
     def __init__(self, order: Order, setting: Setting, name: str) -> None:
-        method, steps = METHODS[name]
-        told = {"setting": asdict(setting), "method": name, "steps": steps, "fault": order.fault}
+        told = {"setting": asdict(setting), "method": name, "steps": METHODS[name][1], "fault": order.fault}
         self.name, self.path = f"{setting.name}, {name}", order.out / setting.name / f"{name}.json"
         self.found = results.read(self.path, told) or {**told, "trials": []}
-        self._exercise, self._setting = Exercise(method, steps, setting.wrap, order.fault), setting
+        self._begin = lambda: Trial(setting.job(name, order.fault), setting.ranks, setting.job(name))
         self._trial: Trial | None = None
 
     def run(self, most: int, until: float, teller: Teller) -> None:
@@ -94,7 +112,7 @@ class Cell:
         if len(rows) >= most or time.monotonic() >= until:
             return
         with teller.stage(self.name, most, len(rows)) as tick:
-            trial = self._trial = self._trial or Trial(self._exercise, self._setting.ranks)
+            trial = self._trial = self._trial or self._begin()
             self.found["seconds"] = trial.whole.seconds
             while len(rows) < most and time.monotonic() < until:
                 rows.append(trial.run(f"{self.name}, {len(rows)}"))
@@ -103,16 +121,15 @@ class Cell:
 
 
 class Trial:
-    """Trials of one exercise, beside a run that nobody disturbs."""
+    """Trials of one job, beside a run that nobody disturbs (of ``sound``, if the job itself is not)."""
 
-    def __init__(self, exercise: Exercise, ranks: int) -> None:
-        self.exercise, self.ranks = exercise, ranks
-        sound = replace(exercise, fault="")
-        with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-            live(_work(sound, Path(first), ranks), ranks)  # the first of a kind is slow
-            self.whole = live(_work(sound, Path(second), ranks), ranks)
+    def __init__(self, job: Make, ranks: int, sound: Make | None = None) -> None:
+        self.job, self.ranks = job, ranks
+        for _ in "12":  # the first of a kind is slow
+            with tempfile.TemporaryDirectory() as folder:
+                self.whole = live((sound or job)(Path(folder)), ranks)
         if not self.whole.done:
-            raise BadInput(f"{exercise.method.name} does not run undisturbed: {self.whole.trouble or 'it hangs'}")
+            raise BadInput(f"the job does not run undisturbed: {self.whole.trouble or 'it hangs'}")
 
     def run(self, seed: str) -> dict[str, Any]:
         """One job, killed once or more often and started again: what was done to it, and whether it survived."""
@@ -126,7 +143,7 @@ class Trial:
                 if life.done or life.hangs or not life.killed:
                     break
                 row["kills"] += 1
-                row["writing"] += any(folder.glob("*.part"))
+                row["writing"] += any(folder.rglob("*.part"))
                 row["damaged"] += kind == "damaged" and damage(folder, draw)
             else:
                 life = self._live(folder, None)
@@ -142,7 +159,7 @@ class Trial:
         return {"survived": False, "why": life.trouble or "it ends otherwise"}
 
     def _live(self, folder: Path, kill: Kill | None) -> Life:
-        return live(_work(self.exercise, folder, self.ranks), self.ranks, kill)
+        return live(self.job(folder), self.ranks, kill)
 
     def _kill(self, kind: str, draw: random.Random) -> Kill:
         rank = draw.choice((None, *range(self.ranks))) if self.ranks > 1 else None
@@ -154,7 +171,7 @@ class Trial:
 
 def damage(folder: Path, draw: random.Random) -> bool:
     """Cut the newest savepoint of some rank short, or change one bit of it; none that has no other before it."""
-    files = sorted(folder.glob("*.pt"))
+    files = sorted(folder.rglob("*.pt"))
     rank = draw.choice(sorted({path.name.partition(".rank")[2] for path in files}) or [""])
     mine = [path for path in files if path.name.partition(".rank")[2] == rank]
     if len(mine) < 2:

@@ -119,9 +119,10 @@ class Loop:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=3e-3, foreach=False)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, exercise.steps)
         self.average = None if exercise.wrap else torch.optim.swa_utils.AveragedModel(self.model)
+        graph = graph_of(self.model)
         torch.manual_seed(1 + self.ranks.rank)
         self.draw = torch.Generator().manual_seed(10 + self.ranks.rank)
-        method, more = exercise.method, {"graph": graph_of(self.model), "ema": self.average}
+        method, more = exercise.method, dict[str, Any](graph=graph, ema=self.average)
         if method.needs:
             more |= {"data": self._batches(), "loss": loss_of}
         self.run = Pruning(self.model, self.optimizer, method, _INPUTS, **more)
