@@ -8,6 +8,7 @@ from typing import Any
 
 from niwaki.bench.results import Result
 from niwaki.bench.tables import Rows
+from niwaki.methods.catalogue import METHODS
 
 NAMES = {"alone": "one process", "ddp": "2 ranks, DDP", "fsdp": "2 ranks, FSDP2", "recipe": "`niwaki prune --resume`"}
 
@@ -16,7 +17,8 @@ def rows(found: Sequence[Result]) -> Rows:
     """By method and setting how many jobs were tried, with those that were lost where there are any."""
     settings = [name for name in NAMES if any(each["setting"]["name"] == name for each in found)]
     cells = {(each["method"], each["setting"]["name"]): _cell(each["trials"]) for each in found}
-    methods = list(dict.fromkeys(each["method"] for each in found))
+    tried = {each["method"] for each in found}
+    methods = [name for name in METHODS if name in tried]
     body = [[name, *(cells.get((name, setting), "") for setting in settings)] for name in methods]
     return [["method", *(NAMES[setting] for setting in settings)], *body]
 

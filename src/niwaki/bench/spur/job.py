@@ -108,7 +108,7 @@ class _Running:
                 start = time.process_time()
                 self.tuning.run(lambda done, steps, loss: tick(f"loss {loss:.3f}"), self.tuning.done + EVERY)
                 self.core_s += time.process_time() - start
-                points.save(self._state())
+                self._save(points)
         self._look()
         points.clear()
         return {"rounds": self.rounds, "steps": self.tuning.steps, "core_s": self.core_s}
@@ -143,14 +143,15 @@ class _Running:
         place.mkdir(parents=True, exist_ok=True)
         return place
 
-    def _state(self) -> dict[str, Any]:
-        return {
+    def _save(self, points: Savepoints) -> None:
+        state = {
             "told": json.dumps(self.job.told),
             "tuning": self.tuning.state_dict(),
             "pruning": self.pruning.state_dict(),
             "rounds": json.dumps(self.rounds),
             "core_s": self.core_s,
         }
+        points.save(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         if json.loads(state["told"]) != self.job.told:
