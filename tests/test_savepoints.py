@@ -353,8 +353,20 @@ def test_ranks_go_on_from_the_newest_that_all_have(tmp_path: Path, case: str) ->
     assert found == [wanted] * len(numbers)
     again = together(lambda ranks: steps_of(Savepoints(tmp_path, ranks=ranks).load()), len(numbers))
     assert again == [50] * len(numbers)
+    highest = max([0, *(number for mine in numbers for number in mine)])
+    assert names(tmp_path)[-1].startswith(f"savepoint-{highest + 1:06}"), "a number is used twice"
     kept = 1 if wanted is None else 2
     assert len(names(tmp_path)) == kept * len(numbers), "what not all have is removed"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_may_be_killed_again_and_again_in_their_first_state(tmp_path: Path, rank: int) -> None:
+    """What one of them has begun is not taken for a state that the others have lost."""
+    for number in (1, 2, 3):
+        mine = Threads(rank, ["", ""], threading.Barrier(1))
+        savepoints.seal(state(number), Savepoints(tmp_path, ranks=mine)._path(number))  # type: ignore[arg-type]
+        assert together(lambda ranks: Savepoints(tmp_path, ranks=ranks).load()) == [None, None]
+    assert names(tmp_path) == []
 
 
 @pytest.mark.filterwarnings("ignore::niwaki.errors.Damaged")
@@ -381,7 +393,9 @@ def test_a_state_that_one_rank_cannot_write_is_saved_by_none(tmp_path: Path, mon
     def go_on(ranks: Any) -> list[bool]:
         points = Savepoints(tmp_path, ranks=ranks)
         points.load()
-        return [points.save(state(2)), points.save(state(3))]
+        first = points.save(state(2))
+        assert not points._path(2).exists(), "it takes the room that others lack"
+        return [first, points.save(state(3))]
 
     with warnings.catch_warnings():  # of threads, they cannot be counted
         warnings.simplefilter("ignore", NotSaved)

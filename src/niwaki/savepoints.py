@@ -110,11 +110,13 @@ class Savepoints:
                 return self._read(mine[number], damaged)
             damaged += reasons
             common.pop()
-        self._whole = []
         # A second one is begun when all ranks have the first: where nobody has two, none was ever whole.
         if damaged or max(map(len, every)) > 1:
-            self._whole = None
             raise self._nothing_left(every, damaged)
+        with self.ranks.every("removing what was begun"):  # or else two such would look like one that was whole
+            for path in mine.values():
+                self._remove(path)
+        self._whole = []
         return None
 
     def clear(self) -> None:
