@@ -398,3 +398,15 @@ def test_all_generators_are_put_back() -> None:
     assert draw() != first
     chance.restore(kept)
     assert draw() == first
+
+
+def test_the_record_is_on_the_disk_before_a_state_that_counts_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    seal_it = savepoints.seal
+    monkeypatch.setattr(RunRecord, "to_disk", lambda self: done.append("record"))
+    monkeypatch.setattr(savepoints, "seal", lambda *told: (done.append("state"), seal_it(*told)))
+    with closing(standing.Standing(tmp_path, False)) as stand:
+        stand.keep("prune", dict)
+    assert done == ["record", "state"]
