@@ -10,6 +10,7 @@ from pathlib import Path
 
 import figures_disk as disk
 import figures_exports as exports
+import figures_faults as faults
 import figures_ispasp as ispasp
 import figures_packing as packing
 import figures_scale as scale
@@ -217,6 +218,7 @@ PAGES = {
     },
     ROOT / "docs" / "distributed.md": {"added": scale.added, "curves": scale.curves},
     ROOT / "docs" / "big-models.md": {"from disk": disk.sizes},
+    ROOT / "docs" / "faults.md": {"trials": faults.trials},
     ROOT / "docs" / "spur.md": {"tasks": spur.tasks, "step": spur.step, "packed": spur.packed},
     ROOT / "docs" / "transformers.md": {"folders": hugging_folders},
     ROOT / "docs" / "packing.md": {"packing": packing.latency},

@@ -36,6 +36,8 @@ _HOME = {
     "Pruning": "niwaki.pruning:Pruning",
     "PruningCallback": "niwaki.train.hugging:PruningCallback",
     "LightningPruning": "niwaki.train.lightning:LightningPruning",
+    "last_checkpoint": "niwaki.train.checkpoints:last_checkpoint",
+    "Savepoints": "niwaki.savepoints:Savepoints",
     "accelerate_checkpoints": "niwaki.train.accelerating:accelerate_checkpoints",
     "Plan": "niwaki.units:Plan",
     "Group": "niwaki.units:Group",

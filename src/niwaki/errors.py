@@ -44,6 +44,19 @@ class BrokenFile(NiwakiError):
     """A saved file is truncated, damaged or hostile."""
 
 
+class CannotWrite(NiwakiError, OSError):
+    """The disk is full, may only be read, and the like; what was there before is as it was. ``errno``: the system's
+    number of the cause."""
+
+
+class NotSaved(UserWarning):
+    """A state of a run could not be written; the run goes on, and the one before is still there."""
+
+
+class Damaged(UserWarning):
+    """A file of a run's state is damaged; an older one is used."""
+
+
 class CannotFollow(NiwakiError):
     """Something that holds the old tensors cannot be carried through a cut."""
 

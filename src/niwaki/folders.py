@@ -16,6 +16,7 @@ from niwaki.disk import Checkpoint
 from niwaki.disk.hollow import hollow
 from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs
+from niwaki.replacing import replacing
 from niwaki.scores import Score
 from niwaki.surgery.decide import plan as decide
 from niwaki.surgery.hugging.stock import stock_class, without_code
@@ -71,7 +72,8 @@ def cut_folder(
     cut_on_disk(model, plan, weights, out, shard_bytes=shard_bytes, tick=tick)
     for file in sorted(source.iterdir()):
         if file.is_file() and file.suffix in _BESIDE and file.name not in _OURS:
-            shutil.copyfile(file, out / file.name)
+            with replacing(out / file.name) as part:
+                shutil.copyfile(file, part)
     return plan
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from niwaki.bench.spur import job as jobs
 from niwaki.bench.spur import table
@@ -18,6 +17,7 @@ from niwaki.bench.spur.subjects import Classified, text
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.methods import Choose, Gradually
 from niwaki.recipes.progress import Teller
+from niwaki.savepoints import Savepoints
 from niwaki.text.tasks import Task
 from tests.text.tiny import BAD, GOOD, encoder, llama, reviews, tokenizer
 
@@ -71,8 +71,8 @@ def test_a_job_goes_on_bit_for_bit(study: Study, monkeypatch: pytest.MonkeyPatch
 
     kept = jobs._Running._save
 
-    def break_off(running: Any, path: Path) -> None:
-        kept(running, path)
+    def break_off(running: Any, points: Savepoints) -> None:
+        kept(running, points)
         saves.append(running.tuning.done)
         if len(saves) in (1, 3, 4):
             raise PoweredOff
@@ -95,9 +95,8 @@ def _with_alphas(study: Study, monkeypatch: pytest.MonkeyPatch, *alphas: float) 
 
 
 def test_a_checkpoint_of_other_settings_is_refused(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = study.out / "jobs" / "films.encoder.imp.0.pt"
-    path.parent.mkdir(parents=True)
-    torch.save({"told": json.dumps({"version": 0})}, path)
+    points = Savepoints.beside(study.out / "jobs" / "films.encoder.imp.0.pt")
+    assert points.save({"told": json.dumps({"version": 0})})
     with pytest.raises(BrokenFile, match="is of other settings; remove it"):
         study.run(QUIET)
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 import niwaki as nk
-from niwaki.errors import BadInput, RankFailed, RanksDiffer
+from niwaki.errors import BadInput, CannotWrite, RankFailed, RanksDiffer
 from niwaki.methods import Choose, Cut, Method, sequence
 from niwaki.ranks import Ranks, digest, local
 from tests.distributed.methods_table import OPTIMIZERS, graph_of, pruned, replicated, sharded
@@ -240,9 +240,9 @@ def saving_that_fails_on_one_rank_stops_all(folder: Path) -> None:
     if dist.get_rank() == 1:
         place = folder / "file"
         place.write_text("", encoding="utf-8")  # where a folder is to be
-        raised(FileExistsError, "file", lambda: nk.save(run.model, place))
+        raised(CannotWrite, "a file is where its folder must be", lambda: nk.save(run.model, place))
     else:
-        raised(RankFailed, "rank 1: FileExistsError", lambda: nk.save(run.model, place))
+        raised(RankFailed, "rank 1: CannotWrite", lambda: nk.save(run.model, place))
 
 
 def cases(folder: Path) -> dict[str, Callable[[], None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import closing
 from dataclasses import replace
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
+from niwaki import savepoints
 from niwaki.cli import main
-from niwaki.errors import BadInput, BrokenFile
+from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
 from niwaki.recipes import Measure, Recipe, chance, standing
 from niwaki.recipes import run as run_module
 from niwaki.recipes.passes import Meter, Passes, _forgets
@@ -23,6 +26,7 @@ from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, recording, rows_of
 from niwaki.recipes.run import run
 from niwaki.report import Report
+from niwaki.sealing import seal
 from tests.recipes.kitchen import GREG, TRAINED, project
 
 QUIET = Teller(quiet=True)
@@ -272,13 +276,14 @@ def test_a_damaged_checkpoint_is_told_and_a_fresh_run_removes_it(
     monkeypatch.setenv("STOP_AT", "3")
     with pytest.raises(KeyboardInterrupt):
         run(recipe, teller=QUIET)
-    path = tmp_path / "out" / "greg1" / standing.STAND
+    before, path = sorted((tmp_path / "out" / "greg1").glob(f"{standing.STAND}-*.pt"))
     good = path.read_bytes()
-    path.write_bytes(good[: len(good) // 2])
-    with pytest.raises(BrokenFile, match="remove it, and its method starts afresh"):
+    for each in (before, path):
+        each.write_bytes(good[: len(good) // 2])
+    with pytest.raises(BrokenFile, match=r"no state in .* is whole"):
         run(recipe, teller=QUIET, resume=True)
-    torch.save({"version": 0}, path)
-    with pytest.raises(BrokenFile, match="was written by another release"):
+    seal({"version": 0}, path)
+    with pytest.raises(BrokenFile, match=r"states of another release; remove progress-\*\.pt in it"):
         run(recipe, teller=QUIET, resume=True)
     path.write_bytes(good)
     (tmp_path / "out" / "greg1" / "record.jsonl").write_text("")
@@ -286,7 +291,49 @@ def test_a_damaged_checkpoint_is_told_and_a_fresh_run_removes_it(
         run(recipe, teller=QUIET, resume=True)
     monkeypatch.delenv("STOP_AT")
     run(recipe, teller=QUIET)
-    assert not path.exists()
+    assert not list(path.parent.glob("*.pt"))
+
+
+def test_of_a_damaged_checkpoint_the_one_before_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what a writer left that was killed is removed."""
+    whole = written(tmp_path / "whole", method=GREG)
+    run(whole, teller=QUIET)
+    recipe = written(tmp_path / "torn", method=GREG)
+    monkeypatch.setenv("STOP_AT", "4")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, teller=QUIET)
+    folder = tmp_path / "torn" / "out" / "greg1"
+    newest = sorted(folder.glob(f"{standing.STAND}-*.pt"))[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    for place in (folder, folder.parent):
+        (place / "x.json.1.part").write_text("half")
+    monkeypatch.delenv("STOP_AT")
+    with pytest.warns(Damaged, match=f"{newest.name} is cut short"):
+        run(recipe, teller=QUIET, resume=True)
+    assert outcome(folder.parent) == outcome(tmp_path / "whole" / "out")
+    assert not list(folder.parent.rglob("*.part"))
+
+
+def test_a_checkpoint_that_finds_no_room_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: Any, path: Path) -> None:
+        raise CannotWrite(f"{path} cannot be written: the disk is full")
+
+    whole = written(tmp_path / "whole", method=GREG)
+    run(whole, teller=QUIET)
+    recipe = written(tmp_path / "full", method=GREG)
+    monkeypatch.setattr(savepoints, "seal", full)
+    with pytest.warns(NotSaved, match="a state was not saved, and the run goes on; there is none yet"):
+        run(recipe, teller=QUIET)
+    assert outcome(tmp_path / "full" / "out") == outcome(tmp_path / "whole" / "out")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    recipe = written(tmp_path, method=GREG)
+    (tmp_path / "out").write_text("a file")
+    said = io.StringIO()
+    with pytest.raises(CannotWrite, match="out cannot be written: a file is where its folder must be"):
+        run(recipe, teller=Teller(Console(file=said)))
+    assert "prune" not in said.getvalue()
 
 
 def test_a_run_that_is_over_is_only_told_again(tmp_path: Path) -> None:
@@ -351,3 +398,15 @@ def test_all_generators_are_put_back() -> None:
     assert draw() != first
     chance.restore(kept)
     assert draw() == first
+
+
+def test_the_record_is_on_the_disk_before_a_state_that_counts_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    seal_it = savepoints.seal
+    monkeypatch.setattr(RunRecord, "to_disk", lambda self: done.append("record"))
+    monkeypatch.setattr(savepoints, "seal", lambda *told: (done.append("state"), seal_it(*told)))
+    with closing(standing.Standing(tmp_path, False)) as stand:
+        stand.keep("prune", dict)
+    assert done == ["record", "state"]

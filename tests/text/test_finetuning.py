@@ -92,7 +92,7 @@ def test_checkpoints_are_gone_on_from(tokens: Tokens, tmp_path: Path) -> None:
     finished = Finetuning(fresh(seed=3), tokens, QUICK)
     assert finetune(finished, path) == expected
     assert same(finished.model, whole.model)
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"checkpoint-00000{k}.pt" for k in (4, 5)]
 
 
 def test_the_seed_decides(tokens: Tokens) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, BrokenFile, Damaged
 from niwaki.methods import Method
 
 accelerate = pytest.importorskip("accelerate")
@@ -123,3 +123,26 @@ def test_what_is_no_optimizer_is_told() -> None:
 
     with pytest.raises(BadInput, match=r"expected an optimizer.*found Linear"):
         innermost(nn.Linear(2, 2))
+
+
+def test_a_job_killed_while_it_saves_goes_on_from_the_state_before(tmp_path: Path) -> None:
+    """The state of the run is written before the weights; so the last file that Accelerate writes must be there."""
+    whole = Loop(GREG1)
+    nk.accelerate_checkpoints(whole.accelerator, whole.run)
+    for stop in (1, 2):
+        whole.train(stop - 1, stop)
+        whole.accelerator.save_state(str(tmp_path / f"step_{stop}"))
+    whole.train(2, STEPS)
+    assert nk.last_checkpoint(tmp_path) == tmp_path / "step_2"
+    last = tmp_path / "step_2" / "random_states_0.pkl"
+    for leave in (lambda: last.write_bytes(b""), last.unlink):
+        leave()
+        with pytest.warns(Damaged, match=r"random_states_0.pkl (is not there|has 0 bytes)"):
+            assert nk.last_checkpoint(tmp_path) == tmp_path / "step_1"
+    again = Loop(GREG1, seed=1)
+    nk.accelerate_checkpoints(again.accelerator, again.run)
+    with pytest.raises(BrokenFile, match=r"Go on from .*step_1, the newest"):
+        again.accelerator.load_state(str(tmp_path / "step_2"))
+    again.accelerator.load_state(str(tmp_path / "step_1"))
+    again.train(1, STEPS)
+    assert differing(weights(whole.model), weights(again.model)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
 from niwaki.methods import Method
 from niwaki.schedules import per_round
 
@@ -189,7 +190,7 @@ def test_a_checkpoint_without_a_state_is_told(tmp_path: Path) -> None:
     work.train()
     (tmp_path / "checkpoint-3" / "niwaki_pruning.pt").unlink()
     again = trainer(tmp_path, METHODS["imp"], bert())
-    with pytest.raises(BadInput, match=r"goes on from step 3, and the state of imp.*no niwaki_pruning.pt in"):
+    with pytest.raises(BadInput, match=r"no niwaki_pruning.pt in .*checkpoint-3: .*Go on from .*checkpoint-6, the"):
         again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
 
 
@@ -211,3 +212,52 @@ def test_too_few_steps_are_told_before_any_is_spent(tmp_path: Path) -> None:
 def test_what_is_no_method_is_refused() -> None:
     with pytest.raises(BadInput, match=r"method must come from nk.methods, not str"):
         nk.PruningCallback("imp")
+
+
+# -- a job that was killed ----------------------------------------------------------------------------------------
+
+
+def test_the_last_checkpoint_is_the_newest_that_is_whole(tmp_path: Path) -> None:
+    """Whichever file of it was cut short; and one that is named all the same says which is whole."""
+    assert nk.last_checkpoint(tmp_path / "none") is None
+    whole = trainer(tmp_path, METHODS["imp"], bert())
+    whole.train()
+    (tmp_path / "runs").mkdir()
+    last, before = tmp_path / "checkpoint-6", tmp_path / "checkpoint-5"
+    assert nk.last_checkpoint(tmp_path) == last
+    for file in sorted(last.iterdir()):
+        data = file.read_bytes()
+        for rest in (None, data[: len(data) // 2]):
+            file.unlink() if rest is None else file.write_bytes(rest)
+            with pytest.warns(Damaged, match="checkpoint-6"):
+                assert nk.last_checkpoint(tmp_path) == before, f"{file.name} is not whole"
+        file.write_bytes(data)
+    state = last / "niwaki_pruning.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    again = trainer(tmp_path, METHODS["imp"], bert())
+    with pytest.raises(BrokenFile, match=rf"cut short.*Go on from {re.escape(str(before))}, the newest beside it"):
+        again.train(resume_from_checkpoint=str(last))
+    with pytest.warns(Damaged):
+        place = nk.last_checkpoint(tmp_path)
+    again = trainer(tmp_path, METHODS["imp"], bert())
+    again.train(resume_from_checkpoint=str(place))
+    assert differing(weights(whole.model), weights(again.model)) == []
+
+
+def test_a_state_that_finds_no_room_does_not_end_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: Any, path: Path) -> None:
+        raise CannotWrite(f"{path} cannot be written: the disk is full")
+
+    work = trainer(tmp_path, METHODS["imp"], bert(), save_steps=3)
+    monkeypatch.setattr("niwaki.train.checkpoints.seal", full)
+    with pytest.warns(NotSaved, match=r"checkpoint-\d is a checkpoint without the state of the run"):
+        work.train()
+    assert work.state.global_step == STEPS
+    with pytest.warns(Damaged):
+        assert nk.last_checkpoint(tmp_path) is None
+
+
+def test_a_single_checkpoint_is_warned_of(tmp_path: Path) -> None:
+    work = trainer(tmp_path, METHODS["imp"], bert(), save_total_limit=1)
+    with pytest.warns(UserWarning, match="save_total_limit=1: the Trainer removes the old checkpoint before"):
+        work.train()

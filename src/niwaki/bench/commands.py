@@ -329,4 +329,35 @@ def memory(ctx: click.Context, sizes: tuple[str, ...], scratch: Path | None, out
     click.echo(table.of_memory(found))
 
 
+@scale.command()
+@click.option(
+    "--setting", "settings", multiple=True, metavar="NAME", help="alone, ddp, fsdp (2 ranks each), recipe; all."
+)
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="greg1, spur, …; all of them.")
+@click.option("--trials", type=click.IntRange(1), default=100, show_default=True, help="Of each method and setting.")
+@click.option("--minutes", type=float, help="Begin no trial after so long; the same command goes on.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/faults"), show_default=True)
+@traceback_option
+@click.pass_context
+def faults(
+    ctx: click.Context, settings: tuple[str, ...], methods: tuple[str, ...], trials: int, minutes: float | None,
+    out: Path,
+) -> None:  # fmt: skip
+    """Jobs that are killed at random points and started again: how many end with other weights than undisturbed ones?
+
+    A rank or all of them are killed (SIGKILL), some in the middle of a savepoint; of some the newest file is damaged
+    then. Trials that were made are not made again.
+    """
+    from niwaki.bench.scale import faults_table as table
+    from niwaki.bench.scale.faults import SETTINGS, Order, run
+    from niwaki.bench.scale.faults_job import METHODS
+    from niwaki.bench.tables import drawn
+
+    ctx.meta[KEPT] = out
+    found = run(Order(out, settings or tuple(SETTINGS), methods or tuple(METHODS), trials, minutes))
+    stdout().print(drawn(table.rows(found), "jobs that were killed and survived"))
+    for name, told in table.figures(found).items():
+        click.echo(table.sentence(name, told))
+
+
 __all__ = ["bench"]

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.errors import BrokenFile
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 
 Result = dict[str, Any]
 
 
 def write(path: Path, found: Mapping[str, Any]) -> None:
     """Write a result; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     with replacing(path) as part:
         part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

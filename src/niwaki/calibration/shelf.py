@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from niwaki.replacing import told
+
 
 @dataclass(eq=False)
 class Kept:
@@ -65,7 +67,8 @@ class Shelf:
         self._names += 1
         path = self._folder / f"{self._names}.safetensors"
         tensors = {str(k): t.detach().cpu().contiguous().clone() for k, t in enumerate(leaves) if isinstance(t, Tensor)}
-        save_file(tensors, path)
+        with told(path):
+            save_file(tensors, path)
         rest = [t.device if isinstance(t, Tensor) else t for t in leaves]
         return path, rest, spec
 

@@ -19,9 +19,11 @@ import yaml
 from torch import nn
 
 from niwaki.demo import job, training
+from niwaki.disk import write_file
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.run import run as carry_out
 from niwaki.recipes.schema import Recipe
+from niwaki.replacing import replacing, writable
 
 TARGET = {"macs": 1 / 3, "round_to": 8}
 
@@ -53,7 +55,8 @@ def run(out: str | os.PathLike[str], seed: int = 0, fast: bool = False, *, comma
     with _settings():
         _train_dense(out, seed, pace, teller)
         recipe = out / "recipe.yaml"
-        recipe.write_text(_recipe_text(out, seed, pace), encoding="utf-8")
+        with replacing(recipe) as part:
+            part.write_text(_recipe_text(out, seed, pace), encoding="utf-8")
         finished = carry_out(Recipe.load(recipe), command=command, teller=teller)
     _say(finished.report.summary(), finished.page, time.perf_counter() - start)
     return 1 if finished.failing else 0
@@ -75,8 +78,7 @@ def _settings() -> Iterator[None]:
 
 def _train_dense(out: Path, seed: int, pace: Pace, teller: Teller) -> None:
     """Train the dense network and leave its weights in ``out/dense``."""
-    from safetensors.torch import save_file
-
+    writable(out / "dense")  # before it is trained
     torch.manual_seed(seed)
     model: nn.Module = job.build()
     batches = job.batches(seed)
@@ -84,8 +86,7 @@ def _train_dense(out: Path, seed: int, pace: Pace, teller: Teller) -> None:
         training.train(
             model, batches, pace.dense, 0.1, clean=pace.clean, on_batch=lambda loss: advance(f"loss {loss:.2f}")
         )
-    (out / "dense").mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(out / "dense" / "model.safetensors"))
+    write_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "dense" / "model.safetensors")
 
 
 def _rehearsal() -> Callable[[], None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from niwaki.disk.checkpoint import INDEX, WEIGHTS
 from niwaki.errors import BadInput
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ def write(
         plan: what goes where. tensor: gives a tensor by name, when its turn has come. folder: it is made.
         wrote: called with the name of each tensor that was given.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made(folder)
     for file, names in plan.files.items():
         held = {}
         for name in names:

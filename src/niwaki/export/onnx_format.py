@@ -19,7 +19,7 @@ from niwaki.export.capture import Captured, capture_tensors, plain_attention
 from niwaki.export.portability import arrays, in_order, portable_told, without_notes
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 
 
 def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
@@ -45,10 +45,10 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
         raise require_extra(f"{missing.name}", "onnx") from None
     path, told = Path(path), portable_told(model, "ONNX")
     with _quiet():
-        made = _written(told, type(model).__name__, inputs, dynamic)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        program = _written(told, type(model).__name__, inputs, dynamic)
+        made(path.parent)
         with replacing(path) as part:
-            made.save(str(part), external_data=False)
+            program.save(str(part), external_data=False)
     return path
 
 

@@ -16,6 +16,7 @@ from niwaki.export.capture import Captured, capture_tensors
 from niwaki.export.portability import arrays, in_order, portable_told, without_notes
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs
+from niwaki.replacing import made, told
 
 
 def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
@@ -34,10 +35,10 @@ def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, 
         raise BadInput(f"OpenVINO's files end in .xml, with a .bin beside it; name {path.with_suffix('.xml')}")
     model = portable_told(model, "OpenVINO")
     found = capture_tensors(model, inputs, dynamic, "OpenVINO")
-    made = _converted(ov, type(model).__name__, found)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as room:
-        ov.save_model(made, Path(room) / path.name, compress_to_fp16=False)
+    converted = _converted(ov, type(model).__name__, found)
+    made(path.parent)
+    with told(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as room:
+        ov.save_model(converted, Path(room) / path.name, compress_to_fp16=False)
         for ending in (".bin", ".xml"):  # the .xml last: who finds it finds its weights
             os.replace(Path(room) / path.with_suffix(ending).name, path.with_suffix(ending))
     return path

@@ -17,7 +17,7 @@ from niwaki.errors import BadInput, BrokenFile
 from niwaki.export.capture import capture_call
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs, tensors_of
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 
 
 def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
@@ -36,7 +36,7 @@ def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str],
     for node in found.program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, and most of a small file
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     with replacing(path) as part, part.open("wb") as file:
         torch.export.save(found.program, file)
     return path

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from niwaki.errors import BrokenFile
+from niwaki.errors import BrokenFile, CannotWrite, NotSaved
 from niwaki.forecast.hardware import Place
 from niwaki.graph.work import Convolution, Linear, Task
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 
 FORMAT, VERSION = "niwaki.layer-times", 1
 CACHE = "NIWAKI_CACHE"
@@ -56,14 +57,21 @@ class Shelf:
             self.times = _read(self.path, place)
 
     def add(self, times: Mapping[Task, float]) -> None:
-        """Keep these too, and write the file."""
+        """Keep these too, and write the file. If that cannot be, they are kept as long as the process lives."""
         self.times.update(times)
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._write(self.path)
+        except CannotWrite as trouble:
+            told = f"times of layers are not kept for other runs. {trouble}"
+            warnings.warn(told, NotSaved, stacklevel=2)
+
+    def _write(self, path: Path) -> None:
+        made(path.parent)
         rows = [{**_to_json(task), "ms": ms} for task, ms in self.times.items()]
         text = {"format": FORMAT, "version": VERSION, "place": self.place.to_json(), "times": rows}
-        with replacing(self.path) as part:
+        with replacing(path) as part:
             part.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 

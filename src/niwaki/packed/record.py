@@ -12,6 +12,7 @@ from typing import Any
 from niwaki.errors import BrokenFile
 from niwaki.packed.sizes import Sizes
 from niwaki.packed.split import FORMS
+from niwaki.replacing import replacing
 
 FORMAT, VERSION = "niwaki.packing", 1
 
@@ -133,9 +134,8 @@ class Packing:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it as JSON, whole or not at all. Returns the path."""
         path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
         return path
 
     @staticmethod

@@ -25,7 +25,7 @@ from niwaki.recipes.ingredients import model_and_inputs
 from niwaki.recipes.limits import choosers
 from niwaki.recipes.progress import Advance, Teller
 from niwaki.recipes.schema import Measure, Recipe
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 from niwaki.scores import L1, Score
 from niwaki.surgery.decide import plan as decide
 from niwaki.tracing import trace
@@ -93,7 +93,7 @@ def profiles(model: nn.Module, graph: Graph, inputs: Inputs, measure: Measure, t
 
 def save(found: list[Foresight], path: Path) -> Path:
     """Write everything as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     with replacing(path) as part:
         part.write_text(json.dumps([f.to_json() for f in found], indent=2) + "\n", encoding="utf-8")
     return path

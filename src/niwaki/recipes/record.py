@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from niwaki.errors import BrokenFile
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing, told
 
 Row = dict[str, Any]
 
@@ -19,7 +20,7 @@ class RunRecord:
     """Writes rows to a file and keeps them. ``keep``: go on behind so many rows that the file has already."""
 
     def __init__(self, path: Path, keep: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made(path.parent)
         self.rows: list[Row] = rows_of(path)[:keep] if keep else []
         if len(self.rows) < keep:
             raise BrokenFile(
@@ -32,8 +33,14 @@ class RunRecord:
     def __call__(self, row: Row) -> None:
         """Add a row."""
         self.rows.append(row)
-        self._file.write(_line(row))
-        self._file.flush()
+        with told(self._path):
+            self._file.write(_line(row))
+            self._file.flush()
+
+    def to_disk(self) -> None:
+        """Wait until all rows are there: a checkpoint that counts on them comes after."""
+        with told(self._path):
+            os.fsync(self._file.fileno())
 
     def back_to(self, count: int) -> None:
         """Forget all rows but the first so many."""

@@ -33,7 +33,7 @@ from niwaki.recipes.phases import finetune, prune_with, stopped_model
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
-from niwaki.recipes.standing import PACKED, STAND, Clock, Standing, begin
+from niwaki.recipes.standing import PACKED, Clock, Standing, begin, forget
 from niwaki.recipes.timing import latencies, rehearse_timing
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
 from niwaki.report import Entry, Foretold, Parting, Patterns, Point, Report, Trace
@@ -146,7 +146,7 @@ class Run:
         self.so_far.curve += facts.curve(name, rows)
         if not before:  # the report on disk may have more than was read again so far
             self._report().save(self.out)
-        (self.out / name / STAND).unlink(missing_ok=True)  # after the report, so that one of the two is there
+        forget(self.out / name)  # after the report, so that one of the two is there
         self._deliver(name)
 
     def _finished_before(self, name: str) -> bool:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.recipes.record import RunRecord
 from niwaki.recipes.schema import Recipe
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing, swept, writable
+from niwaki.savepoints import Savepoints
 
 VERSION = 1
-RUN, STAND = "run.json", "progress.pt"
+RUN, STAND = "run.json", "progress"
 PACKED = "-packed"  # behind the name of a method's folder, for that of its packed network
 _STALE = ("manifest.json", "model.onnx", "model.pt2", "model.xml", "model.bin")  # not every run writes all of these
 SECONDS = 120.0  # from one checkpoint to the next, at least
@@ -29,20 +30,34 @@ def begin(out: Path, recipe: Recipe, dense: nn.Module, resume: bool) -> None:
     """Note what the folder is the run of; or, to resume, see that it is of this very recipe and network.
 
     Raises:
-        BadInput: there is nothing to resume, or it is another run.
+        BadInput: there is nothing to resume, or it is another run. CannotWrite: nothing can be written to the folder.
     """
     told = {"version": VERSION, "recipe": _plain(recipe), "weights": fingerprint(dense)}
+    folders = [*recipe.entries, *(f"{entry}{PACKED}" for entry in recipe.entries)]
     if resume:
         _require_same(out, told)
+    for place in (out, *(out / name for name in folders if (out / name).is_dir())):
+        swept(writable(place))
+    if resume:
         return
-    out.mkdir(parents=True, exist_ok=True)
     # What an older run has left must not be taken for this one's.
-    folders = [*recipe.entries, *(f"{entry}{PACKED}" for entry in recipe.entries)]
-    stale = [f"{folder}/{name}" for folder in folders for name in (STAND, *_STALE)]
+    stale = [f"{folder}/{name}" for folder in folders for name in _STALE]
     for name in ("report.json", "report.html", *stale):
         (out / name).unlink(missing_ok=True)
+    for folder in folders:
+        forget(out / folder)
     with replacing(out / RUN) as part:
         part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def forget(folder: Path) -> None:
+    """Remove where a method stood: it is finished, or begins anew."""
+    if folder.is_dir():
+        _points(folder).clear()
+
+
+def _points(folder: Path) -> Savepoints:
+    return Savepoints.beside(folder / STAND)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -85,8 +100,10 @@ class Standing:
     """
 
     def __init__(self, folder: Path, resume: bool) -> None:
-        self.path = folder / STAND
-        self.state: dict[str, Any] | None = _read(self.path) if resume and self.path.is_file() else None
+        self._points = _points(made(folder))
+        self.state: dict[str, Any] | None = self._found(folder) if resume else None
+        if not resume:
+            self._points.clear()
         self.record = RunRecord(folder / "record.jsonl", 0 if self.state is None else self.state["rows"])
         self.clock = Clock({} if self.state is None else self.state["seconds"])
         self._saved = time.monotonic()
@@ -109,22 +126,21 @@ class Standing:
         if time.monotonic() - self._saved < SECONDS:
             return
         told = {"version": VERSION, "phase": phase, "rows": len(self.record.rows), "seconds": self.clock.seconds}
-        with replacing(self.path) as part:
-            torch.save({**told, **state()}, part)
+        self.record.to_disk()
+        self._points.save({**told, **state()})
         self._saved = time.monotonic()
 
     def close(self) -> None:
         self.record.close()
 
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as trouble:  # whatever a damaged file leads to
-        raise BrokenFile(f"{path} cannot be read ({trouble}); remove it, and its method starts afresh") from trouble
-    if not isinstance(found, dict) or found.get("version") != VERSION:
-        raise BrokenFile(f"{path} was written by another release; remove it, and its method starts afresh")
-    return found
+    def _found(self, folder: Path) -> dict[str, Any] | None:
+        """The newest state that is whole."""
+        state = self._points.load()
+        if state is not None and state.get("version") != VERSION:
+            raise BrokenFile(
+                f"{folder} holds states of another release; remove {STAND}-*.pt in it, and its method starts afresh"
+            )
+        return state
 
 
 def _require_same(out: Path, told: Mapping[str, Any]) -> None:
@@ -152,4 +168,4 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("out", "measure")}
 
 
-__all__ = ["PACKED", "STAND", "Clock", "Standing", "begin", "fingerprint"]
+__all__ = ["PACKED", "STAND", "Clock", "Standing", "begin", "fingerprint", "forget"]

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from niwaki.replacing import made, replacing
 
 from .checks import freeze, not_negative, positive, share, unique
 from .codec import LATER, Record, ReportError
@@ -307,7 +308,7 @@ class Report(Record):
         text = _text(self.to_json())
         html = render(self)
         place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
+        made(place)
         write(place / "report.json", text)
         return write(place / "report.html", html)
 
@@ -343,15 +344,8 @@ def _text(data: dict[str, Any]) -> str:
 
 def write(path: Path, text: str) -> Path:
     """Replace a file whole: nobody reads half of one."""
-    spare = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with spare.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(spare, path)
-    finally:
-        spare.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
     return path
 
 

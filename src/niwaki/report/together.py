@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from niwaki.errors import BadInput
+from niwaki.replacing import made
 
 from . import compare, heat, phrase, starts
 from .pareto import networks_of
@@ -43,7 +44,7 @@ def save(reports: Mapping[str, Report], path: str | os.PathLike[str]) -> Path:
         MissingExtra: there is something to draw and matplotlib is not installed.
     """
     html = render(reports)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    made(Path(path).parent)
     return write(Path(path), html)
 
 

@@ -20,6 +20,7 @@ from niwaki.export import Dynamic
 from niwaki.graph import Graph
 from niwaki.graph.copies import duplicate, fresh
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, observe
+from niwaki.replacing import replacing
 from niwaki.surgery.comparing import Check, answers, compare, outputs_of
 from niwaki.surgery.cut import shapes_of
 from niwaki.surgery.exports import Exported, exported_checks
@@ -57,8 +58,10 @@ class Certificate:
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as JSON, whole or not at all. Returns the path."""
         path = Path(path)
-        path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        with replacing(path) as part:
+            part.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
         return path
 
     def __str__(self) -> str:

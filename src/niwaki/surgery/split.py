@@ -9,6 +9,7 @@ from torch import Tensor
 
 from niwaki.disk import Layout, bytes_of, finish, layout, write_file
 from niwaki.ranks import Ranks, whole
+from niwaki.replacing import made
 
 
 def write_split(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks, shard_bytes: int | None = None) -> None:
@@ -21,7 +22,7 @@ def write_split(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks, shard
     sizes = bytes_of(tensors)
     plan = layout(sizes, shard_bytes or max(1, -(-sum(sizes.values()) // ranks.size)))
     with ranks.every("saving the weights"):
-        folder.mkdir(parents=True, exist_ok=True)
+        made(folder)
     with ranks.every("saving the weights"):
         _write_own(plan, tensors, folder, ranks)
     with ranks.every("saving the index of the weights"):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import BadInput
-from niwaki.replacing import replacing
+from niwaki.savepoints import Savepoints
 from niwaki.text import answers
 from niwaki.text.batches import Batch, Batches, Tokens
 
@@ -221,16 +221,21 @@ class Finetuning:
 def finetune(
     run: Finetuning, checkpoint: str | os.PathLike[str] | None = None, every: int = 200, tell: Tell | None = None
 ) -> list[dict[str, float]]:
-    """Carry a run to its end, with a checkpoint every so many steps; one that is there already is gone on from."""
+    """Carry a run to its end, with a checkpoint every so many steps; one that is there already is gone on from.
+
+    Args:
+        checkpoint: beginning of the files' names: of ``tuned.pt``, ``tuned-000003.pt`` and the one before it are kept,
+            as :class:`niwaki.Savepoints` does.
+    """
     if checkpoint is None:
         return run.run(tell)
-    path = Path(checkpoint)
-    if path.is_file():
-        run.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    points = Savepoints.beside(Path(checkpoint))
+    found = points.load()
+    if found is not None:
+        run.load_state_dict(found)
     while run.done < run.steps:
         run.run(tell, until=run.done + every)
-        with replacing(path) as part:
-            torch.save(run.state_dict(), part)
+        points.save(run.state_dict())
     return run.run(tell)
 
 

@@ -16,13 +16,16 @@ def accelerate_checkpoints(accelerator: Any, run: Pruning) -> None:
     (``accelerator.register_for_checkpointing(run)`` works for a run whose model has not been cut; Accelerate reads what
     is registered there last, and as a pickle.)
 
+    Save to a new folder each time: :func:`niwaki.last_checkpoint` finds the newest that is whole.
+
     Args:
         accelerator: an ``accelerate.Accelerator``. run: on the model that it prepared.
     """
 
     def save(models: Any, weights: Any, folder: str) -> None:
         if accelerator.is_main_process:
-            write(run.state_dict(), Path(folder))
+            # The weights come after this; the generators' states are what Accelerate writes last.
+            write(run.state_dict(), Path(folder), {"random_states_0.pkl": -1})
 
     def load(models: Any, folder: str) -> None:
         run.load_state_dict(read(Path(folder)))

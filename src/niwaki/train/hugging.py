@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class PruningCallback(TrainerCallback):
     Penalties are added to the gradient that the Trainer has accumulated, unscaled and clipped; masks hold after every
     step of the optimizer. Each checkpoint of the Trainer takes the state of the run along, and
     ``trainer.train(resume_from_checkpoint=folder)`` goes on from it bit for bit. If the model had been cut by then, the
-    callback must know the folder before the Trainer loads it: ``PruningCallback(method, resume_from=folder)``.
+    callback must know the folder before the Trainer loads it: ``PruningCallback(method, resume_from=folder)``. After a
+    crash, the folder is ``niwaki.last_checkpoint(output_dir)``.
 
     Args:
         method: from ``nk.methods``; its steps are steps of the optimizer. Train for ``sum(method.rounds)`` of them
@@ -85,6 +87,13 @@ class PruningCallback(TrainerCallback):
     ) -> None:
         model, optimizer = live["model"], innermost(live["optimizer"])
         enough(self.method, state.max_steps, "max_steps (or num_train_epochs)")
+        if args.save_total_limit == 1 and state.is_world_process_zero and args.save_strategy != "no":
+            warnings.warn(
+                "save_total_limit=1: the Trainer removes the old checkpoint before the new one has the state of the "
+                "run, and a job killed between the two has none. Let it keep 2.",
+                UserWarning,
+                stacklevel=2,
+            )
         if self.run is not None and self.run.receipt is not None and state.global_step == self.run.steps:
             self.run.model = model
             self.run.train_with(optimizer)
@@ -122,11 +131,11 @@ class PruningCallback(TrainerCallback):
 
     def _checkpoint(self, args: TrainingArguments, state: TrainerState) -> Path:
         place = _folder(args, state) if self.resume_from is None else Path(self.resume_from)
-        if not (place / FILE).is_file():
+        if not (place / FILE).is_file() and self.resume_from is None and not place.is_dir():
             raise BadInput(
                 f"the Trainer goes on from step {state.global_step}, and the state of {self.method.name} at that step "
                 f"is not there: no {FILE} in {place}. If the checkpoint is elsewhere, name its folder: "
-                "PruningCallback(..., resume_from=folder). If it was written without this callback, begin anew."
+                "PruningCallback(..., resume_from=folder)."
             )
         return place
 

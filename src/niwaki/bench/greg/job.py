@@ -123,7 +123,7 @@ class Job:
         if done is not None:
             return done
         torch.manual_seed(self.seed)
-        state = self._keeper.read(self.home.device)
+        state = self._keeper.read()
         small = self._prune(state, tick)
         self._retrain(small, state, tick)
         return self._conclude(small)

@@ -8,12 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from niwaki.errors import BrokenFile
-from niwaki.replacing import replacing
-
-State = dict[str, Any]
+from niwaki.savepoints import Savepoints, State
 
 
 class TimeIsUp(Exception):
@@ -71,18 +67,19 @@ class Keeper:
     def __init__(self, path: Path, stamp: Stamp, until: float, every: float) -> None:
         self.at = Progress()
         self._path, self._stamp, self._until, self._every = path, stamp, until, every
+        self._points = Savepoints.beside(path)
         self._saved = time.monotonic()
         self._since = _now()
 
-    def read(self, device: torch.device) -> State | None:
-        """The state of the last checkpoint, if there is one; the progress is what it was then.
+    def read(self) -> State | None:
+        """The state of the last checkpoint, on the CPU, if there is one; the progress is what it was then.
 
         Raises:
             BrokenFile: it is of other settings, another base network or other images.
         """
-        if not self._path.is_file():
+        state = self._points.load()
+        if state is None:
             return None
-        state: State = torch.load(self._path, map_location=device, weights_only=True)
         self._stamp.check(self._path, state, state["base"])
         self.at = Progress(**state["progress"])
         return state
@@ -119,13 +116,11 @@ class Keeper:
         # The batch that was just used counts as done.
         progress = {**asdict(self.at), "step": self.at.step + 1}
         stamp = {"settings": dict(self._stamp.settings), "base": self._stamp.base, "images": list(self._stamp.images)}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self._path) as part:
-            torch.save({"progress": progress, **stamp, **state}, part)
+        self._points.save({"progress": progress, **stamp, **state})
 
     def finish(self) -> None:
         """The job is done: its checkpoint is not needed any more."""
-        self._path.unlink(missing_ok=True)
+        self._points.clear()
 
 
 def _now() -> tuple[float, float]:

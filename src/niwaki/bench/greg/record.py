@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from niwaki.replacing import made, replacing
+
 
 class Record:
     """Appends rows to a file, without the norms of single units, which would fill it.
@@ -15,10 +17,11 @@ class Record:
     """
 
     def __init__(self, path: Path, rows: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made(path.parent)
         old = path.read_text(encoding="utf-8").splitlines()[:rows] if path.is_file() else []
         self._path, self.rows = path, len(old)
-        path.write_text("".join(f"{line}\n" for line in old), encoding="utf-8")
+        with replacing(path) as part:
+            part.write_text("".join(f"{line}\n" for line in old), encoding="utf-8")
 
     def __call__(self, row: dict[str, Any]) -> None:
         """Add a row."""

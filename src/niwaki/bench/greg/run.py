@@ -20,6 +20,7 @@ from niwaki.bench.greg.rows import CLASSES, NETWORKS, Row
 from niwaki.bench.greg.settings import PAPER, Settings, differences
 from niwaki.errors import BadInput, nearest
 from niwaki.recipes.progress import Teller
+from niwaki.replacing import made, replacing
 
 if TYPE_CHECKING:
     from niwaki.vision.images import Images
@@ -80,9 +81,11 @@ def compare(order: Order, teller: Teller | None = None) -> list[table.Line]:
 
 def _written(order: Order) -> list[table.Line]:
     found = table.lines(table.read(order.out), order.rows, order.contestants)
-    order.out.mkdir(parents=True, exist_ok=True)
-    (order.out / "table.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (order.out / "table.md").write_text(table.markdown(found), encoding="utf-8")
+    made(order.out)
+    with replacing(order.out / "table.json") as part:
+        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    with replacing(order.out / "table.md") as part:
+        part.write_text(table.markdown(found), encoding="utf-8")
     return found
 
 

@@ -20,6 +20,7 @@ from niwaki.errors import BadInput, nearest
 from niwaki.methods import Method
 from niwaki.pruning import prune
 from niwaki.recipes.progress import Teller
+from niwaki.savepoints import Savepoints
 from niwaki.surgery.certify import certify
 from niwaki.surgery.cut import plan_of
 from niwaki.targets import Ratio
@@ -123,10 +124,9 @@ class Heads:
         settings = Settings(**{**asdict(self.tuning), "seed": seed})
         run = Finetuning(small, self._train, settings)
         checkpoint = self.out / "heads" / f"{title}.pt"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with teller.stage(f"{title}: tune", run.steps) as tick:
             finetune(run, checkpoint, tell=lambda done, steps, value: tick(f"loss {value:.3f}"))
-        checkpoint.unlink()
+        Savepoints.beside(checkpoint).clear()
         return self._measured(small)
 
     # -- what all share -------------------------------------------------------------------------------------------

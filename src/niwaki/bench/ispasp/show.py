@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from niwaki.bench.ispasp import plots, table
 from niwaki.errors import MissingExtra
 from niwaki.recipes.progress import Teller
+from niwaki.replacing import made, replacing
 from niwaki.wording import counted
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def _leave(out: Path, name: str, rows: table.Rows, plot: Callable[[], str]) -> N
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    made(path.parent)
+    with replacing(path) as part:
+        part.write_text(f"{text}\n", encoding="utf-8")
 
 
 __all__ = ["mnist", "pruned_heads", "synthetic", "timed"]

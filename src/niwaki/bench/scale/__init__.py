@@ -1,1 +1,1 @@
-"""What the engine costs and keeps when a model is trained by several processes."""
+"""What it costs to train on several devices, and what is lost when a machine dies."""

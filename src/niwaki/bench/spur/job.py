@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors.torch import save_model
 
 from niwaki import pattern
@@ -18,7 +17,7 @@ from niwaki.bench.spur.contestants import Contestant
 from niwaki.errors import BrokenFile
 from niwaki.place import device
 from niwaki.recipes.progress import Teller
-from niwaki.replacing import replacing
+from niwaki.savepoints import Savepoints
 from niwaki.schedules import per_round
 from niwaki.surgery.singles import single_weights
 from niwaki.text.finetuning import Finetuning, Settings, adamw
@@ -100,17 +99,18 @@ class _Running:
 
     def to_the_end(self, teller: Teller) -> dict[str, Any]:
         """Train on from where it is; the rounds' figures and what they cost."""
-        path = self.job.study.out / "jobs" / f"{self.job.stem}.pt"
-        if path.is_file():
-            self._load(torch.load(path, map_location="cpu", weights_only=True))
+        points = Savepoints.beside(self.job.study.out / "jobs" / f"{self.job.stem}.pt")
+        found = points.load()
+        if found is not None:
+            self._load(found)
         with teller.stage(self.job.stem, self.tuning.steps - self.tuning.done) as tick:
             while self.tuning.done < self.tuning.steps:
                 start = time.process_time()
                 self.tuning.run(lambda done, steps, loss: tick(f"loss {loss:.3f}"), self.tuning.done + EVERY)
                 self.core_s += time.process_time() - start
-                self._save(path)
+                self._save(points)
         self._look()
-        path.unlink()
+        points.clear()
         return {"rounds": self.rounds, "steps": self.tuning.steps, "core_s": self.core_s}
 
     def _told(self, row: dict[str, Any]) -> None:
@@ -143,7 +143,7 @@ class _Running:
         place.mkdir(parents=True, exist_ok=True)
         return place
 
-    def _save(self, path: Path) -> None:
+    def _save(self, points: Savepoints) -> None:
         state = {
             "told": json.dumps(self.job.told),
             "tuning": self.tuning.state_dict(),
@@ -151,9 +151,7 @@ class _Running:
             "rounds": json.dumps(self.rounds),
             "core_s": self.core_s,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            torch.save(state, part)
+        points.save(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         if json.loads(state["told"]) != self.job.told:

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from niwaki.replacing import told
 from niwaki.surgery.hugging.describe import described, how_it_loads, put_note
 from niwaki.surgery.hugging.rebuild import is_configured
 from niwaki.units import Plan
@@ -33,7 +34,7 @@ def write_configs(model: nn.Module, plan: Plan, folder: Path) -> None:
     config.architectures = [type(model).__name__]
     if hasattr(config, "dtype") and hasattr(model, "dtype"):
         config.dtype = str(model.dtype).removeprefix("torch.")
-    with tempfile.TemporaryDirectory(dir=folder) as part:
+    with told(folder / "config.json", folder), tempfile.TemporaryDirectory(dir=folder) as part:
         config.save_pretrained(part)
         generation = getattr(model, "generation_config", None)
         if generation is not None and getattr(model, "can_generate", lambda: False)():

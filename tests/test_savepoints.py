@@ -1,0 +1,452 @@
+"""The last states of a run: whatever happens while one is written, the one before is there."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import niwaki as nk
+from niwaki import savepoints
+from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
+from niwaki.savepoints import Savepoints
+
+
+def state(steps: int) -> dict[str, Any]:
+    return {"steps": steps, "weight": torch.full((40,), float(steps))}
+
+
+def steps_of(found: dict[str, Any] | None) -> int | None:
+    if found is None:
+        return None
+    assert torch.equal(found["weight"], torch.full((40,), float(found["steps"])))
+    return int(found["steps"])
+
+
+def saved(folder: Path, *steps: int, **more: Any) -> Savepoints:
+    points = Savepoints(folder, **more)
+    points.load()
+    for each in steps:
+        assert points.save(state(each))
+    return points
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_last_ones_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2, 3)
+    assert names(tmp_path) == ["savepoint-000002.pt", "savepoint-000003.pt"]
+    assert steps_of(Savepoints(tmp_path).load()) == 3
+    saved(tmp_path, 4)
+    assert names(tmp_path) == ["savepoint-000003.pt", "savepoint-000004.pt"]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_are_kept_as_is_asked(tmp_path: Path, keep: int) -> None:
+    saved(tmp_path, 1, 2, 3, 4, keep=keep)
+    assert len(names(tmp_path)) == keep
+    assert steps_of(Savepoints(tmp_path, keep=keep).load()) == 4
+
+
+def test_an_empty_folder_has_no_state(tmp_path: Path) -> None:
+    assert Savepoints(tmp_path / "a" / "b").load() is None
+
+
+def test_several_runs_share_a_folder(tmp_path: Path) -> None:
+    saved(tmp_path, 1, name="a")
+    saved(tmp_path, 2, name="a-000001")
+    (tmp_path / "a-000009.pt.bak").write_text("no state")
+    assert steps_of(Savepoints(tmp_path, name="a").load()) == 1
+    Savepoints(tmp_path, name="a").clear()
+    assert steps_of(Savepoints(tmp_path, name="a-000001").load()) == 2
+    assert names(tmp_path) == ["a-000001-000001.pt", "a-000009.pt.bak"]
+
+
+# -- a process that dies at any operation on files ----------------------------------------------------------------
+
+
+class Dead(BaseException):
+    """The process was killed: nothing runs after it."""
+
+
+class Mortal:
+    """Dies at operation ``last`` on files, in the middle of it if it is a writing, and does nothing after it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, last: int) -> None:
+        self.left = last
+        for name in ("replace", "unlink", "fsync", "open", "mkdir"):
+            patch.setattr(os, name, self.dying(getattr(os, name)))
+        opened = io.open
+        patch.setattr(io, "open", lambda *a, **k: self.file(self.dying(opened)(*a, **k), str(a[1:]) + str(k)))
+
+    def dying(self, do: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*args: Any, **kwargs: Any) -> Any:
+            self.count()
+            return do(*args, **kwargs)
+
+        return done
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Dead
+
+    def file(self, file: Any, mode: str) -> Any:
+        if "w" not in mode:
+            return file
+        write = file.write
+
+        def writing(data: Any) -> Any:
+            try:
+                self.count()
+            except Dead:
+                if self.left == -1:
+                    write(bytes(data)[: len(data) // 2])
+                    file.flush()
+                raise
+            return write(data)
+
+        return Writing(file, writing)
+
+
+class Writing:
+    def __init__(self, file: Any, write: Callable[[Any], Any]) -> None:
+        self._file, self.write = file, write
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def dies(folder: Path, last: int, do: Callable[[], object]) -> bool:
+    """Does it die at that operation?"""
+    with pytest.MonkeyPatch.context() as patch:
+        Mortal(patch, last)
+        try:
+            do()
+        except Dead:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_a_process_may_die_at_every_operation_on_files(tmp_path: Path, before: int, keep: int) -> None:
+    """The state before is there, or the new one is; and the next process goes on from it, and leaves nothing behind."""
+    last = 0
+    while True:
+        folder = tmp_path / str(last)
+        points = saved(folder, *range(1, before + 1), keep=keep)
+        died = dies(folder, last, lambda points=points: points.save(state(before + 1)))  # type: ignore[misc]
+        again = Savepoints(folder, keep=keep)
+        found = steps_of(again.load())
+        assert found in (before or None, before + 1), f"after operation {last} there is {found}"
+        assert again.save(state(before + 2))
+        assert steps_of(Savepoints(folder, keep=keep).load()) == before + 2
+        assert len(names(folder)) == min(keep, before + 2 if found == before + 1 else before + 1), names(folder)
+        if not died:
+            break
+        last += 1
+    assert last >= 7
+
+
+def test_a_process_may_die_while_it_looks_for_a_state(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    (tmp_path / "savepoint-000003.pt.77.part").write_bytes(b"half")
+    last = 0
+    while dies(tmp_path, last, lambda: Savepoints(tmp_path).load()):
+        last += 1
+        assert steps_of(Savepoints(tmp_path).load()) == 2
+    assert last >= 3
+    assert names(tmp_path) == ["savepoint-000001.pt", "savepoint-000002.pt"]
+
+
+# -- damaged files ------------------------------------------------------------------------------------------------
+
+
+def cut(path: Path, length: int = 100) -> None:
+    path.write_bytes(path.read_bytes()[:length])
+
+
+def test_of_a_damaged_file_the_one_before_is_used_and_it_is_told(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    cut(tmp_path / "savepoint-000002.pt")
+    points = Savepoints(tmp_path)
+    with pytest.warns(Damaged, match=r"000002.pt is cut short.* state before is used: .*-000001.pt, of \d{4}-"):
+        assert steps_of(points.load()) == 1
+    assert points.save(state(5))
+    assert names(tmp_path) == ["savepoint-000001.pt", "savepoint-000003.pt"], "no number is used twice"
+    assert steps_of(Savepoints(tmp_path).load()) == 5
+
+
+def test_where_none_is_whole_all_are_told_and_none_is_touched(tmp_path: Path) -> None:
+    saved(tmp_path, 1, 2)
+    for path in tmp_path.iterdir():
+        cut(path, 0)
+    points = Savepoints(tmp_path)
+    with pytest.raises(BrokenFile, match=r"no state in .* is whole.*2.pt is empty; .*1.pt is empty.*call clear\(\)"):
+        points.load()
+    with pytest.raises(BadInput, match=r"Call load\(\) before save\(\)"):
+        points.save(state(3))
+    assert len(names(tmp_path)) == 2
+    points.clear()
+    assert points.save(state(3))
+
+
+# -- what the disk refuses ----------------------------------------------------------------------------------------
+
+
+def test_a_state_that_cannot_be_written_is_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = saved(tmp_path, 1, 2)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(full))
+    with pytest.warns(NotSaved, match=r"the run goes on; the last one is of \d{4}-.*-000003.pt cannot be written: the"):
+        assert not points.save(state(3))
+    assert names(tmp_path) == ["savepoint-000001.pt", "savepoint-000002.pt"]
+    monkeypatch.undo()
+    assert steps_of(Savepoints(tmp_path).load()) == 2
+    assert points.save(state(4))
+    assert steps_of(Savepoints(tmp_path).load()) == 4
+
+
+def test_before_the_first_there_is_none_to_tell_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = Savepoints(tmp_path)
+    full = OSError(errno.EDQUOT, "Disk quota exceeded")
+    monkeypatch.setattr(os, "fsync", lambda *a: (_ for _ in ()).throw(full))
+    with pytest.warns(NotSaved, match="there is none yet.*your quota is used up"):
+        assert not points.save(state(3))
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotWrite, match="a file is where its folder must be"):
+        Savepoints(tmp_path / "file" / "run")
+
+
+# -- what is no use of them ---------------------------------------------------------------------------------------
+
+
+def test_states_of_a_run_are_not_overwritten_by_another(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    points = Savepoints(tmp_path)
+    with pytest.raises(BadInput, match=r"holds states of a run, named savepoint-\*. Call load"):
+        points.save(state(9))
+    points.clear()
+    assert points.save(state(9))
+    assert steps_of(Savepoints(tmp_path).load()) == 9
+
+
+def test_a_state_that_could_not_be_read_again_is_told_while_the_run_is_young(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="more than tensors and plain data"):
+        Savepoints(tmp_path).save({"path": tmp_path})
+    assert names(tmp_path) == []
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "at least 1, not 0": {"keep": 0},
+    "without a folder": {"name": "a/b"},
+    "not ''": {"name": ""},
+}
+
+
+@pytest.mark.parametrize("told", BAD)
+def test_bad_input_is_told(tmp_path: Path, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        Savepoints(tmp_path, **BAD[told])
+
+
+# -- several ranks ------------------------------------------------------------------------------------------------
+
+
+class Threads:
+    """Ranks that are threads of this process, for what they tell each other here."""
+
+    def __init__(self, rank: int, texts: list[str], barrier: threading.Barrier) -> None:
+        self.rank, self.size = rank, len(texts)
+        self._texts, self._barrier = texts, barrier
+
+    def texts(self, text: str) -> list[str]:
+        self._texts[self.rank] = text
+        self._barrier.wait(20)
+        found = list(self._texts)
+        self._barrier.wait(20)
+        return found
+
+    @contextmanager
+    def every(self, what: str) -> Iterator[None]:
+        yield
+
+
+def together(do: Callable[[Any], Any], size: int = 2) -> list[Any]:
+    """What every rank gives, or raises."""
+    texts, barrier, found = [""] * size, threading.Barrier(size), list[Any]([None] * size)
+
+    def one(rank: int) -> None:
+        try:
+            found[rank] = do(Threads(rank, texts, barrier))
+        except Exception as trouble:
+            found[rank] = trouble
+
+    threads = [threading.Thread(target=one, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def laid(folder: Path, numbers: list[list[int]]) -> None:
+    """What ranks had written when they died: numbers of states by rank."""
+    for rank, mine in enumerate(numbers):
+        points = Savepoints(folder, ranks=Threads(rank, [""] * len(numbers), threading.Barrier(1)))  # type: ignore[arg-type]
+        for number in mine:
+            savepoints.seal(state(number), points._path(number))
+
+
+LAID: dict[str, tuple[list[list[int]], int | type[Exception] | None]] = {
+    "all have both": ([[1, 2], [1, 2]], 2),
+    "one has a newer one": ([[1, 2, 3], [1, 2]], 2),
+    "the other has": ([[1, 2], [1, 2, 3]], 2),
+    "one has removed the oldest": ([[2, 3], [1, 2, 3]], 3),
+    "one has begun the next": ([[2, 3, 4], [2, 3]], 3),
+    "none yet": ([[], []], None),
+    "the first is not whole": ([[1], []], None),
+    "one rank's disk is lost": ([[1, 2], []], BrokenFile),
+    "no state in common": ([[3, 4], [1, 2]], BrokenFile),
+    "three ranks": ([[1, 2, 3], [2, 3], [2]], 2),
+}
+
+
+@pytest.mark.parametrize("case", LAID)
+def test_ranks_go_on_from_the_newest_that_all_have(tmp_path: Path, case: str) -> None:
+    numbers, wanted = LAID[case]
+    laid(tmp_path, numbers)
+
+    def go_on(ranks: Any) -> int | None:
+        points = Savepoints(tmp_path, ranks=ranks)
+        found = steps_of(points.load())
+        assert points.save(state(50))
+        return found
+
+    found = together(go_on, len(numbers))
+    if isinstance(wanted, type):
+        assert [type(each) for each in found] == [wanted] * len(found)
+        assert "rank 1 has" in str(found[0])
+        return
+    assert found == [wanted] * len(numbers)
+    again = together(lambda ranks: steps_of(Savepoints(tmp_path, ranks=ranks).load()), len(numbers))
+    assert again == [50] * len(numbers)
+    highest = max([0, *(number for mine in numbers for number in mine)])
+    assert names(tmp_path)[-1].startswith(f"savepoint-{highest + 1:06}"), "a number is used twice"
+    kept = 1 if wanted is None else 2
+    assert len(names(tmp_path)) == kept * len(numbers), "what not all have is removed"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_may_be_killed_again_and_again_in_their_first_state(tmp_path: Path, rank: int) -> None:
+    """What one of them has begun is not taken for a state that the others have lost."""
+    for number in (1, 2, 3):
+        mine = Threads(rank, ["", ""], threading.Barrier(1))
+        savepoints.seal(state(number), Savepoints(tmp_path, ranks=mine)._path(number))  # type: ignore[arg-type]
+        assert together(lambda ranks: Savepoints(tmp_path, ranks=ranks).load()) == [None, None]
+    assert names(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::niwaki.errors.Damaged")
+def test_what_is_damaged_on_one_rank_no_rank_uses(tmp_path: Path) -> None:
+    laid(tmp_path, [[4, 5], [4, 5]])
+    cut(tmp_path / "savepoint-000005.rank-00001-of-00002.pt")
+    assert together(lambda ranks: steps_of(Savepoints(tmp_path, ranks=ranks).load())) == [4, 4]
+    cut(tmp_path / "savepoint-000004.rank-00000-of-00002.pt")
+    found = together(lambda ranks: Savepoints(tmp_path, ranks=ranks).load())
+    assert [type(each) for each in found] == [BrokenFile, BrokenFile]
+
+
+def test_a_state_that_one_rank_cannot_write_is_saved_by_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid(tmp_path, [[1], [1]])
+    real = savepoints.seal
+
+    def sealed(told: Any, path: Path) -> None:
+        if "rank-00001" in path.name and told["steps"] == 2:
+            raise CannotWrite("full")
+        real(told, path)
+
+    monkeypatch.setattr(savepoints, "seal", sealed)
+
+    def go_on(ranks: Any) -> list[bool]:
+        points = Savepoints(tmp_path, ranks=ranks)
+        points.load()
+        first = points.save(state(2))
+        assert not points._path(2).exists(), "it takes the room that others lack"
+        return [first, points.save(state(3))]
+
+    with warnings.catch_warnings():  # of threads, they cannot be counted
+        warnings.simplefilter("ignore", NotSaved)
+        assert together(go_on) == [[False, True], [False, True]]
+    assert names(tmp_path) == [
+        f"savepoint-00000{number}.rank-0000{rank}-of-00002.pt" for number in (1, 3) for rank in (0, 1)
+    ]
+
+
+def test_another_number_of_ranks_is_told(tmp_path: Path) -> None:
+    laid(tmp_path, [[1], [1]])
+    with pytest.raises(BadInput, match="were written by 2 ranks, and here are 1"):
+        Savepoints(tmp_path).load()
+    with pytest.raises(BadInput, match="were written by 2 ranks, and here are 1"):
+        Savepoints(tmp_path).save(state(1))
+    points = Savepoints(tmp_path)
+    points.clear()
+    assert points.save(state(1))
+    assert names(tmp_path) == ["savepoint-000001.pt"]
+
+
+# -- a run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    def begun() -> tuple[torch.nn.Module, torch.optim.Optimizer, nk.Pruning]:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        method = nk.methods.greg1(nk.Ratio(0.5), grow=0.5, every=1, hold=1)
+        return model, optimizer, nk.Pruning(model, optimizer, method, torch.zeros(1, 4))
+
+    def train(until: int, folder: Path) -> torch.nn.Module:
+        model, optimizer, run = begun()
+        points = nk.Savepoints(folder)
+        found = points.load()
+        if found is not None:
+            run.load_state_dict(found["run"])
+            model.load_state_dict(found["model"])
+            optimizer.load_state_dict(found["optimizer"])
+        while run.steps < until:
+            optimizer.zero_grad()
+            x = torch.randn(5, 4, generator=torch.Generator().manual_seed(run.steps))
+            model(x).square().sum().backward()
+            run.step()
+            told = {"run": run.state_dict(), "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            points.save(told)
+        return model
+
+    whole = train(8, tmp_path / "whole")
+    for stop in (1, 3, 5):
+        train(stop, tmp_path / str(stop))
+        again = train(8, tmp_path / str(stop))
+        assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
