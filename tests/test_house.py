@@ -31,6 +31,7 @@ FLOORS = (
     ("report", "testing"),
     ("artefact",),
     ("recipes",),
+    ("sweeps",),
     ("text", "vision"),
     ("demo",),
     ("bench",),
