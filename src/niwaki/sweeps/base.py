@@ -24,18 +24,20 @@ from niwaki.recipes.progress import Teller
 from niwaki.recipes.standing import fingerprint
 from niwaki.replacing import replacing
 from niwaki.report.fairness import Start
-from niwaki.sweeps.grid import Trial, dense_of
+from niwaki.sweeps.grid import Trial, seedless
 from niwaki.sweeps.ledger import read_json, write_json
 from niwaki.sweeps.names import digest
-from niwaki.sweeps.schema import Sweep
+from niwaki.sweeps.schema import Sweep, changed
 from niwaki.tracing import trace
 from niwaki.train.rehearsal import rehearse
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A dense network: how to build it, and the file of its weights. ``frozen``: the sweep has made that file."""
+    """A dense network: the recipe by which it is made, the one by which it is built again when its weights are in
+    ``file``, and a note beside it. ``frozen``: the sweep makes that file."""
 
+    making: Recipe
     recipe: Recipe
     file: Path
     note: Path
@@ -43,9 +45,14 @@ class Base:
 
     def build(self) -> tuple[nn.Module, Any]:
         """The network with its weights, and its inputs."""
+        if not self.frozen:
+            return model_and_inputs(self.recipe)
+        if not self.file.is_file():
+            made, inputs = model_and_inputs(self.making)
+            _freeze(made, self.file)
+            return made, inputs
         made, inputs = model_and_inputs(self.recipe)
-        if self.frozen and self.file.is_file():
-            fill(made, self.file)
+        fill(made, self.file)
         return made, inputs
 
     @property
@@ -87,13 +94,14 @@ def bases(sweep: Sweep, trials: Sequence[Trial], out: Path) -> dict[str, Base]:
     made: dict[str, Base] = {}
     hashes, found = _Hashes(), {}
     for trial in trials:
-        recipe = Recipe.read(dense_of(sweep, trial), sweep.folder)
-        file = None if recipe.weights is None else beside(recipe, recipe.weights).resolve()
-        told = [recipe.model, plain(recipe.model_args), None if file is None else hashes[file], recipe.seed]
+        plainly = seedless(sweep, trial)
+        making, recipe = (Recipe.read(data, sweep.folder) for data in (changed(plainly, sweep.dense, "dense"), plainly))
+        file = None if making.weights is None else beside(making, making.weights).resolve()
+        told = [making.model, plain(making.model_args), None if file is None else hashes[file], making.seed]
         key = digest(told, 8)
         if key not in made:
             frozen = (out / f"dense-{key}.safetensors").resolve()
-            made[key] = Base(recipe, file or frozen, out / f"dense-{key}.json", file is None)
+            made[key] = Base(making, recipe, file or frozen, out / f"dense-{key}.json", file is None)
         found[trial.name] = made[key]
     return found
 
@@ -119,8 +127,6 @@ def prepare(bases: Mapping[str, Base], trials: Sequence[Trial], teller: Teller) 
 def _prepare(base: Base, fresh: Sequence[Trial], teller: Teller) -> str:
     with teller.wait(f"build the dense network: {base.recipe.model}"):
         made, inputs = base.build()
-        if base.frozen and not base.file.is_file():
-            _freeze(made, base.file)
     with teller.wait(f"see that {len({_choice(trial) for trial in fresh})} methods can be carried out on it"):
         graph, seen = trace(made, inputs), set()
         for trial in fresh:

@@ -76,10 +76,9 @@ def _alone(given: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in {**given, "measure": quiet, "export": exports}.items() if k != "fast"}
 
 
-def dense_of(sweep: Sweep, trial: Trial) -> dict[str, Any]:
-    """The recipe, in plain data, by which the dense network of a trial is built: the same for all seeds."""
-    own = {key: sweep.recipe.get(key) for key in ("seed", "measure")}
-    return changed({**trial.data, **own}, sweep.dense, "dense")
+def seedless(sweep: Sweep, trial: Trial) -> dict[str, Any]:
+    """A trial's recipe, in plain data, with the recipe's own seed and timing: the same for all seeds of the sweep."""
+    return {**trial.data, **{key: sweep.recipe.get(key) for key in ("seed", "measure")}}
 
 
 def broken(sweep: Sweep, starts: Mapping[str, Start]) -> list[Mixture]:
@@ -116,4 +115,4 @@ def _require_different(trials: tuple[Trial, ...]) -> None:
             raise BadInput(f"two trials are called {trial.name}: {other.values} and {trial.values}; leave one out")
 
 
-__all__ = ["Trial", "broken", "dense_of", "expand", "require_fair"]
+__all__ = ["Trial", "broken", "expand", "require_fair", "seedless"]
