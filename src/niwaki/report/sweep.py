@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,15 @@ def _network(outcome: Outcome, number: int) -> Network:
     family = outcome.families[number - 1]
     place = list(dict.fromkeys(one.method for one in outcome.families)).index(family.method)
     shape = SHAPES[place % len(SHAPES)]
-    return Network("", means, entry, colour(place), shape, family.label, tuple(one.entry for one in family.seeds))
+    seeds = tuple(one.entry for one in family.seeds)
+    return Network("", means, entry, colour(place), shape, _label(outcome, family), seeds)
+
+
+def _label(outcome: Outcome, family: Family) -> str:
+    """The name of a family in figures: without those parts of its target that all targets have."""
+    targets = [set(one.target.split(", ")) for one in outcome.families]
+    own = [part for part in family.target.split(", ") if part not in set.intersection(*targets)]
+    return replace(family, target=", ".join(own)).label
 
 
 def _fronts(outcome: Outcome) -> list[Picture]:
@@ -229,7 +237,7 @@ def _headline(outcome: Outcome) -> str:
     methods = counted(len({family.method for family in outcome.families}), "method")
     targets = counted(len({family.target for family in outcome.families}), "target")
     networks = counted(sum(len(family.seeds) for family in outcome.families), "network")
-    return f"{methods} at {targets}: {networks} from one start{_lead(outcome)}."
+    return f"{methods} at {targets}: {networks} from one dense network{_lead(outcome)}."
 
 
 def _lead(outcome: Outcome) -> str:
@@ -238,7 +246,7 @@ def _lead(outcome: Outcome) -> str:
     if not known:
         return ""
     mean, family = max(known, key=lambda pair: pair[0])
-    return f"; the best mean is {phrase.percent(mean)}, {family.label}"
+    return f"; the best mean is {phrase.percent(mean)}, {_label(outcome, family)}"
 
 
 def _left(outcome: Outcome) -> int:
