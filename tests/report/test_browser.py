@@ -38,7 +38,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     made = {
         "one": page.render(full()),
-        "several": together.render({"first": full(), "second": second, "third": sample()}),
+        "several": together.render({"first": full(), "second": second, "third": sample()}, "two dense networks"),
         "failing": page.render(sample(entries=broken, title=EVIL, traces=[], curve=[])),
     }
     for name, html in made.items():

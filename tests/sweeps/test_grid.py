@@ -70,9 +70,9 @@ def test_without_seeds_it_is_the_recipe_s_and_without_methods_theirs() -> None:
 
 
 def test_a_method_may_have_targets_of_its_own() -> None:
-    imp = {"name": "imp", "rounds": 1, "steps": 1, "targets": [0.5, {"ratio": 0.75}]}
+    imp = {"name": "imp", "rounds": 1, "steps": 1, "targets": [{"ratio": 0.5}, {"ratio": 0.75}]}
     assert names(methods=["magnitude", imp], seeds=1) == [
-        "magnitude-macs0.5-seed0", "imp-target0.5-seed0", "imp-ratio0.75-seed0"
+        "magnitude-macs0.5-seed0", "imp-ratio0.5-seed0", "imp-ratio0.75-seed0"
     ]  # fmt: skip
 
 

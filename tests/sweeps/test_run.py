@@ -21,7 +21,7 @@ from niwaki.sweeps.run import checked
 from tests.recipes.kitchen import GREG
 from tests.sweeps.plots import Here, planted, swept, told
 
-PRESSING = {k: v for k, v in GREG.items() if k != "target"}
+PRESSING = {k: v for k, v in GREG.items() if k not in ("target", "hold")}
 TUNED = {"finetune": {"epochs": 1}}
 
 
@@ -264,7 +264,7 @@ def test_two_sweeps_do_not_work_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_methods_that_leave_zeros_give_a_row_for_what_is_packed(tmp_path: Path) -> None:
-    imp = {"name": "imp", "target": 0.5, "rounds": 1, "steps": 2}
+    imp = {"name": "imp", "target": {"ratio": 0.5}, "rounds": 1, "steps": 2}
     path = planted(tmp_path, {"pack": True}, methods=[imp])
     swept(path, Here())
     assert [row["method"] for row in told(tmp_path)["families"]] == ["imp", "imp, packed"]

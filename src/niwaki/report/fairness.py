@@ -59,11 +59,18 @@ def mixtures(starts: Mapping[str, Start], rules: Sequence[str] = tuple(RULES)) -
 
 
 def varying(rule: str, starts: Mapping[str, Start]) -> dict[str, str]:
-    """For each network, by name, what it has of that in which they differ: "finetune.epochs 2"."""
+    """For each network, by name, what it has of that in which they differ: "finetune.epochs 2". Keys that not all of
+    them have are left out where the others tell the networks apart."""
     leaves = {name: _leaves(rule, start) for name, start in starts.items()}
     keys = list(dict.fromkeys(key for found in leaves.values() for key in found))
     differ = [key for key in keys if len({found.get(key, "—") for found in leaves.values()}) > 1]
-    return {name: ", ".join(f"{key} {found.get(key, '—')}" for key in differ) for name, found in leaves.items()}
+    shared = [key for key in differ if all(key in found for found in leaves.values())]
+    whole, short = _told(leaves, differ), _told(leaves, shared)
+    return short if len(set(short.values())) == len(set(whole.values())) else whole
+
+
+def _told(leaves: Mapping[str, Mapping[str, str]], keys: Sequence[str]) -> dict[str, str]:
+    return {name: ", ".join(f"{key} {found.get(key, '—')}" for key in keys) for name, found in leaves.items()}
 
 
 def level(starts: Mapping[str, Start], images: Sequence[int]) -> str:

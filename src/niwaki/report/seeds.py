@@ -42,8 +42,8 @@ class Seeded:
 class Family:
     """The networks of a method at one target and one setting of its own, over the seeds.
 
-    ``own``: that setting, in words; ``mixed``: by the rule of a fair comparison that is broken on purpose what these
-    networks have.
+    ``own``: that setting, in words; ``mixed``: what these networks have of that in which others differ from them, by
+    the rule of a fair comparison that is broken on purpose, or as "recipe".
     """
 
     method: str
@@ -60,7 +60,7 @@ class Family:
     @property
     def label(self) -> str:
         """Its name in figures."""
-        return ", ".join(filter(None, [self.method, self.target, self.own, *self.mixed.values()]))
+        return ", ".join(dict.fromkeys(filter(None, [self.method, self.target, self.own, *self.mixed.values()])))
 
     @property
     def accuracy(self) -> Spread | None:

@@ -80,6 +80,12 @@ class Outcome:
         return len(chosen(self.families)) < len(self.families)
 
     @property
+    def apart(self) -> list[str]:
+        """In what families differ though their method, target and setting do not: rules that are mixed, and keys of the
+        recipe."""
+        return list(dict.fromkeys([*self.mixing, *(what for family in self.families for what in family.mixed)]))
+
+    @property
     def failing(self) -> list[str]:
         """Runs whose certificate does not hold."""
         seeds = [one for family in self.families for one in family.seeds]
@@ -120,21 +126,21 @@ def render(outcome: Outcome) -> str:
 def columns(outcome: Outcome) -> list[str]:
     """Headings of the table of means."""
     first, *rest = table.columns(outcome.means)
-    own = [f"{rule} (mixed)" for rule in outcome.mixing]
-    return [first, "target", *(["its setting"] if any(f.own for f in outcome.families) else []), *own, "seeds", *rest]
+    apart = [f"{what} (mixed)" if what in outcome.mixing else what for what in outcome.apart]
+    return [first, "target", *(["its setting"] if any(f.own for f in outcome.families) else []), *apart, "seeds", *rest]
 
 
 def rows(outcome: Outcome) -> list[list[Cell]]:
     """Cells under :func:`columns`: the dense network, then every family."""
     dense, *means = table.rows(outcome.means)
     own, best = any(family.own for family in outcome.families), chosen(outcome.families)
-    blank = [Cell("—")] * (2 + own + len(outcome.mixing))
+    blank = [Cell("—")] * (2 + own + len(outcome.apart))
     found = [[dense[0], *blank, *dense[1:]]]
     for i, (family, cells) in enumerate(zip(outcome.families, means, strict=True)):
         searched = any(one is not family and one.rivals == family.rivals for one in outcome.families)
         picked = ("chosen", "good") if searched and i in best else ()
         settings = [Cell(family.own or "—", *picked)] if own else []
-        mixed = [Cell(family.mixed.get(rule, "—")) for rule in outcome.mixing]
+        mixed = [Cell(family.mixed.get(what, "—")) for what in outcome.apart]
         numbers = [Cell(str(len(family.seeds))), _with_spread(cells[1], family.accuracy), *cells[2:]]
         found.append([Cell(family.method), Cell(family.target), *settings, *mixed, *numbers])
     return found

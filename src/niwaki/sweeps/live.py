@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from niwaki.recipes.progress import Teller
 from niwaki.sweeps.ledger import STATUS, Outcome, Status, status_of
 from niwaki.sweeps.process import ended
 
@@ -64,21 +65,21 @@ class View(Protocol):
 
 
 @contextmanager
-def watching(folders: Sequence[Path], count: Count, console: Console) -> Iterator[View]:
-    """A view for this console."""
-    plain = Lines(count, console)
-    if not console.is_terminal:
+def watching(folders: Sequence[Path], count: Count, teller: Teller) -> Iterator[View]:
+    """A view for the teller's console."""
+    plain = Lines(count, teller)
+    if teller.quiet or not teller.console.is_terminal:
         yield plain
         return
-    with _bars(console) as bars:
+    with _bars(teller.console) as bars:
         yield Bars(folders, count, bars, plain)
 
 
 class Lines:
     """A line for each trial that ends."""
 
-    def __init__(self, count: Count, console: Console) -> None:
-        self.count, self.console = count, console
+    def __init__(self, count: Count, teller: Teller) -> None:
+        self.count, self.say = count, teller.say
 
     def tick(self) -> None:
         """Nothing: what is under way would fill a log."""
@@ -86,10 +87,10 @@ class Lines:
     def end(self, folder: Path, outcome: Outcome) -> None:
         self.count.add(folder, outcome)
         if outcome.failed:
-            self.console.print(f"{folder.name}: FAILED, {ended(outcome.exit)} after {outcome.seconds:.0f} s")
-            self.console.print("\n".join(f"    {line}" for line in outcome.said.splitlines()))
+            self.say(f"{folder.name}: FAILED, {ended(outcome.exit)} after {outcome.seconds:.0f} s")
+            self.say("\n".join(f"    {line}" for line in outcome.said.splitlines()))
         else:
-            self.console.print(f"{folder.name}: finished in {outcome.seconds:.0f} s ({self.count})")
+            self.say(f"{folder.name}: finished in {outcome.seconds:.0f} s ({self.count})")
 
 
 class Bars:

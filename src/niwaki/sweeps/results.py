@@ -69,16 +69,16 @@ def timed(done: Mapping[str, Done], times: Times) -> dict[str, Done]:
 def families(sweep: Sweep, done: Mapping[str, Done]) -> list[Family]:
     """The networks that differ in their seed alone, together, in the order of the sweep."""
     mixed = {rule: varying(rule, {name: one.start for name, one in done.items()}) for rule in sweep.mixing}
-    groups: dict[tuple[str, ...], list[tuple[Done, Entry]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[Done, Entry]]] = {}
     for one in done.values():
         for entry in one.report.entries:
             if entry.name != DENSE:
                 own = ", ".join(said(key, value) for key, value in one.trial.own.items())
-                key = (entry.label, said("", one.trial.target).strip(), own, _over(one.trial))
+                key = (entry.label, said("", one.trial.target).strip(), own, tuple(_mixed(mixed, one).items()))
                 groups.setdefault(key, []).append((one, entry))
     return [
-        Family(method, target, own, [_seeded(*pair) for pair in group], _mixed(mixed, group[0][0], over))
-        for (method, target, own, over), group in groups.items()
+        Family(method, target, own, [_seeded(*pair) for pair in group], dict(apart))
+        for (method, target, own, apart), group in groups.items()
     ]
 
 
@@ -127,15 +127,11 @@ def write(
     return pages.save(told, out / PAGE)
 
 
-def _over(trial: Trial) -> str:
-    return ", ".join(said(key, value) for key, value in trial.over.items())
-
-
-def _mixed(mixed: Mapping[str, Mapping[str, str]], one: Done, over: str) -> dict[str, str]:
-    """What tells a family from others that only break a rule on purpose; values of the recipe's keys that break none
-    stand with them."""
-    found = {rule: values[one.trial.name] or over for rule, values in mixed.items()}
-    return found if found or not over else {"recipe": over}
+def _mixed(mixed: Mapping[str, Mapping[str, str]], one: Done) -> dict[str, str]:
+    """What tells a family from others though its method, target and setting do not: how it breaks a rule on purpose;
+    and values of the recipe's keys, which may break none."""
+    over = ", ".join(said(key, value) for key, value in one.trial.over.items())
+    return {rule: values[one.trial.name] for rule, values in mixed.items()} | ({"recipe": over} if over else {})
 
 
 def _seeded(one: Done, entry: Entry) -> Seeded:
@@ -150,6 +146,8 @@ def _remarks(sweep: Sweep, done: Mapping[str, Done]) -> list[str]:
     places = {tuple(str(one.report.environment.get(key)) for key in _SAME_PLACE) for one in done.values()}
     if len(places) > 1:
         found.append("The trials ran on different machines, versions or numbers of threads.")
+    if len({one.start.weights for one in done.values()}) > 1:
+        found.append(f"The dense network in the table, to which all are compared, is that of {next(iter(done))} alone.")
     if sweep.shortened:
         found.append(f"A shorter run, of the recipe's section fast: {'; '.join(map(str, sweep.shortened))}.")
     return found

@@ -130,7 +130,7 @@ class _Run:
             return
         workers = getattr(self.runner, "workers", len(folders))
         count = Count(len(folders), workers, dict(zip(folders, [trial.method for trial in left], strict=True)))
-        with watching(folders, count, self.teller.console) as view:
+        with watching(folders, count, self.teller) as view:
             for folder, outcome in self.runner(folders, view.tick):
                 view.end(folder, outcome)
 
