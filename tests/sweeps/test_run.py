@@ -62,7 +62,7 @@ def test_a_sweep_ends_in_one_table(tmp_path: Path) -> None:
     assert html.count('href="trials/') == 6
     for trial in made["trials"]:
         assert (tmp_path / "swept" / "trials" / trial["name"] / "report.html").is_file()
-    rows = list(csv.DictReader((tmp_path / "swept" / "table.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "swept" / "table.csv").read_text().splitlines()))
     assert [(row["method"], row["chosen"]) for row in rows] == [
         ("magnitude", "True"), ("greg1", "True"), ("greg1", "False")
     ]  # fmt: skip
