@@ -245,7 +245,7 @@ def test_a_sweep_is_checked_listed_and_run(tmp_path: Path, monkeypatch: pytest.M
         "sweep", path, "--out", tmp_path / "o ut", "--retry-failed", "--only", "*-seed1"
     )
     assert f"niwaki sweep {path} --out" in (tmp_path / "o ut" / "report.html").read_text()
-    here.stop = 0
+    here = Here(stop=0)
     result = niwaki_("sweep", path, "--out", tmp_path / "again")
     assert result.exit_code == 130
     assert result.output.splitlines()[-1].endswith(f"finished are in {tmp_path / 'again'}; the same command goes on")

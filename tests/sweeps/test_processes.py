@@ -201,3 +201,11 @@ def test_a_cluster_needs_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_outcomes_know_whether_they_failed() -> None:
     assert [Outcome(code, 1.0).failed for code in (0, 1, -9)] == [False, True, True]
     assert set(process._THREADS) >= {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+
+
+def test_what_waits_for_a_trial_loads_no_torch() -> None:
+    """On a cluster one process waits for each trial: it must be small."""
+    code = (
+        "import sys, niwaki.sweeps.process, niwaki.sweeps.cluster, niwaki.sweeps.live; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -18,7 +18,7 @@ from niwaki.errors import BadInput
 from niwaki.methods import build
 from niwaki.recipes import Recipe
 from niwaki.recipes.borrowed import find, importing_from, require_fit
-from niwaki.recipes.facts import plain
+from niwaki.recipes.checks import plain
 from niwaki.recipes.ingredients import beside, fill, look_up, model_and_inputs
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.standing import fingerprint

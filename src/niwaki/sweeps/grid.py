@@ -9,7 +9,7 @@ from typing import Any
 
 from niwaki.errors import BadInput
 from niwaki.recipes import Recipe
-from niwaki.recipes.facts import plain
+from niwaki.recipes.checks import plain
 from niwaki.report.fairness import Mixture, Start, mixtures
 from niwaki.sweeps.names import digest, name_of
 from niwaki.sweeps.schema import Contestant, Sweep, changed

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.errors import BadInput, BrokenFile
-from niwaki.recipes.facts import plain
+from niwaki.recipes.checks import plain
 from niwaki.replacing import replacing
 from niwaki.report import Report
 from niwaki.sweeps.grid import Trial

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from niwaki.recipes.facts import plain
+from niwaki.recipes.checks import plain
 from niwaki.replacing import replacing
 from niwaki.report import Entry, Report
 from niwaki.report import sweep as pages

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.errors import BadInput
-from niwaki.recipes.facts import plain
+from niwaki.recipes.checks import plain
 from niwaki.recipes.progress import Teller
 from niwaki.report import sweep as pages
 from niwaki.sweeps import base as bases
