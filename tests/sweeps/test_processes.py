@@ -205,7 +205,6 @@ def test_outcomes_know_whether_they_failed() -> None:
 
 def test_what_waits_for_a_trial_loads_no_torch() -> None:
     """On a cluster one process waits for each trial: it must be small."""
-    code = (
-        "import sys, niwaki.sweeps.process, niwaki.sweeps.cluster, niwaki.sweeps.live; sys.exit('torch' in sys.modules)"
-    )
+    rooms = ", ".join(f"niwaki.sweeps.{name}" for name in ("process", "cluster", "live"))
+    code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -124,8 +124,9 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 def networks(folder: Path) -> dict[str, Any]:
     """Every trial's weights, and its training as it was recorded."""
     found = {}
-    for place in sorted((folder / "swept" / "trials").glob("*/magnitude")):
-        weights = {name: tensor.tolist() for name, tensor in load_file(place / "model.safetensors").items()}
+    for file in sorted((folder / "swept" / "trials").glob("*/*/model.safetensors")):
+        place = file.parent
+        weights = {name: tensor.tolist() for name, tensor in load_file(file).items()}
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(place / "record.jsonl")]
         found[place.parent.name] = (weights, rows)
     return found
