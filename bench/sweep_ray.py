@@ -2,7 +2,7 @@
 
     python bench/sweep_ray.py [--out DIR]
 
-A cluster of one machine with two cores is started by `ray start --head`, and the sweep goes to it by its address. One
+A cluster of one machine with two cores is started by `ray start --head --block`, and the sweep goes to it by its address. One
 worker is killed by SIGKILL while its trial trains; Ray begins that trial again, and it goes on or starts anew. Needs
 the extra ray.
 """
@@ -15,9 +15,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -47,13 +50,10 @@ def main() -> None:
     local = sweep(path, out / "local", "--workers", "2")
     shutil.copytree(out / "local", out / "cluster", ignore=shutil.ignore_patterns("trials", "sweep.json", "lock"))
     since = time.perf_counter()
-    address = cluster("start", "--head", "--num-cpus=2", "--port=6399", "--include-dashboard=false")
-    started = time.perf_counter() - since
-    try:
-        killed: list[str] = []
+    killed: list[str] = []
+    with cluster(2) as address:
+        started = time.perf_counter() - since
         on_cluster = sweep(path, out / "cluster", "--ray", address, watch=lambda: kill_one(out / "cluster", killed))
-    finally:
-        cluster("stop", "--force")
     here, there = networks(out / "local"), networks(out / "cluster")
     figures = {
         "trials": len(here),
@@ -108,11 +108,27 @@ def parent_of(folder: Path) -> int | None:
     return None
 
 
-def cluster(*words: str) -> str:
-    """`ray` with these words; the address of the cluster that it starts."""
+@contextmanager
+def cluster(cores: int, port: int = 6399) -> Iterator[str]:
+    """Inside, a cluster of this machine; gives its address. Its workers are as nice as any process (Ray's default, 15,
+    would have them wait for all else that the machine does)."""
+    words = [f"--num-cpus={cores}", f"--port={port}", "--include-dashboard=false", "--block"]
     program = Path(sys.executable).with_name("ray")
-    subprocess.run([str(program), *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return "127.0.0.1:6399"
+    there = {**os.environ, "RAY_worker_niceness": "0"}
+    head = subprocess.Popen([str(program), "start", "--head", *words], stdout=subprocess.DEVNULL, env=there)
+    try:
+        while head.poll() is None and not listens(port):
+            time.sleep(0.5)
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait()
+
+
+def listens(port: int) -> bool:
+    """Does anybody answer there?"""
+    with socket.socket() as door:
+        return door.connect_ex(("127.0.0.1", port)) == 0
 
 
 def networks(out: Path) -> dict[str, str]:
