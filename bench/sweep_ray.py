@@ -2,9 +2,9 @@
 
     python bench/sweep_ray.py [--out DIR]
 
-A cluster of one machine with two cores is started by `ray start --head --block`, and the sweep goes to it by its address. One
-worker is killed by SIGKILL while its trial trains; Ray begins that trial again, and it goes on or starts anew. Needs
-the extra ray.
+A cluster of one machine with two cores is started by `ray start --head --block`, and the sweep goes to it by its
+address. One worker is killed by SIGKILL while its trial trains; Ray begins that trial again, and it goes on or starts
+anew. Needs the extra ray.
 """
 
 from __future__ import annotations
