@@ -97,7 +97,8 @@ def outcome(
         datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         command, dense, made, (dense.weights or "unknown")[:12], level(starts, images), len(trials),
         [pages.Failed(name, ended(one.exit), one.said) for name, one in failed.items()],
-        sweep.mixing, sweep.choose_by, _remarks(sweep, done), _settings(sweep), first.report.environment,
+        sweep.mixing, sweep.choose_by, _remarks(sweep, done), _settings(sweep),
+        {key: value for key, value in first.report.environment.items() if key != "seed"},
     )  # fmt: skip
 
 
@@ -155,10 +156,10 @@ def _remarks(sweep: Sweep, done: Mapping[str, Done]) -> list[str]:
 
 def _settings(sweep: Sweep) -> dict[str, Any]:
     """What was asked for, but for what each trial's own page tells."""
-    methods = [
-        {"name": m.name, "label": m.label, **m.settings, "targets": list(m.targets), "over": dict(m.over)}
-        for m in sweep.methods
-    ]
+    methods = {}
+    for one in sweep.methods:
+        grid = {"over": dict(one.over)} if one.over else {}
+        methods[one.label] = {"name": one.name, **one.settings, "targets": list(one.targets), **grid}
     told = {
         "methods": methods, "over": dict(sweep.over), "seeds": list(sweep.seeds), "dense": dict(sweep.dense),
         "threads": sweep.threads,
