@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 import niwaki
 from niwaki.cli import main
 from tests.recipes.kitchen import GREG, TRAINED, project
-from tests.report.sample import greg, patterns, sample
+from tests.report.sample import dense_in_full, greg, patterns, sample
+from tests.sweeps.plots import Here, planted
 
 
 def niwaki_(*words: object) -> Result:
@@ -40,7 +41,8 @@ def refused(*words: object) -> str:
 LIGHT = """
 import sys
 from niwaki.cli import main
-for words in (["--help"], ["--version"], ["prune", "--help"], ["report", "--help"], ["bench", "ispasp", "--help"]):
+helps = [[command, "--help"] for command in ("prune", "sweep", "report")]
+for words in (["--help"], ["--version"], *helps, ["bench", "ispasp", "--help"]):
     try:
         main(words)
     except SystemExit as end:
@@ -66,7 +68,7 @@ def test_python_dash_m() -> None:
 
 def test_version_and_help() -> None:
     assert niwaki.__version__ in ok("--version")
-    for command in ("demo", "prune", "explain", "methods", "report"):
+    for command in ("demo", "prune", "explain", "methods", "report", "sweep"):
         assert command in ok("--help")
         assert "--traceback" in ok(command, "-h")
 
@@ -219,3 +221,56 @@ def test_demo_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert asked == [(tmp_path, 4, True)]
     niwaki_("demo")
     assert asked[-1] == (Path("runs/demo"), 0, False)
+
+
+def test_a_sweep_is_checked_listed_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = planted(tmp_path, seeds=2)
+    said = ok("sweep", path, "--dry-run", "--set", "seeds=3")
+    assert "3 trials in" in said
+    assert "magnitude-ratio0.5-seed2" in said
+    assert not (tmp_path / "swept").exists()
+    here = Here({"magnitude-ratio0.5-seed1": -9})
+    monkeypatch.setattr("niwaki.sweeps.run.runner_for", lambda asked: here)
+    result = niwaki_("sweep", path, "--out", tmp_path / "o ut", "--workers", 3)
+    assert result.exit_code == 1, result.output
+    lines = result.output.splitlines()
+    assert f"report: {tmp_path / 'o ut' / 'report.html'}" in lines
+    assert "magnitude-ratio0.5-seed1: FAILED, killed by SIGKILL after 1 s" in lines
+    assert lines[-2:] == [
+        "niwaki: magnitude-ratio0.5-seed1 failed, killed by SIGKILL: the loss is nan",
+        "niwaki: 1 failed; --retry-failed tries them again",
+    ]
+    here.crash = {}
+    assert "1 of 2 trials were finished before, 1 failed" in ok(
+        "sweep", path, "--out", tmp_path / "o ut", "--retry-failed", "--only", "*-seed1"
+    )
+    assert f"niwaki sweep {path} --out" in (tmp_path / "o ut" / "report.html").read_text()
+    here = Here(stop=0)
+    result = niwaki_("sweep", path, "--out", tmp_path / "again")
+    assert result.exit_code == 130
+    assert result.output.splitlines()[-1].endswith(f"finished are in {tmp_path / 'again'}; the same command goes on")
+
+
+def test_sweeps_refused(tmp_path: Path) -> None:
+    assert "no sweep at nowhere.yaml" in refused("sweep", "nowhere.yaml")
+    path = planted(tmp_path, {"finetune": {"epochs": 1}}, over={"finetune.epochs": [1, 2]})
+    assert "these trials cannot stand in one table: " in refused("sweep", path, "--dry-run")
+    assert "no trial is called like 'x'" in refused("sweep", path, "--only", "x", "--set", "mixing={retraining: why}")
+
+
+def test_runs_that_are_not_alike_are_shown_together_only_on_purpose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, weights, epochs in (("a", "5eed", 1), ("b", "0dd", 2)):
+        settings = {"finetune": {"epochs": epochs}}
+        sample(entries=[dense_in_full(weights=weights), greg()], settings=settings, traces=[], curve=[]).save(name)
+    said = refused("report", "a", "b")
+    assert "The runs do not begin with the same dense network" in said
+    assert "The runs do not train their networks alike: a and b differ in finetune.epochs (1 and 2)" in said
+    assert "--mixed" in said
+    assert not Path("compared.html").exists()
+    assert ok("report", "a", "b", "--mixed", "two budgets").splitlines()[-1] == "compared: compared.html"
+    warning = Path("compared.html").read_text().split('class="warning"')[1].split("</section>")[0]
+    assert "They are shown together on purpose: two budgets" in warning
+    assert "differ in finetune.epochs" in warning

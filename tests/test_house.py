@@ -32,6 +32,7 @@ FLOORS = (
     ("report", "testing"),
     ("artefact",),
     ("recipes",),
+    ("sweeps",),
     ("text", "vision"),
     ("demo",),
     ("bench",),

@@ -14,7 +14,7 @@ import click
 from niwaki import __version__
 from niwaki.bench.commands import bench
 from niwaki.errors import BadInput, NiwakiError
-from niwaki.terminal import KEPT, RESUMES, TRACEBACK, stdout
+from niwaki.terminal import CONTINUES, KEPT, RESUMES, TRACEBACK, stdout
 from niwaki.terminal import traceback_option as _traceback
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ class Doors(click.Group):
             ctx.exit(2)
         except KeyboardInterrupt:
             kept = ctx.meta.get(KEPT)
-            told = f"; methods that were finished are in {kept}" if kept else ""
+            what = "trials" if ctx.meta.get(CONTINUES) else "methods"
+            told = f"; {what} that were finished are in {kept}" if kept else ""
             more = "; the same command with --resume goes on" if ctx.meta.get(RESUMES) else ""
+            more = "; the same command goes on" if ctx.meta.get(CONTINUES) else more
             click.echo(f"niwaki: interrupted{told}{more}", err=True)
             ctx.exit(130)
 
@@ -104,6 +106,64 @@ def prune(
     for label in finished.failing:
         click.echo(f"niwaki: the certificate of {label} does not hold; see {finished.page}", err=True)
     ctx.exit(1 if finished.failing else 0)
+
+
+@main.command()
+@click.argument("sweep", type=click.Path(path_type=Path))
+@click.option("--set", "changes", multiple=True, metavar="KEY.KEY=VALUE", help="Change the sweep; may be repeated.")
+@click.option("--fast", is_flag=True, help="Make the changes of the recipe's section 'fast' first.")
+@click.option("--out", help="Folder for the results, in place of the sweep's.")
+@click.option("--workers", type=click.IntRange(min=1), help="Trials at a time; by default what the cores carry.")
+@click.option(
+    "--ray", "address", metavar="ADDRESS", help="Run the trials on this Ray cluster: auto, HOST:PORT, ray://…."
+)
+@click.option("--only", default="*", metavar="PATTERN", help="Run the trials of these names only, such as 'greg1-*'.")
+@click.option("--retry-failed", is_flag=True, help="Try trials again that failed.")
+@click.option("--dry-run", is_flag=True, help="Check all trials, list them, and stop.")
+@_traceback
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    sweep: Path,
+    changes: tuple[str, ...],
+    fast: bool,
+    out: str | None,
+    workers: int | None,
+    address: str | None,
+    only: str,
+    retry_failed: bool,
+    dry_run: bool,
+) -> None:
+    """Run all trials of a SWEEP: methods × targets × settings × seeds of one recipe, from one dense network.
+
+    Each trial is a process of its own, here or on a Ray cluster; one that crashes costs only itself. The same command
+    goes on after a stop. It ends in one page: means over seeds, and what accuracy can be had at which cost.
+
+    Ends with status 1 if a trial failed, or a certificate does not hold.
+    """
+    from niwaki.recipes.reading import quoted
+    from niwaki.sweeps import Sweep
+
+    words = (("out", None if out is None else quoted(out)), ("workers", workers))
+    own = [f"{key}={value}" for key, value in words if value is not None]
+    asked = Sweep.load(sweep, [*changes, *own], fast)
+    from niwaki.sweeps import showing
+    from niwaki.sweeps.run import Options, checked, run, with_cluster
+
+    asked = asked if address is None else with_cluster(asked, address)
+    if dry_run:
+        stdout().print(showing.listed(asked, checked(asked, only)))
+        return
+    ctx.meta[KEPT], ctx.meta[CONTINUES] = Path(asked.out), True
+    given = ["niwaki", "sweep", str(sweep), *(["--fast"] if fast else []), *(w for c in changes for w in ("--set", c))]
+    command = shlex.join([*given, *(["--out", out] if out else [])])
+    found = run(asked, Options(only, retry_failed, command))
+    if found.told is not None:
+        stdout().print(showing.means(found.told))
+        click.echo(f"report: {found.page}")
+    for line in showing.troubles(found):
+        click.echo(f"niwaki: {line}", err=True)
+    ctx.exit(1 if found.failed or (found.told is not None and found.told.failing) else 0)
 
 
 @main.command()
@@ -257,11 +317,15 @@ def certify(ctx: click.Context, folder: Path, as_json: bool, **words: Any) -> No
     type=click.Path(dir_okay=False, path_type=Path),
     help="With two folders or more: the page that compares them, in place of compared.html.",
 )
+@click.option(
+    "--mixed", default="", metavar="WHY", help="Show runs together that are not alike; WHY stands on the page."
+)
 @_traceback
-def report(folders: tuple[Path, ...], out: Path | None) -> None:
+def report(folders: tuple[Path, ...], out: Path | None, mixed: str) -> None:
     """Print the table of each FOLDER's report.json and write its report.html anew.
 
-    With two folders or more, also write one page that shows all of them, with their patterns side by side.
+    With two folders or more, also write one page that shows all of them, with their patterns side by side. Runs that
+    began with different dense networks, were trained or judged differently are refused, unless --mixed says why.
     """
     from niwaki.report import Report, together
 
@@ -277,7 +341,7 @@ def report(folders: tuple[Path, ...], out: Path | None) -> None:
         click.echo(f"report: {one.save(place)}")
     if len(found) > 1:
         reports = dict(zip(together.short_names(list(found)), found.values(), strict=True))
-        click.echo(f"compared: {together.save(reports, out or Path('compared.html'))}")
+        click.echo(f"compared: {together.save(reports, out or Path('compared.html'), mixed)}")
     elif out is not None:
         raise BadInput("--out names the page that compares reports: give it two folders or more")
 

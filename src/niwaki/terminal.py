@@ -10,9 +10,10 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-TRACEBACK, KEPT, RESUMES = "niwaki.traceback", "niwaki.kept", "niwaki.resumes"
+TRACEBACK, KEPT = "niwaki.traceback", "niwaki.kept"
+RESUMES, CONTINUES = "niwaki.resumes", "niwaki.continues"
 """Keys of a command's ``meta``: whether an error is shown in full, the folder in which what is finished is kept, and
-whether the command goes on with ``--resume``."""
+whether the command goes on with ``--resume``, or as it is."""
 _WIDE = 160  # columns of a table that is piped into a file
 
 
@@ -33,4 +34,4 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDE)
 
 
-__all__ = ["KEPT", "RESUMES", "TRACEBACK", "stdout", "traceback_option"]
+__all__ = ["CONTINUES", "KEPT", "RESUMES", "TRACEBACK", "stdout", "traceback_option"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from niwaki.report import page, together
+from niwaki.report import page, sweep, together
+from niwaki.report.sweep import Failed, Outcome
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.sample import certificate, dense_in_full, full, greg, greg_in_full, sample, timings
 from tests.report.test_page import EVIL
+from tests.report.test_sweep_page import family, outcome
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 LOOKS = (Path(__file__).parent / "looks.js").read_text(encoding="utf-8")
@@ -38,12 +41,23 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     made = {
         "one": page.render(full()),
-        "several": together.render({"first": full(), "second": second, "third": sample()}),
+        "several": together.render({"first": full(), "second": second, "third": sample()}, "two dense networks"),
+        "sweep": sweep.render(swept()),
         "failing": page.render(sample(entries=broken, title=EVIL, traces=[], curve=[])),
     }
     for name, html in made.items():
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
     return folder
+
+
+def swept() -> Outcome:
+    """Two methods, one of two settings, three seeds each, a mixture, and a failure."""
+    mixed = {"retraining": "finetune.epochs 2"}
+    made = [family(0.89, 0.90, 0.91, own=f"grow {EVIL}"), family(0.86, 0.88, 0.87, own="grow 0.01")]
+    made += [family(0.85, 0.86, 0.87, method="Magnitude (L1), one shot", target="macs 0.3, round_to 8")]
+    failed = [Failed("magnitude-macs0.3-round_to8-grow0.005-seed3", "killed by SIGKILL", "step 1\n" + EVIL * 5)]
+    families = [replace(one, mixed=mixed) for one in made]
+    return outcome(*families, mixing={"retraining": EVIL}, failed=failed, asked=12)
 
 
 def looked_at(browser: Browser, path: Path, width: int = 1200, theme: str = "light", media: str = "") -> list[str]:
@@ -57,7 +71,7 @@ def looked_at(browser: Browser, path: Path, width: int = 1200, theme: str = "lig
     ("name", "width", "theme"),
     [
         ("one", 1200, "light"), ("one", 390, "light"), ("several", 1200, "dark"), ("several", 390, "dark"),
-        ("failing", 390, "light"), ("failing", 800, "light"),
+        ("sweep", 1200, "light"), ("sweep", 390, "dark"), ("failing", 390, "light"), ("failing", 800, "light"),
     ],
 )  # fmt: skip
 def test_pages_are_whole_and_readable(browser: Browser, pages: Path, name: str, width: int, theme: str) -> None:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from niwaki.errors import BadInput
 from niwaki.report import Entry, Foretold, Limit, Report, ReportError, narrowed, page, pareto, starts, table, together
 from tests.report.sample import RESIDUAL, dense, dense_in_full, full, greg, greg_in_full, sample
 
@@ -104,7 +105,9 @@ def test_other_ways_to_judge_are_warned_of() -> None:
     one, other = ({"evaluate": "jobs:accuracy", "evaluate_args": {"size": size}} for size in (500, 5000))
     made = {"a": report(dense(), greg(), settings=one), "b": report(dense(), greg(), settings=other)}
     assert ["do not measure accuracy in the same way" in said for said in starts.differences(made)] == [True]
-    html = together.render(made)
+    with pytest.raises(BadInput, match=r"differ in evaluate_args.size \(500 and 5000\).* say why: --mixed"):
+        together.render(made)
+    html = together.render(made, "on purpose")
     assert html.count('class="warning"') == 1
     assert len(re.findall('class="point"', html)) == 4 * 4  # four figures, each with all networks
     places = {"a": report(dense(), environment={"cores": 2}), "b": report(dense(), environment={"cores": 64})}

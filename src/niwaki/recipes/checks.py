@@ -72,3 +72,12 @@ def reference(where: str, value: Any) -> str:
 def listed(value: Any) -> list[Any]:
     """A list as it is; anything else as a list of one; nothing as an empty list."""
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: YAML also knows dates and tuples."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

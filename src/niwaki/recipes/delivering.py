@@ -14,7 +14,7 @@ from niwaki.artefact.examples import make_examples, write_examples
 from niwaki.artefact.origin import Origin
 from niwaki.errors import BadInput
 from niwaki.measure.size import batch_size
-from niwaki.recipes.facts import plain
+from niwaki.recipes.checks import plain
 from niwaki.recipes.ingredients import Ingredients
 from niwaki.recipes.schema import Recipe
 from niwaki.recipes.standing import PACKED

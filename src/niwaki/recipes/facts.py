@@ -19,6 +19,7 @@ from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
 from niwaki.measure.size import batch_size
 from niwaki.methods import Method, Press
+from niwaki.recipes.checks import plain
 from niwaki.recipes.record import Row
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.standing import fingerprint
@@ -229,12 +230,3 @@ def _environment(recipe: Recipe) -> dict[str, Any]:
         "training threads": torch.get_num_threads(), "seed": recipe.seed,
     }  # fmt: skip
     return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
-
-
-def plain(value: Any) -> Any:
-    """JSON's own types: YAML also knows dates and tuples."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -61,8 +61,29 @@ class Ingredients:
         return value
 
 
+@dataclass(frozen=True, eq=False)
+class Named:
+    """What a recipe names, but for its network: found and checked."""
+
+    methods: tuple[Method, ...]
+    data: Callable[..., Any] | None
+    loss: Callable[..., Any] | None
+    evaluate: Callable[..., Any] | None
+
+
 def gather(recipe: Recipe) -> Ingredients:
     """Find and check all that the recipe names. Cheap things first, so that a slip costs no waiting."""
+    named = look_up(recipe)
+    dense, inputs = model_and_inputs(recipe)
+    return Ingredients(recipe, dense, inputs, named.methods, named.data, named.loss, named.evaluate)
+
+
+def look_up(recipe: Recipe) -> Named:
+    """All that takes no network: methods, functions and their arguments, optimizers, packages.
+
+    Raises:
+        BadInput, MissingExtra: something is not there, or does not fit.
+    """
     methods = tuple(build(choice.name, choice.settings) for choice in recipe.methods)
     _require_training(recipe, methods)
     _require_packages(recipe)
@@ -74,8 +95,7 @@ def gather(recipe: Recipe) -> Ingredients:
         for key, reference in (("data", recipe.data), ("loss", recipe.loss), ("evaluate", recipe.evaluate))
     )
     _check_arguments(recipe, data, evaluate)
-    dense, inputs = model_and_inputs(recipe)
-    return Ingredients(recipe, dense, inputs, methods, data, loss, evaluate)
+    return Named(methods, data, loss, evaluate)
 
 
 def model_and_inputs(recipe: Recipe) -> tuple[nn.Module, Inputs]:
@@ -83,7 +103,7 @@ def model_and_inputs(recipe: Recipe) -> tuple[nn.Module, Inputs]:
     reseed(recipe.seed)
     model = build_model(recipe.model, recipe.model_args)
     if recipe.weights is not None:
-        fill(model, _beside(recipe, recipe.weights))
+        fill(model, beside(recipe, recipe.weights))
     return model, build_inputs(recipe.inputs, model, recipe.seed)
 
 
@@ -195,7 +215,7 @@ def _require_packages(recipe: Recipe) -> None:
             raise require_extra(package, extra)
 
 
-def _beside(recipe: Recipe, name: str) -> Path:
+def beside(recipe: Recipe, name: str) -> Path:
     """A file named in the recipe: beside it, or in the current directory."""
     places = list(dict.fromkeys([recipe.folder / name, Path.cwd() / name]))
     for place in places:

@@ -32,8 +32,8 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
 
 
-def read_yaml(path: Path) -> Any:
-    """The plain data in a recipe file.
+def read_yaml(path: Path, what: str = "recipe") -> Any:
+    """The plain data in a recipe file, or in what else is written like one.
 
     Raises:
         BadInput: no such file, or not YAML; the message gives the line.
@@ -41,9 +41,9 @@ def read_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BadInput(f"no recipe at {path}{_neighbours(path)}") from None
+        raise BadInput(f"no {what} at {path}{_neighbours(path, what)}") from None
     except (OSError, UnicodeDecodeError) as trouble:
-        raise BadInput(f"the recipe {path} cannot be read: {trouble}") from trouble
+        raise BadInput(f"the {what} {path} cannot be read: {trouble}") from trouble
     return parse(text, str(path))
 
 
@@ -126,12 +126,16 @@ def _called(item: Any) -> str | None:
     return item if isinstance(item, str) else None
 
 
-def _neighbours(path: Path) -> str:
+def _neighbours(path: Path, what: str) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"; there is no folder {folder} either"
     found = sorted(p.name for p in folder.iterdir() if p.suffix in (".yaml", ".yml"))
-    return f". Recipes in {folder}: {', '.join(found[:8])}." if found else f"; there is no .yaml file in {folder}"
+    return (
+        f". {what.capitalize()}s in {folder}: {', '.join(found[:8])}."
+        if found
+        else f"; there is no .yaml file in {folder}"
+    )
 
 
 def quoted(text: str) -> str:

@@ -14,6 +14,7 @@ from . import compare, phrase
 from .canvas import calm, colour, drawing, ink, svg
 from .labels import place_labels
 from .schema import Entry, Report
+from .seeds import spread
 from .tips import Tip, place_of, with_tips
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _NAMED = 9  # networks whose names are written beside them; of more, only those 
 
 @dataclass(frozen=True)
 class Network:
-    """An entry of a run, as it is drawn and named beside those of other runs."""
+    """An entry of a run, as it is drawn and named beside those of other runs. ``seeds``: those of which it is the
+    mean."""
 
     run: str
     report: Report
@@ -37,6 +39,7 @@ class Network:
     colour: str
     shape: str
     label: str
+    seeds: tuple[Entry, ...] = ()
 
     @property
     def dense(self) -> bool:
@@ -124,10 +127,13 @@ def _frame(axes: Axes, scale: Scale, points: Sequence[tuple[Network, float, floa
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     heights = [right for _, _, right in points]
+    heights += [100 * seed.accuracy for one, _, _ in points for seed in one.seeds if seed.accuracy is not None]
+    costs = [cost for _, cost, _ in points]
+    costs += [cost for one, _, _ in points for seed in one.seeds if (cost := scale.cost(seed)) is not None]
     # At least one point of accuracy high: a difference of 0.02 must not look like a cliff.
     margin = max(0.18 * (max(heights) - min(heights)), 0.5)
     axes.set_ylim(min(heights) - margin, max(heights) + margin)
-    axes.set_xlim(0, 1.12 * max(cost for _, cost, _ in points) or 1.0)
+    axes.set_xlim(0, 1.12 * max(costs) or 1.0)
     axes.set(xlabel=phrase.clip(scale.axis, 56), ylabel="accuracy, %")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if scale.setting is None:
@@ -146,7 +152,19 @@ def _draw_point(axes: Axes, one: Network, scale: Scale, cost: float, right: floa
     timing = next((t for t in one.entry.latency if t.setting == scale.setting), None)
     if timing is not None:
         axes.errorbar(cost, right, xerr=timing.spread_ms / 2, color=ink("soft"), linewidth=0.8)
+    _draw_seeds(axes, one, scale, cost, right)
     axes.plot([cost], [right], _MARKERS[one.shape], markersize=7, color=ink(one.colour), markeredgewidth=0, zorder=3)
+
+
+def _draw_seeds(axes: Axes, one: Network, scale: Scale, cost: float, right: float) -> None:
+    """The networks that a mean is of, small, and a bar of their standard deviation to either side."""
+    accuracy = spread([seed.accuracy for seed in one.seeds])
+    if accuracy is None or accuracy.std is None:
+        return
+    axes.errorbar(cost, right, yerr=100 * accuracy.std, color=ink("soft"), linewidth=0.8)
+    found = [(scale.cost(seed), 100 * seed.accuracy) for seed in one.seeds if seed.accuracy is not None]
+    axes.plot(*zip(*found, strict=True), _MARKERS[one.shape], markersize=2.5, color=ink(one.colour), alpha=0.55,
+              linestyle="", markeredgewidth=0, zorder=2)  # fmt: skip
 
 
 def _name(axes: Axes, points: Sequence[tuple[Network, float, float]], ahead: Sequence[Network]) -> None:
@@ -165,9 +183,10 @@ def _told(one: Network, scale: Scale, cost: float, ahead: bool) -> list[str]:
         beside = f" ({phrase.times(before / cost)} as fast as dense)" if cost else ""
     else:
         beside = f" ({phrase.times(cost / before)} of dense)" if before else ""
+    mean = f", mean of {len(one.seeds)}" if len(one.seeds) > 1 else ""
     return [
         phrase.clip(one.label, 52),
-        f"{phrase.percent(entry.accuracy or 0, 2)} right{change}",
+        f"{phrase.percent(entry.accuracy or 0, 2)} right{change}{mean}",
         f"{scale.written(cost)}{beside}" + ("" if scale.setting is not None else f", {scale.name}"),
         "on the front" if ahead else "another is as good for less",
     ]

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from niwaki.errors import BadInput
+
 from . import phrase
+from .fairness import Start, mixtures
 from .schema import Entry, Report
 
-__all__ = ["differences", "doubts"]
+__all__ = ["differences", "doubts", "require_alike"]
 
-_JUDGED = ("evaluate", "evaluate_args")
+_TOLD = {
+    "data": "The runs do not learn from the same data: {}.",
+    "retraining": "The runs do not train their networks alike: {}.",
+    "evaluation": "The runs do not measure accuracy in the same way: their recipes differ in how they evaluate: {}.",
+    "measuring": "The runs do not measure their networks on the same inputs: {}.",
+}
 _PLACE = ("system", "machine", "cores", "gpu", "torch", "niwaki")
 _SAME = 5e-4  # two accuracies that differ by less are the same figure, rounded otherwise
 
 
 def differences(reports: Mapping[str, Report]) -> list[str]:
-    """Warnings, in sentences: other weights at the start, other ways to judge."""
+    """Warnings, in sentences: other weights at the start, another training, other ways to judge."""
     said = []
     if _differ(reports):
         each = [f"{run} with {_start(report.dense)}" for run, report in reports.items()]
@@ -24,9 +32,21 @@ def differences(reports: Mapping[str, Report]) -> list[str]:
             f"The runs do not begin with the same dense network: {phrase.listing(each)}. What lies between their "
             "results may lie between their beginnings. Compare each with the dense network of its own run."
         )
-    if len({_settings(report, _JUDGED) for report in reports.values() if report.settings}) > 1:
-        said.append("The runs do not measure accuracy in the same way: their recipes differ in how they evaluate.")
-    return said
+    known = {run: Start(report.settings) for run, report in reports.items()}
+    return said + [_TOLD[one.rule].format(one) for one in mixtures(known, tuple(_TOLD))]
+
+
+def require_alike(reports: Mapping[str, Report], mixed: str) -> None:
+    """Refuse to show runs side by side that are not alike, unless the mixture is asked for, in words.
+
+    Raises:
+        BadInput: they are not; the message says in what.
+    """
+    said = differences(reports)
+    if said and not mixed.strip():
+        raise BadInput(
+            f"{' '.join(said)} To show them on one page all the same, say why: --mixed 'two dense networks, on purpose'"
+        )
 
 
 def doubts(reports: Mapping[str, Report]) -> list[str]:
@@ -57,10 +77,6 @@ def _start(dense: Entry | None) -> str:
     accuracy = "" if dense.accuracy is None else f"{phrase.percent(dense.accuracy, 2)} and "
     weights = "" if dense.weights is None else f", weights {dense.weights[:8]}"
     return f"{accuracy}{phrase.count(dense.params)} parameters{weights}"
-
-
-def _settings(report: Report, keys: tuple[str, ...]) -> str:
-    return repr([report.settings.get(key) for key in keys])
 
 
 def _place(report: Report) -> tuple[Any, ...]:

@@ -36,26 +36,30 @@ def _deep(path: tuple[str, ...], others: set[tuple[str, ...]]) -> int:
     return next((d for d in range(1, len(path)) if all(path[-d:] != other[-d:] for other in others)), len(path))
 
 
-def save(reports: Mapping[str, Report], path: str | os.PathLike[str]) -> Path:
+def save(reports: Mapping[str, Report], path: str | os.PathLike[str], mixed: str = "") -> Path:
     """Write the page of reports, by the names of their runs, and return its path; folders are made if absent.
 
+    Args:
+        mixed: why runs that are not alike (other dense networks, another training) are shown together.
+
     Raises:
-        BadInput: there are fewer than two.
+        BadInput: there are fewer than two, or they are not alike and ``mixed`` does not say why.
         MissingExtra: there is something to draw and matplotlib is not installed.
     """
-    html = render(reports)
+    html = render(reports, mixed)
     made(Path(path).parent)
     return write(Path(path), html)
 
 
-def render(reports: Mapping[str, Report]) -> str:
+def render(reports: Mapping[str, Report], mixed: str = "") -> str:
     """The whole page as HTML; it needs nothing else. Every string of the reports is escaped.
 
     Raises:
-        BadInput: there are fewer than two reports.
+        BadInput: as :func:`save`.
     """
     if len(reports) < 2:
         raise BadInput(f"to compare takes two reports at least, not {len(reports)}")
+    starts.require_alike(reports, mixed)
     runs = runs_of(reports)
     names = _in_all(runs)
     return fill(
@@ -65,6 +69,7 @@ def render(reports: Mapping[str, Report]) -> str:
         headline=phrase.beside(runs) if all(one.patterns for one in reports.values()) else _counted(reports),
         warnings=starts.differences(reports),
         doubts=starts.doubts(reports),
+        mixed=mixed,
         over_rounds=over_rounds(runs),
         remarks=_remarks(reports, runs),
         maps=_maps(runs, names) if len(runs) > 1 else [],

@@ -1,0 +1,91 @@
+"""Trials on the machines of a Ray cluster.
+
+Ray schedules, counts cores and GPUs, and begins a trial again elsewhere when its machine or its worker dies; it goes on
+from its checkpoint there. Needed on every machine: this Python, with niwaki and all that the recipe imports, and the
+folders of the sweep and of the recipe under the same paths.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from niwaki.errors import NiwakiError, require_extra
+from niwaki.sweeps.ledger import Outcome
+from niwaki.sweeps.local import Tick
+from niwaki.sweeps.process import Processes
+from niwaki.sweeps.schema import Cluster
+
+_SECONDS = 1.0  # from one look at what is under way to the next
+_CARRIED = ("NIWAKI_", "PYTHONPATH", "PYTHONHASHSEED", "HF_")  # of the environment, to other machines
+
+
+class OnCluster:
+    """Tasks of a cluster, each with ``cluster.cpus`` cores and ``cluster.gpus`` GPUs, which start one process each."""
+
+    def __init__(self, cluster: Cluster, threads: int) -> None:
+        self.cluster, self.threads = cluster, threads
+
+    def __call__(self, folders: Sequence[Path], tick: Tick) -> Iterator[tuple[Path, Outcome]]:
+        ray = _ray()
+        ours = not ray.is_initialized()
+        if ours:
+            _connect(ray, self.cluster.address)
+        try:
+            yield from self._run(ray, folders, tick)
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def _run(self, ray: Any, folders: Sequence[Path], tick: Tick) -> Iterator[tuple[Path, Outcome]]:
+        wants = {"num_cpus": self.cluster.cpus, "num_gpus": self.cluster.gpus, "max_retries": self.cluster.retries}
+        task = ray.remote(**wants)(_carry_out)
+        there = {key: value for key, value in os.environ.items() if key.startswith(_CARRIED)}
+        left = {task.remote(str(folder.resolve()), self.threads, there): folder for folder in folders}
+        try:
+            while left:
+                done, _ = ray.wait(list(left), num_returns=1, timeout=_SECONDS)
+                tick()
+                for one in done:
+                    yield left.pop(one), _result(ray, one)
+        finally:
+            for one in left:
+                ray.cancel(one, force=True)
+
+
+def _carry_out(folder: str, threads: int, environment: dict[str, str]) -> tuple[int, float, str]:
+    """On a machine of the cluster: one trial."""
+    outcome = Processes().run(Path(folder), threads, environment)
+    assert outcome is not None
+    return outcome.exit, outcome.seconds, outcome.said
+
+
+def _result(ray: Any, task: Any) -> Outcome:
+    """How a trial ended; one whose worker died once too often has failed, too."""
+    try:
+        return Outcome(*ray.get(task))
+    except ray.exceptions.RayError as trouble:
+        return Outcome(1, 0.0, f"Ray gave it up: {' '.join(str(trouble).split())[:400]}")
+
+
+def _connect(ray: Any, address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as trouble:
+        raise NiwakiError(
+            f"no Ray cluster answers at {address!r} ({' '.join(str(trouble).split())[:200]}); start one with "
+            "ray start --head, or leave --ray out"
+        ) from trouble
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise require_extra("ray", "ray") from None
+    return ray
+
+
+__all__ = ["OnCluster"]

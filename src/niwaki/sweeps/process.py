@@ -1,0 +1,104 @@
+"""One trial as a process of its own: started, waited for, stopped, and its end noted in its folder.
+
+Here and on a machine of a cluster it is the same function that does it, so that a trial gives the same in both places.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from niwaki.sweeps.ledger import LOG, Outcome, write_outcome
+
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_PATIENCE = 10.0  # seconds between asking a process to end and ending it
+_TAIL = 6  # lines of a log that are told
+
+
+class Processes:
+    """The trials that this process runs now; :meth:`stop` ends them, and no other starts afterwards."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock, self._stopped = threading.Lock(), False
+
+    def run(self, folder: Path, threads: int, more: Mapping[str, str]) -> Outcome | None:
+        """Run the trial of a folder to its end. ``more``: of the environment. None: it was stopped, and goes on another
+        time."""
+        since = time.monotonic()
+        process = self._start(folder, threads, more)
+        if process is None:
+            return None
+        code = process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+        with self._lock:
+            self._running.discard(process)
+            if self._stopped and code:
+                return None
+        outcome = Outcome(code, time.monotonic() - since, tail(folder / LOG) if code else "")
+        write_outcome(folder, outcome)
+        return outcome
+
+    def stop(self) -> None:
+        """End all of them; what they have not kept in a checkpoint is lost."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def _start(self, folder: Path, threads: int, more: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
+        words = [sys.executable, "-m", "niwaki.sweeps.trial", str(folder)]
+        with self._lock, (folder / LOG).open("ab") as log:
+            if self._stopped:
+                return None
+            # Its own session: an interruption at the keyboard comes to us alone, and we end it. Its standard input is
+            # never written to; it ends with this process, and then the trial ends.
+            process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+                env={**os.environ, **more, **dict.fromkeys(_THREADS, str(threads))}, start_new_session=True,
+            )  # fmt: skip
+            self._running.add(process)
+        return process
+
+
+def ended(exit: int) -> str:
+    """What the status of a process says: "exit status 2", "killed by SIGKILL"."""
+    if exit >= 0:
+        return f"exit status {exit}"
+    try:
+        return f"killed by {signal.Signals(-exit).name}"
+    except ValueError:
+        return f"killed by signal {-exit}"
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log; its line of an error in one sentence, if it has one."""
+    try:
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    if lines and lines[-1].startswith("niwaki: "):
+        return lines[-1].removeprefix("niwaki: ")
+    return "\n".join(lines[-_TAIL:])
+
+
+__all__ = ["Processes", "ended", "tail"]

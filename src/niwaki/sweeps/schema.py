@@ -1,0 +1,235 @@
+"""What a sweep may say: frozen values, checked when they are read, before anything is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from niwaki.errors import BadInput
+from niwaki.recipes import checks
+from niwaki.recipes.fast import Change, quickened
+from niwaki.recipes.reading import override, put, read_yaml
+from niwaki.report.fairness import RULES
+
+KEYS = (
+    "recipe", "set", "dense", "methods", "targets", "over", "seeds", "mixing", "choose_by", "choose_args", "fast",
+    "out", "workers", "threads", "ray",
+)  # fmt: skip
+REQUIRED = ("recipe", "out")
+_OWN = ("method", "seed", "out", "measure", "fast")
+"""Keys of a recipe that a sweep sets by itself, or that say nothing of a single trial."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method of the sweep: its settings, its targets, and its own grid (``over``), of which the best is chosen."""
+
+    name: str
+    label: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[Any, ...] = ()
+    over: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def read(where: str, data: Any, targets: tuple[Any, ...]) -> Contestant:
+        found = {"name": data} if isinstance(data, str) else checks.table(where, data)
+        if "name" not in found:
+            raise BadInput(f"{where} lacks 'name', for instance {{name: greg1, over: {{grow: [1e-3, 1e-2]}}}}")
+        name = checks.text(f"{where}.name", found.pop("name"))
+        label = checks.text(f"{where}.label", found.pop("label", name))
+        over = read_grid(f"{where}.over", found.pop("over", None) or {})
+        twice = [key for key in over if key in (*found, "target")]
+        if twice:
+            raise BadInput(f"{where}.over: {twice[0]!r} is set beside it, too; say it in one place")
+        if "target" in found and "targets" in found:
+            raise BadInput(f"{where} has both 'target' and 'targets'; leave one out")
+        own = [found.pop("target")] if "target" in found else _values(f"{where}.targets", found.pop("targets", None))
+        if not own and not targets:
+            raise BadInput(f"{where} has no target; give the sweep targets, for instance targets: [{{macs: 0.5}}]")
+        return Contestant(name, label, found, tuple(own) or targets, over)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where Ray runs the trials, and what each of them takes of a machine. ``retries``: how often a trial whose machine
+    or worker died is begun again elsewhere; it goes on from its checkpoint."""
+
+    address: str
+    cpus: float = 1.0
+    gpus: float = 0.0
+    retries: int = 3
+
+    @staticmethod
+    def read(data: Any, threads: int) -> Cluster:
+        found = checks.mapping(
+            "ray", {"address": data} if isinstance(data, str) else data, ("address", "cpus", "gpus", "retries"),
+            ("address",),
+        )  # fmt: skip
+        return Cluster(
+            checks.text("ray.address", found["address"]),
+            _amount("ray.cpus", found.get("cpus", threads)),
+            _amount("ray.gpus", found.get("gpus", 0)),
+            checks.whole("ray.retries", found.get("retries", 3), 0),
+        )
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Methods × targets × their own grids × changes of the recipe × seeds, all from one dense network.
+
+    Attributes:
+        recipe: plain data of the recipe that every trial changes. folder: modules and files are looked for there first.
+        dense: changes of the recipe under which the dense network is built, once.
+        over: dotted keys of the recipe, and the values that each takes.
+        mixing: rules of a fair comparison that are broken on purpose, and why.
+        choose_by: ``module:function`` that judges networks when a method's settings are chosen, so that they are not
+            chosen by the figures that are reported.
+        workers: trials at a time; None: as many as the cores allow at so many ``threads`` each.
+        shortened: what the section ``fast`` of the recipe has changed.
+    """
+
+    recipe: Mapping[str, Any]
+    out: str
+    methods: tuple[Contestant, ...]
+    seeds: tuple[int, ...] = (0,)
+    over: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    dense: Mapping[str, Any] = field(default_factory=dict)
+    mixing: Mapping[str, str] = field(default_factory=dict)
+    choose_by: str | None = None
+    choose_args: Mapping[str, Any] = field(default_factory=dict)
+    workers: int | None = None
+    threads: int = 1
+    cluster: Cluster | None = None
+    folder: Path = field(default=Path("."), compare=False)
+    shortened: tuple[Change, ...] = field(default=(), compare=False)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], overrides: Sequence[str] = (), fast: bool = False) -> Sweep:
+        """Read a sweep file, with overrides such as ``"seeds=5"``; ``fast``: of the recipe, as for ``niwaki prune``.
+
+        Raises:
+            BadInput: the file or a key is missing, unknown or says what cannot be; the message names the place.
+        """
+        path = Path(path)
+        data = override(read_yaml(path, "sweep"), overrides)
+        return Sweep.read(data, path.parent.resolve(), fast)
+
+    @staticmethod
+    def read(data: Any, folder: Path = Path("."), fast: bool = False) -> Sweep:
+        """The sweep in plain data; a recipe file that it names is looked for in ``folder``."""
+        found = checks.mapping("the sweep", data, KEYS, REQUIRED)
+        found = {key: value for key, value in found.items() if value is not None}
+        recipe, beside = _recipe(found["recipe"], folder)
+        fast = checks.flag("fast", found.get("fast", False)) or fast
+        recipe, shortened = quickened(recipe, "the recipe") if fast else (recipe, ())
+        recipe = changed(recipe, _changes("set", found.get("set", {})), "set")
+        threads = checks.whole("threads", found.get("threads", 1), 1)
+        return Sweep(
+            recipe,
+            checks.text("out", found["out"]),
+            _contestants(found, recipe),
+            _seeds(found.get("seeds", [recipe.get("seed", 0)])),
+            _over(found.get("over", {})),
+            _changes("dense", found.get("dense", {})),
+            _mixing(found.get("mixing", {})),
+            checks.reference("choose_by", found["choose_by"]) if "choose_by" in found else None,
+            checks.table("choose_args", found.get("choose_args", {})),
+            checks.whole("workers", found["workers"], 1) if "workers" in found else None,
+            threads,
+            Cluster.read(found["ray"], threads) if "ray" in found else None,
+            beside,
+            shortened,
+        )
+
+
+def changed(data: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A copy of plain data with values put at dotted keys."""
+    found = dict(data)
+    for key, value in changes.items():
+        found = put(found, key.split("."), value, f"{where}: {key}")
+    return found
+
+
+def read_grid(where: str, data: Any) -> dict[str, tuple[Any, ...]]:
+    """Keys and the values that each takes: a list, none of them twice; one value alone is a list of one."""
+    return {key: tuple(_values(f"{where}.{key}", value)) for key, value in checks.table(where, data).items()}
+
+
+def _values(where: str, value: Any) -> list[Any]:
+    found = checks.listed(value)
+    twice = [one for i, one in enumerate(found) if one in found[:i]]
+    if twice:
+        raise BadInput(f"{where}: {twice[0]!r} stands there twice")
+    if not found and value is not None:
+        raise BadInput(f"{where} is an empty list; give it values, or leave it out")
+    return found
+
+
+def _recipe(value: Any, folder: Path) -> tuple[dict[str, Any], Path]:
+    """A recipe's plain data, from the file that is named or as it stands in the sweep, and its folder."""
+    if isinstance(value, str):
+        path = folder / value
+        found = read_yaml(path)
+        return checks.table(f"the recipe {path}", found), path.parent.resolve()
+    return checks.table("recipe", value), folder
+
+
+def _contestants(found: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Contestant, ...]:
+    """The methods of the sweep, or else those of the recipe."""
+    targets = tuple(_values("targets", found.get("targets")))
+    key = "methods" if "methods" in found else "recipe.method"
+    listed = checks.listed(found.get("methods", recipe.get("method")))
+    if not listed:
+        raise BadInput("neither the sweep nor its recipe names a method; add methods: [magnitude, greg1]")
+    methods = tuple(Contestant.read(f"{key}[{i}]", one, targets) for i, one in enumerate(listed))
+    labels = [one.label for one in methods]
+    twice = [label for i, label in enumerate(labels) if label in labels[:i]]
+    if twice:
+        raise BadInput(f"{key}: two methods are called {twice[0]!r}; give them labels of their own")
+    return methods
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    if type(value) is int:
+        return tuple(range(checks.whole("seeds", value, 1)))
+    found = tuple(checks.whole(f"seeds[{i}]", one, 0) for i, one in enumerate(_values("seeds", value)))
+    if not found:
+        raise BadInput("seeds must be a number of seeds, such as 3, or a list of them, such as [0, 1, 2]")
+    return found
+
+
+def _changes(where: str, value: Any) -> dict[str, Any]:
+    """Dotted keys of the recipe and their values."""
+    found = checks.table(where, value)
+    for key in found:
+        if key in ("method", "out", "fast") or key.startswith("method."):
+            raise BadInput(f"{where}: {key!r} is for the sweep to say: methods, targets, out and fast stand beside it")
+    return found
+
+
+def _over(value: Any) -> dict[str, tuple[Any, ...]]:
+    found = read_grid("over", value)
+    for key in found:
+        if key.split(".")[0] in _OWN:
+            raise BadInput(
+                f"over: {key!r} is no axis of a sweep. Methods, targets and seeds have keys of their own, and networks "
+                "are timed all together, at the end."
+            )
+    return found
+
+
+def _mixing(value: Any) -> dict[str, str]:
+    found = checks.mapping("mixing", value, RULES)
+    return {rule: checks.text(f"mixing.{rule}", label) for rule, label in found.items()}
+
+
+def _amount(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise BadInput(f"{where} must be a number of at least 0, not {value!r}")
+    return float(value)
+
+
+__all__ = ["Cluster", "Contestant", "Sweep", "changed", "read_grid"]

@@ -1,0 +1,68 @@
+"""Latency of all networks of a sweep: after all training, in one process, in turns; trials that run beside each other
+cannot be timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from niwaki import export
+from niwaki.graph.observe import evaluating
+from niwaki.recipes.borrowed import importing_from
+from niwaki.recipes.timing import latencies
+from niwaki.report import Latency, Report
+from niwaki.report.schema import DENSE
+from niwaki.surgery.store import load
+from niwaki.sweeps.base import Base
+from niwaki.sweeps.ledger import read_json, write_json
+from niwaki.sweeps.names import digest
+
+FILE, ONNX = "latency.json", "model.onnx"
+Times = dict[str, dict[str, tuple[Latency, ...]]]
+"""By trial and entry; those of a dense network, by the name of its file, have the entry "dense"."""
+
+
+def time_all(bases: Mapping[str, Base], folders: Mapping[str, Path], reports: Mapping[str, Report], out: Path) -> Times:
+    """Times of the networks of these trials, by name; those that were taken before if nothing has changed since."""
+    plans = {base.recipe.measure for base in bases.values()}
+    asked = digest([sorted(reports), [str(p.to_json()) for p in plans], [r.created for r in reports.values()]])
+    kept = read_json(out / FILE)
+    if kept is not None and kept.get("asked") == asked:
+        return _read(kept["times"])
+    found: Times = {}
+    for base in dict.fromkeys(bases[name] for name in reports):
+        names = [name for name in reports if bases[name] is base]
+        with importing_from(base.recipe.folder):
+            found |= _of(base, names, folders, reports, out)
+    told = {run: {entry: [t.to_json() for t in times] for entry, times in each.items()} for run, each in found.items()}
+    write_json(out / FILE, {"asked": asked, "times": told})
+    return found
+
+
+def _of(
+    base: Base, names: Sequence[str], folders: Mapping[str, Path], reports: Mapping[str, Report], out: Path
+) -> Times:
+    """Of one dense network and all that was made of it."""
+    if not base.recipe.measure.runs or not base.recipe.measure.runtimes:
+        return {}
+    dense, inputs = base.build()
+    dense.eval()
+    pairs = [(name, entry.name) for name in names for entry in reports[name].entries if entry.name != DENSE]
+    models = {"": dense} | {f"{run}/{entry}": load(folders[run] / entry, dense).eval() for run, entry in pairs}
+    files: dict[str, Path] = {}
+    if "onnxruntime" in base.recipe.measure.runtimes:
+        files = {f"{run}/{entry}": folders[run] / entry / ONNX for run, entry in pairs}
+        with evaluating(dense):
+            files[""] = export.onnx(dense, inputs, out / f"{base.file.stem}.onnx")
+    timed = latencies(base.recipe.measure, models, files, inputs)
+    found: Times = {base.note.stem: {DENSE: timed[""]}}
+    for run, entry in pairs:
+        found.setdefault(run, {})[entry] = timed[f"{run}/{entry}"]
+    return found
+
+
+def _read(times: Mapping[str, Mapping[str, Sequence[object]]]) -> Times:
+    return {run: {e: tuple(map(Latency.from_json, ts)) for e, ts in each.items()} for run, each in times.items()}
+
+
+__all__ = ["Times", "time_all"]

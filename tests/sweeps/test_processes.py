@@ -1,0 +1,210 @@
+"""The processes of trials: what each is given, what is left of one that dies, and that none outlives its sweep."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from niwaki.recipes.standing import RUN
+from niwaki.sweeps import Sweep, process
+from niwaki.sweeps.ledger import LOG, Ledger, Outcome, Status, read_json, status_of, write_status
+from niwaki.sweeps.local import Local, workers_for
+from niwaki.sweeps.process import Processes, ended, tail
+from niwaki.sweeps.trial import ABANDONED, Telling
+from tests.recipes.kitchen import GREG
+from tests.sweeps.plots import Here, planted, swept, told
+from tests.sweeps.test_run import networks
+
+PATIENCE = 900.0  # seconds: a machine may be very busy
+
+
+def script(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let Python run this in place of a trial; the folder is ``sys.argv[3]``."""
+    monkeypatch.setenv("REAL_PYTHON", sys.executable)
+    monkeypatch.setattr(sys, "executable", str(Path(__file__).with_name("stand_in.sh")))
+    monkeypatch.setenv("STAND_IN", code)
+
+
+def folders(tmp_path: Path, count: int) -> list[Path]:
+    made = [tmp_path / f"t{i}" for i in range(count)]
+    for one in made:
+        one.mkdir()
+    return made
+
+
+def test_a_crash_is_told_with_its_end_and_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, """
+import os, sys
+name = sys.argv[3][-2:]
+print("begun"); sys.stdout.flush()
+if name == "t1": os.kill(os.getpid(), 9)
+if name == "t2": sys.exit("niwaki: the loss is nan")
+print(os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"])
+""")  # fmt: skip
+    made = folders(tmp_path, 4)
+    found = dict(Local(2, 3)(made, lambda: None))
+    assert [found[one].exit for one in made] == [0, -9, 1, 0]
+    assert [found[one].said for one in made] == ["", "begun", "the loss is nan", ""]
+    assert (made[3] / LOG).read_text() == "begun\n3 3\n"
+    assert [read_json(one / "outcome.json") and found[one].failed for one in made] == [False, True, True, False]
+
+
+def test_what_is_stopped_leaves_no_outcome_and_starts_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, "import time, sys; open(sys.argv[3] + '/up', 'w'); time.sleep(600)")
+    made, seen = folders(tmp_path, 3), []
+
+    def tick() -> None:
+        if all((one / "up").exists() for one in made[:2]):
+            seen.append(1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Local(2, 1)(made, tick))
+    assert seen == [1]
+    assert [(one / "outcome.json").exists() for one in made] == [False] * 3
+    assert not (made[2] / "up").exists()
+
+
+def test_after_a_stop_nothing_starts(tmp_path: Path) -> None:
+    processes = Processes()
+    processes.stop()
+    assert processes.run(tmp_path, 1, {}) is None
+
+
+def test_words_for_an_end(tmp_path: Path) -> None:
+    assert [ended(0), ended(2), ended(-9), ended(-999)] == [
+        "exit status 0", "exit status 2", "killed by SIGKILL", "killed by signal 999"
+    ]  # fmt: skip
+    assert tail(tmp_path / "none") == ""
+    (tmp_path / "log").write_text("a\n\nb\n" + "".join(f"{i}\n" for i in range(9)))
+    assert tail(tmp_path / "log") == "3\n4\n5\n6\n7\n8"
+    assert workers_for(1) >= workers_for(2) >= workers_for(10_000) == 1
+
+
+def test_a_trial_tells_how_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("niwaki.sweeps.trial._SECONDS", 0.0)
+    teller = Telling(quiet=True, folder=tmp_path)
+    assert status_of(tmp_path) == Status("waits", 0, None, "")
+    with teller.wait("trace"):
+        assert status_of(tmp_path) == Status("trace")
+    with teller.stage("tune", 4, 1) as advance:
+        assert status_of(tmp_path) == Status("tune", 1, 4)
+        advance("loss 2")
+        assert status_of(tmp_path) == Status("tune", 2, 4, "loss 2")
+    (tmp_path / "status.json").write_text("{")
+    assert status_of(tmp_path) == Status()
+    write_status(tmp_path, Status("x"))
+
+
+def start(path: Path, **environment: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "niwaki", "sweep", str(path), "--workers", "1"]
+    given = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=given)
+
+
+def wait_for(condition: Any) -> None:
+    since = time.monotonic()
+    while not condition():
+        assert time.monotonic() - since < PATIENCE
+        time.sleep(0.05)
+
+
+def alive(words: str) -> list[int]:
+    """Processes with this in their command line."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            said = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if words in said and state != "Z":
+            found.append(int(place.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
+def test_a_killed_sweep_leaves_no_process_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    """kill -9 of the whole sweep while its first trial trains; then the same command to the end. The same sweep, never
+    disturbed and in this process, gives the same networks and records."""
+    greg = {key: value for key, value in GREG.items() if key != "target"} | {"hold": 40}
+    recipe = {"loss": "@slow", "finetune": {"epochs": 1}}
+    path = planted(tmp_path / "killed", recipe, methods=[greg], seeds=2)
+    ledger = Ledger(tmp_path / "killed" / "swept")
+    sweep = start(path)
+    wait_for(lambda: list(ledger.out.glob("trials/*seed0/greg1/record.jsonl")))
+    sweep.send_signal(signal.SIGKILL)
+    sweep.wait(PATIENCE)
+    assert sweep.stdout is not None
+    sweep.stdout.close()
+    wait_for(lambda: not alive(str(ledger.out)))
+    assert not list(ledger.out.glob("trials/*/outcome.json"))
+    assert list(ledger.out.glob(f"trials/*seed0/{RUN}"))
+
+    again = start(path)
+    said, _ = again.communicate(timeout=PATIENCE * 2)
+    assert again.returncode == 0, said
+    assert "report: " in said
+    swept(planted(tmp_path / "whole", recipe, methods=[greg], seeds=2), Here())
+    killed, whole = networks(tmp_path / "killed"), networks(tmp_path / "whole")
+    assert len(killed) == 2
+    assert killed == whole
+
+
+def test_a_trial_that_is_killed_costs_only_itself_and_goes_on(tmp_path: Path) -> None:
+    """The second seed ends itself by SIGKILL in its first training step; without the cause it is tried again."""
+    path = planted(tmp_path / "one", {"loss": "@fatal", "finetune": {"epochs": 1}}, seeds=2)
+    broken = start(path, KILL_SEED="2")  # the batches of fine-tuning are drawn by seed + 1
+    said, _ = broken.communicate(timeout=PATIENCE * 2)
+    assert broken.returncode == 1, said
+    assert "niwaki: magnitude-ratio0.5-seed1 failed, killed by SIGKILL" in said
+    assert "niwaki: 1 failed; --retry-failed tries them again" in said
+    states = {trial["seed"]: trial["state"] for trial in told(tmp_path / "one")["trials"]}
+    assert states == {0: "finished", 1: "failed"}
+    found = swept(path, Local(1, 1), retry_failed=True)
+    assert found.failed == {}
+    swept(planted(tmp_path / "other", {"loss": "@fatal", "finetune": {"epochs": 1}}, seeds=2), Here())
+    assert networks(tmp_path / "one") == networks(tmp_path / "other")
+
+
+def test_a_trial_whose_sweep_is_gone_ends_itself(tmp_path: Path) -> None:
+    path = planted(tmp_path, {"loss": "@slow", "finetune": {"epochs": 500}})
+    here = Here(stop=0)
+    with pytest.raises(KeyboardInterrupt):
+        swept(path, here)
+    (folder,) = (tmp_path / "swept" / "trials").iterdir()
+    words = [sys.executable, "-m", "niwaki.sweeps.trial", str(folder)]
+    with (folder / LOG).open("ab") as log:
+        trial = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    wait_for(lambda: (folder / "status.json").exists())
+    assert trial.stdin is not None
+    trial.stdin.close()
+    assert trial.wait(PATIENCE) == ABANDONED
+
+
+def test_a_cluster_needs_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from niwaki.errors import MissingExtra
+    from niwaki.sweeps.run import run
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match=r"ray is not installed. Install it with: pip install 'niwaki\[ray\]'"):
+        run(Sweep.load(planted(tmp_path, ray="auto")))
+
+
+def test_outcomes_know_whether_they_failed() -> None:
+    assert [Outcome(code, 1.0).failed for code in (0, 1, -9)] == [False, True, True]
+    assert set(process._THREADS) >= {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+
+
+def test_what_waits_for_a_trial_loads_no_torch() -> None:
+    """On a cluster one process waits for each trial: it must be small."""
+    rooms = ", ".join(f"niwaki.sweeps.{name}" for name in ("process", "cluster", "live"))
+    code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,276 @@
+"""A sweep from end to end: what it leaves, what a crash costs, how it goes on, and what it refuses. Trials run in this
+process, one after the other; the processes themselves are tested in test_processes.py."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from niwaki.errors import BadInput
+from niwaki.recipes.record import rows_of
+from niwaki.report import Report
+from niwaki.sweeps import Sweep
+from niwaki.sweeps.ledger import locked
+from niwaki.sweeps.run import checked
+from tests.recipes.kitchen import GREG
+from tests.sweeps.plots import Here, planted, swept, told
+
+PRESSING = {k: v for k, v in GREG.items() if k not in ("target", "hold")}
+TUNED = {"finetune": {"epochs": 1}}
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {trial["name"]: trial["state"] for trial in told(folder)["trials"]}
+
+
+def test_a_sweep_ends_in_one_table(tmp_path: Path) -> None:
+    """Two methods, one with two settings, two seeds: three rows of two networks each."""
+    greg = {**PRESSING, "over": {"hold": [1, 2]}}
+    recipe = {**TUNED, "measure": {"runs": 2}}
+    path = planted(
+        tmp_path, recipe, methods=["magnitude", greg], seeds=2, choose_by="@by_size", choose_args={"sign": -1}
+    )
+    here = Here()
+    found = swept(path, here, command="niwaki sweep sweep.yaml")
+    assert len(here.ran) == 6
+    assert (found.failed, found.left) == ({}, 0)
+
+    made = told(tmp_path)
+    assert {trial["state"] for trial in made["trials"]} == {"finished"}
+    assert len({trial["weights"] for trial in made["trials"]}) == 1
+    assert [(row["method"], row["setting"], row["seeds"]) for row in made["families"]] == [
+        ("magnitude", "", 2), ("greg1", "hold 1", 2), ("greg1", "hold 2", 2)
+    ]  # fmt: skip
+    for row, first in zip(made["families"], (0, 2, 4), strict=True):
+        pair = [trial["networks"][0] for trial in made["trials"][first : first + 2]]
+        assert row["accuracy_mean"] == pytest.approx(statistics.mean(one["accuracy"] for one in pair))
+        assert row["judged_mean"] == pytest.approx(1 - row["accuracy_mean"])
+        assert row["ms PyTorch, 1 threads, batch 2"] > 0
+        assert row["certified"] is True
+    assert [row["chosen"] for row in made["families"]] == [True, True, False]
+    assert made["level"] == "S3.2"
+    assert [one["images"] - one["images_before_cut"] for t in made["trials"] for one in t["networks"]] == [12] * 6
+
+    assert found.page is not None
+    html = found.page.read_text()
+    assert html.count('href="trials/') == 6
+    for trial in made["trials"]:
+        assert (tmp_path / "swept" / "trials" / trial["name"] / "report.html").is_file()
+    rows = list(csv.DictReader((tmp_path / "swept" / "table.csv").read_text().splitlines()))
+    assert [(row["method"], row["chosen"]) for row in rows] == [
+        ("magnitude", "True"), ("greg1", "True"), ("greg1", "False")
+    ]  # fmt: skip
+
+
+def test_all_seeds_begin_with_one_dense_network_and_train_by_their_own(tmp_path: Path) -> None:
+    path = planted(tmp_path, TUNED, seeds=2)
+    swept(path, Here())
+    reports = [Report.load(tmp_path / "swept" / "trials" / f"magnitude-ratio0.5-seed{seed}") for seed in (0, 1)]
+    assert len({report.dense.weights for report in reports if report.dense is not None}) == 1
+    assert [report.settings["seed"] for report in reports] == [0, 1]
+    folders = [tmp_path / "swept" / "trials" / f"magnitude-ratio0.5-seed{seed}" / "magnitude" for seed in (0, 1)]
+    one, other = (load_file(folder / "model.safetensors") for folder in folders)
+    assert any((one[name] != other[name]).any() for name in one)  # other batches
+
+
+def test_the_dense_network_is_built_once_by_what_is_said_of_it(tmp_path: Path) -> None:
+    path = planted(tmp_path, {"model": "@counted"}, dense={"model_args.log": str(tmp_path / "log")}, seeds=2)
+    swept(path, Here())
+    swept(path, Here())
+    assert (tmp_path / "log").read_text() == "8 "
+
+
+def test_one_trial_s_crash_costs_only_itself(tmp_path: Path) -> None:
+    path = planted(tmp_path, seeds=3)
+    crash = "magnitude-ratio0.5-seed1"
+    found = swept(path, Here({crash: -9}))
+    assert list(found.failed) == [crash]
+    assert states(tmp_path) == {f"magnitude-ratio0.5-seed{s}": "failed" if s == 1 else "finished" for s in (0, 1, 2)}
+    assert told(tmp_path)["families"][0]["seeds"] == 2
+    assert found.page is not None
+    assert f"{crash}: killed by SIGKILL" in found.page.read_text()
+    again = Here()
+    assert list(swept(path, again).failed) == [crash]
+    assert again.ran == []
+    assert swept(path, again, retry_failed=True).failed == {}
+    assert again.ran == [crash]
+
+
+def test_when_all_fail_there_is_no_page(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    found = swept(path, Here({"magnitude-ratio0.5-seed0": 2}))
+    assert (found.page, found.told, list(found.failed)) == (None, None, ["magnitude-ratio0.5-seed0"])
+    assert states(tmp_path) == {"magnitude-ratio0.5-seed0": "failed"}
+
+
+def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    whole, broken = planted(tmp_path / "whole", TUNED, seeds=3), planted(tmp_path / "broken", TUNED, seeds=3)
+    swept(whole, Here())
+    first = Here(stop=1)
+    with pytest.raises(KeyboardInterrupt):
+        swept(broken, first)
+    second = Here()
+    swept(broken, second)
+    assert first.ran + second.ran == [f"magnitude-ratio0.5-seed{seed}" for seed in (0, 1, 2)]
+    assert networks(tmp_path / "whole") == networks(tmp_path / "broken")
+
+
+def networks(folder: Path) -> dict[str, Any]:
+    """Every trial's weights, and its training as it was recorded."""
+    found = {}
+    for file in sorted((folder / "swept" / "trials").glob("*/*/model.safetensors")):
+        place = file.parent
+        weights = {name: tensor.tolist() for name, tensor in load_file(file).items()}
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(place / "record.jsonl")]
+        found[place.parent.name] = (weights, rows)
+    return found
+
+
+def test_only_some_are_run(tmp_path: Path) -> None:
+    path, here = planted(tmp_path, seeds=3), Here()
+    found = swept(path, here, only="*-seed[12]")
+    assert [name[-5:] for name in here.ran] == ["seed1", "seed2"]
+    assert found.left == 1
+    assert found.page is not None
+    assert "1 of 3 trials have not been run" in found.page.read_text()
+    with pytest.raises(BadInput, match=r"no trial is called like 'greg\*'; the first of 3 is magnitude-ratio0.5-seed0"):
+        swept(path, here, only="greg*")
+
+
+def test_a_sweep_may_grow_and_shrink(tmp_path: Path) -> None:
+    swept(planted(tmp_path), Here())
+    path = tmp_path / "sweep.yaml"
+    path.write_text(path.read_text().replace("seeds:\n- 0", "seeds: 2"))
+    here = Here()
+    swept(path, here)
+    assert here.ran == ["magnitude-ratio0.5-seed1"]
+    path.write_text(path.read_text().replace("seeds: 2", "seeds: [1]"))
+    assert swept(path, here).left == 0
+    assert [trial["seed"] for trial in told(tmp_path)["trials"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("lr: 0.01", "lr: 0.02"), "were run with another optimizer"),
+        (("epochs: 1", "epochs: 2"), "were run with another finetune"),
+    ],
+)
+def test_what_was_run_by_another_recipe_is_not_taken_for_this_one(
+    tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    path = planted(tmp_path, TUNED, seeds=2)
+    swept(path, Here())
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace(*change))
+    here = Here()
+    with pytest.raises(BadInput, match=f"magnitude-ratio0.5-seed0, .*-seed1 in .* {said}. Give the old settings again"):
+        swept(path, here)
+    assert here.ran == []
+
+
+def test_how_networks_are_timed_may_change(tmp_path: Path) -> None:
+    path, here = planted(tmp_path), Here()
+    swept(path, here)
+    assert told(tmp_path)["trials"][0]["networks"][0]["latency"] == []
+    path.write_text(path.read_text() + "set: {measure.runs: 2}\n")
+    swept(path, here)
+    assert len(here.ran) == 1
+    times = told(tmp_path)["trials"][0]["networks"][0]["latency"]
+    assert [one["runs"] for one in times] == [2]
+    swept(path, here)  # not timed anew
+    assert told(tmp_path)["trials"][0]["networks"][0]["latency"] == times
+
+
+def test_a_start_that_changed_meanwhile_is_refused_before_work(tmp_path: Path) -> None:
+    """The path of the weights is the same, and the bytes are not."""
+    path = planted(tmp_path, {"weights": "dense.safetensors"}, seeds=2)
+    from niwaki.recipes import Recipe
+    from niwaki.recipes.borrowed import importing_from
+    from niwaki.recipes.ingredients import build_model
+
+    with importing_from(tmp_path):
+        state = build_model(Recipe.load(tmp_path / "recipe.yaml").model).state_dict()
+    save_file(state, tmp_path / "dense.safetensors")
+    swept(path, Here(), only="*-seed0")
+    save_file({name: tensor + 1 for name, tensor in state.items()}, tmp_path / "dense.safetensors")
+    here = Here()
+    with pytest.raises(BadInput, match=r"seed0 and .*-seed1|-seed1 and .*-seed0.* differ in weights"):
+        swept(path, here)
+    assert here.ran == []
+    path.write_text(path.read_text() + "mixing: {base: two checkpoints}\n")
+    swept(path, here)
+    made = told(tmp_path)
+    assert made["level"] == "S1"
+    assert {row["seeds"] for row in made["families"]} == {1}
+    assert all(row["mixed base"].startswith("weights ") for row in made["families"])
+
+
+def test_what_was_run_is_judged_again_at_the_end(tmp_path: Path) -> None:
+    """A report that tells of another evaluation than the sweep asked for."""
+
+    class Tampering(Here):
+        def __call__(self, folders: Any, tick: Any) -> Any:
+            for folder, outcome in super().__call__(folders, tick):
+                if folder.name.endswith("seed1"):
+                    place = folder / "report.json"
+                    data = json.loads(place.read_text())
+                    data["settings"]["evaluate_args"] = {"sign": -1}
+                    place.write_text(json.dumps(data))
+                yield folder, outcome
+
+    with pytest.raises(BadInput, match=r"seed0 and .*seed1 differ in evaluate_args.sign \(— and -1\)"):
+        swept(planted(tmp_path, seeds=2), Tampering())
+
+
+def test_a_mixture_that_is_asked_for_is_labelled_in_every_row(tmp_path: Path) -> None:
+    path = planted(tmp_path, TUNED, over={"finetune.epochs": [0, 1]}, mixing={"retraining": "two budgets"})
+    found = swept(path, Here())
+    assert [row["mixed retraining"] for row in told(tmp_path)["families"]] == ["finetune.epochs 0", "finetune.epochs 1"]
+    assert found.page is not None
+    html = found.page.read_text()
+    assert "Mixed on purpose, retraining: two budgets" in html
+    assert html.count('data-name="retraining (mixed)"') == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"targets": [{"macs": 0.0001}]}, r"trial magnitude-macs0.0001-seed0: .*"),
+        (
+            {"methods": [{"name": "magnitude", "labels": 1}]},
+            "trial magnitude-ratio0.5-seed0: method .* has no 'labels'",
+        ),
+        ({"choose_by": "@by_size", "choose_args": {"sing": 1}}, "choose_args: by_size has no 'sing'"),
+        ({"choose_by": "@nowhere"}, "choose_by: .* has no 'nowhere'"),
+    ],
+)
+def test_what_no_trial_could_do_is_told_before_any_starts(tmp_path: Path, keys: dict[str, Any], said: str) -> None:
+    here = Here()
+    with pytest.raises(BadInput, match=said):
+        swept(planted(tmp_path, **keys), here)
+    assert here.ran == []
+
+
+def test_two_sweeps_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    path = planted(tmp_path)
+    with locked(tmp_path / "swept"), pytest.raises(BadInput, match="another sweep is at work in"):
+        swept(path, Here())
+
+
+def test_methods_that_leave_zeros_give_a_row_for_what_is_packed(tmp_path: Path) -> None:
+    imp = {"name": "imp", "target": {"ratio": 0.5}, "rounds": 1, "steps": 2}
+    path = planted(tmp_path, {"pack": True}, methods=[imp])
+    swept(path, Here())
+    assert [row["method"] for row in told(tmp_path)["families"]] == ["imp", "imp, packed"]
+
+
+def test_a_check_alone_writes_nothing(tmp_path: Path) -> None:
+    assert len(checked(Sweep.load(planted(tmp_path, seeds=3)))) == 3
+    assert not (tmp_path / "swept").exists()
