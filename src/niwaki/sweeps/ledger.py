@@ -15,7 +15,7 @@ from typing import Any
 
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.recipes.checks import plain
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 from niwaki.report import Report
 from niwaki.sweeps.grid import Trial
 from niwaki.sweeps.names import digest
@@ -94,7 +94,7 @@ class Ledger:
     def write(self, trial: Trial, told: Mapping[str, Any]) -> Path:
         """Note what a trial is, and what its process needs to know."""
         folder = self.folder(trial)
-        folder.mkdir(parents=True, exist_ok=True)
+        made(folder)
         write_json(folder / TRIAL, {"version": VERSION, "values": trial.values, "digest": trial.digest, **told})
         return folder
 
@@ -166,7 +166,7 @@ def locked(out: Path) -> Iterator[None]:
     except ImportError:  # not on every system; there it is for the user to start a sweep once
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
+    made(out)
     with (out / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from niwaki.bench.ispasp.settings import Schedule
 from niwaki.errors import BrokenFile
 from niwaki.recipes.rates import rate
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 from niwaki.vision.mnist import CLASSES, Digits, normalise
 
 Tick = Callable[[str], None]
@@ -111,7 +111,7 @@ def _keep(path: Path, weights: Sequence[Tensor], momenta: Sequence[Tensor], mark
     names = ("first", "second")
     tensors = {name: w.detach().cpu() for name, w in zip(names, weights, strict=True)}
     tensors |= {f"momentum.{name}": m.cpu() for name, m in zip(names, momenta, strict=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     with replacing(path) as part:
         save_file(tensors, str(part), metadata={"mark": mark, "losses": json.dumps(losses)})
 

@@ -24,7 +24,7 @@ from niwaki.bench.ispasp.settings import PAPER, Settings, differences
 from niwaki.errors import unknown_key
 from niwaki.recipes.progress import Teller
 from niwaki.recovery import compensate
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 from niwaki.vision.mnist import Digits
 
 VERSION = 1
@@ -137,7 +137,7 @@ class Seed:
             spent = torch.tensor(time.perf_counter() - start)
             tensors = {f"units.{keep}": choice.units for keep, choice in found.items()}
             tensors |= {f"factors.{keep}": choice.factors for keep, choice in found.items()}
-            path.parent.mkdir(parents=True, exist_ok=True)
+            made(path.parent)
             with replacing(path) as part:
                 save_file({**tensors, "seconds": spent}, str(part))
         tensors = load_file(path)

@@ -17,6 +17,7 @@ from niwaki.bench.spur.contestants import Contestant
 from niwaki.errors import BrokenFile
 from niwaki.place import device
 from niwaki.recipes.progress import Teller
+from niwaki.replacing import made
 from niwaki.savepoints import Savepoints
 from niwaki.schedules import per_round
 from niwaki.surgery.singles import single_weights
@@ -140,7 +141,7 @@ class _Running:
 
     def _models(self) -> Path:
         place = self.job.study.out / "models"
-        place.mkdir(parents=True, exist_ok=True)
+        made(place)
         return place
 
     def _save(self, points: Savepoints) -> None:
