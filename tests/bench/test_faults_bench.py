@@ -66,6 +66,7 @@ def test_jobs_that_are_killed_survive(tmp_path: Path) -> None:
         "-m",
         "niwaki",
         "bench",
+        "scale",
         "faults",
         "--out",
         str(tmp_path),
