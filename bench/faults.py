@@ -34,7 +34,13 @@ def summary(found: Result) -> dict[str, Any]:
     """Of one method in one setting: sums, and each trial that was lost."""
     lost = [row for row in found["trials"] if not row["survived"]]
     told = {"setting": found["setting"], "method": found["method"], "steps": found["steps"]}
-    return {**told, "undisturbed_s": round(found["seconds"], 3), "kinds": by_kind(found["trials"]), "lost": lost}
+    return {
+        **told,
+        "undisturbed_s": round(found["seconds"], 3),
+        "missed": found["missed"],
+        "kinds": by_kind(found["trials"]),
+        "lost": lost,
+    }
 
 
 def main() -> None:

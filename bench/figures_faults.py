@@ -19,7 +19,9 @@ def trials(found: dict) -> str:
     methods = list(dict.fromkeys(each["method"] for each in raw))
     table = [["method: survived of tried", *(NAMES[name] for name in f)]]
     table += [[name, *(_of(cells.get((name, setting))) for setting in f)] for name in methods]
-    told = f"`niwaki bench scale faults`, one thread each, {machine(found)}."
+    missed = sum(each["missed"] for each in f.values())
+    told = f"`niwaki bench scale faults`, one thread each, {machine(found)}. {missed:,} jobs more were done before the kill"
+    told += " came, ended alike, and are not counted."
     return "\n\n".join([markdown(rows), markdown(table), told])
 
 

@@ -102,7 +102,7 @@ class Cell:
     def __init__(self, order: Order, setting: Setting, name: str) -> None:
         told = {"setting": asdict(setting), "method": name, "steps": METHODS[name][1], "fault": order.fault}
         self.name, self.path = f"{setting.name}, {name}", order.out / setting.name / f"{name}.json"
-        self.found = results.read(self.path, told) or {**told, "trials": []}
+        self.found = results.read(self.path, told) or {**told, "trials": [], "missed": 0}
         self._begin = lambda: Trial(setting.job(name, order.fault), setting.ranks, setting.job(name))
         self._trial: Trial | None = None
 
@@ -115,7 +115,11 @@ class Cell:
             trial = self._trial = self._trial or self._begin()
             self.found["seconds"] = trial.whole.seconds
             while len(rows) < most and time.monotonic() < until:
-                rows.append(trial.run(f"{self.name}, {len(rows)}"))
+                row = trial.run(f"{self.name}, {len(rows) + self.found['missed']}")
+                if row["survived"] and not row["kills"]:  # done before the kill came: nothing was tried
+                    self.found["missed"] += 1
+                    continue
+                rows.append(row)
                 tick(f"{sum(not row['survived'] for row in rows)} lost")
         results.write(self.path, self.found)
 
@@ -143,7 +147,7 @@ class Trial:
                 if life.done or life.hangs or not life.killed:
                     break
                 row["kills"] += 1
-                row["writing"] += any(folder.rglob("*.part"))
+                row["writing"] += any(not part.name.startswith("probe.") for part in folder.rglob("*.part"))
                 row["damaged"] += kind == "damaged" and damage(folder, draw)
             else:
                 life = self._live(folder, None)

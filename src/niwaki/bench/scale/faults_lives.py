@@ -124,15 +124,21 @@ class _Watch:
         self._children, self._kill = children, kill
         self._at = start + kill.delay if kill is not None and kill.save is None else float("inf")
         self._victims = [c for k, c in enumerate(children) if kill is None or kill.rank in (None, k)]
-        self.killed = False
+        self._shot = False
         self._grace = float("inf")
+
+    @property
+    def killed(self) -> bool:
+        """Has it hit one that was not done? Told when all that they had to say is heard."""
+        return self._shot and any(not child.end_mark for child in self._victims)
 
     def look(self) -> None:
         now = time.monotonic()
-        if self._kill is not None and self._kill.save == self._victims[0].begun and self._at == float("inf"):
+        begun = self._victims[0].begun
+        if self._kill is not None and 0 < (self._kill.save or 0) <= begun and self._at == float("inf"):
             self._at = self._victims[0].since + self._kill.delay
-        if now >= self._at and not self.killed and self._kill is not None:
-            self.killed = any(child.alive and not child.end_mark for child in self._victims)
+        if now >= self._at and self._kill is not None:
+            self._shot = True
             for child in self._victims:
                 child.kill()
             self._at, self._kill, self._grace = float("inf"), None, now + 3.0

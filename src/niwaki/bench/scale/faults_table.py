@@ -41,6 +41,7 @@ def figures(found: Sequence[Result]) -> dict[str, Any]:
             "survived": len(trials) - len(lost),
             "lost": len(lost),
             "why": dict(Counter(row["why"] for row in lost)),
+            "missed": sum(each["missed"] for each in found if each["setting"]["name"] == name),
             "least_per_method": min(len(each["trials"]) for each in found if each["setting"]["name"] == name),
             "kills": sum(row["kills"] for row in trials),
             "kills_while_writing": sum(row["writing"] for row in trials),
