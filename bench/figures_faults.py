@@ -20,8 +20,8 @@ def trials(found: dict) -> str:
     table = [["method: survived of tried", *(NAMES[name] for name in f)]]
     table += [[name, *(_of(cells.get((name, setting))) for setting in f)] for name in methods]
     missed = sum(each["missed"] for each in f.values())
-    told = f"`niwaki bench scale faults`, one thread each, {machine(found)}. {missed:,} jobs more were done before the kill"
-    told += " came, ended alike, and are not counted."
+    told = f"`niwaki bench scale faults`, one thread each, {machine(found)}. {missed:,} jobs more were done before the"
+    told += " kill came, ended alike, and are not counted."
     return "\n\n".join([markdown(rows), markdown(table), told])
 
 
