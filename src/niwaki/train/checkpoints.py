@@ -36,9 +36,9 @@ def write(run: Pruning, folder: Path, beside: Mapping[str, int] | None = None) -
     if ranks.rank >= size:
         return
     beside = _sizes(folder) if beside is None else dict(beside)
-    told = {"version": VERSION, "run": state, "ranks": size, "beside": beside if ranks.rank == 0 else {}}
+    sealed = {"version": VERSION, "run": state, "ranks": size, "beside": beside if ranks.rank == 0 else {}}
     try:
-        seal(told, folder / _name(ranks.rank, size))
+        seal(sealed, folder / _name(ranks.rank, size))
     except CannotWrite as trouble:
         told = f"{folder} is a checkpoint without the state of the run, and cannot be gone on from. {trouble}"
         warnings.warn(told, NotSaved, stacklevel=2)
