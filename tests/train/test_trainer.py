@@ -325,7 +325,8 @@ def test_a_folder_to_go_on_from_must_be_one(tmp_path: Path) -> None:
         trainer(tmp_path, METHODS["imp"], bert(), resume_from=tmp_path / "missing")
     place = tmp_path / "checkpoint-3"
     place.mkdir()
-    run = nk.Pruning(bert(), torch.optim.SGD(bert().parameters()), METHODS["imp"], bert().dummy_inputs)
+    model = bert()
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters()), METHODS["imp"], model.dummy_inputs)
     checkpoints.write(run, place)
     work = trainer(tmp_path, METHODS["imp"], bert(), resume_from=place)
     with pytest.raises(BadInput, match=r"the Trainer begins at step 0. Give both the same folder"):
