@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+import niwaki.replacing as replacing_module
 from niwaki.errors import CannotWrite
-from niwaki.replacing import made, replacing, swept, writable
+from niwaki.replacing import left, made, replacing, swept, writable
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path: Path) -> None:
@@ -158,10 +159,46 @@ def test_folders_are_made_and_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_parts_of_dead_writers_are_swept(tmp_path: Path) -> None:
-    for name in ("a.json", "a.json.12.part", "b.pt.7.part"):
+    kept = ["7.part", "a.json", "dataset.tar.part", "dataset.v2.part", "x.12.01234567.parts"]
+    for name in ("a.json.12.part", "b.pt.7.part", "c.pt.12.01234567.part", "probe.7.part", *kept):
         (tmp_path / name).write_text("")
     swept(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+def test_writers_of_one_number_do_not_get_into_each_others_way(tmp_path: Path) -> None:
+    """In containers, all of them may be process 1."""
+    with replacing(tmp_path / "a") as one, replacing(tmp_path / "a") as other:
+        assert one != other
+        one.write_text("1")
+        other.write_text("2")
+        assert left(tmp_path, "a") == sorted([one, other])
+    assert (tmp_path / "a").read_text() == "1"
+    assert left(tmp_path / "none", "a") == []
+
+
+def test_a_folder_that_is_not_on_the_disk_yet_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text("old")
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: refusing(errno.EIO)(file) if _folder(file) else sync(file))
+
+    def write() -> None:
+        with replacing(path) as part:
+            part.write_text("new")
+
+    with pytest.raises(CannotWrite, match=r"the disk fails .*The new file is in its place, and may be gone after"):
+        write()
+    assert path.read_text() == "new"
+
+
+def test_numbers_in_words_are_those_of_posix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trouble, path = RuntimeError("I/O error (os error 5)"), tmp_path / "a"
+    monkeypatch.setattr(os, "name", "posix")
+    assert replacing_module._number(trouble, (path,)) == errno.EIO
+    monkeypatch.setattr(os, "name", "nt")
+    assert replacing_module._number(trouble, (path,)) is None  # there it is "access is denied"
+    monkeypatch.undo()
 
 
 def test_a_file_may_be_no_larger(tmp_path: Path) -> None:

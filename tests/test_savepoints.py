@@ -5,20 +5,24 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import niwaki as nk
 from niwaki import savepoints
-from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
+from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved, RankFailed
+from niwaki.ranks import Ranks
 from niwaki.savepoints import Savepoints
+
+DEAD = 99_999_999  # no process has this number
 
 
 def state(steps: int) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def test_a_process_may_die_at_every_operation_on_files(tmp_path: Path, before: i
 
 def test_a_process_may_die_while_it_looks_for_a_state(tmp_path: Path) -> None:
     saved(tmp_path, 1, 2)
-    (tmp_path / "savepoint-000003.pt.77.part").write_bytes(b"half")
+    (tmp_path / f"savepoint-000003.pt.{DEAD}.part").write_bytes(b"half")
     last = 0
     while dies(tmp_path, last, lambda: Savepoints(tmp_path).load()):
         last += 1
@@ -253,16 +257,134 @@ def test_states_of_a_run_are_not_overwritten_by_another(tmp_path: Path) -> None:
     assert steps_of(Savepoints(tmp_path).load()) == 9
 
 
-def test_a_state_that_could_not_be_read_again_is_told_while_the_run_is_young(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="more than tensors and plain data"):
-        Savepoints(tmp_path).save({"path": tmp_path})
+NO_STATES: dict[str, Any] = {
+    "a path": {"best": Path("x")},
+    "a number of numpy": {"best": np.float64(0.9)},
+    "a function": {"best": lambda: 0},
+    "a lock": {"best": threading.Lock()},
+    "nothing": None,
+    "a list": [1],
+}
+
+
+@pytest.mark.parametrize("what", NO_STATES)
+def test_what_could_not_be_read_again_is_told_whenever_it_is_saved(tmp_path: Path, what: str) -> None:
+    points = Savepoints(tmp_path)
+    with pytest.raises(BadInput, match="tensors and plain data"):
+        points.save(NO_STATES[what])
     assert names(tmp_path) == []
+    assert points.save({"best": None, **state(1)})
+    with pytest.raises(BadInput, match="tensors and plain data"):
+        points.save(NO_STATES[what])
+    assert points.save(state(2)), "it may be saved otherwise"
+    assert steps_of(Savepoints(tmp_path).load()) == 2
+
+
+def test_tensors_of_all_layouts_are_plain_data(tmp_path: Path) -> None:
+    sparse = torch.sparse_coo_tensor(torch.tensor([[0, 2]]), torch.ones(2), (3,), check_invariants=True)
+    assert Savepoints(tmp_path).save({"sparse": sparse, "generator": torch.Generator().get_state()})
+    found = Savepoints(tmp_path).load()
+    assert found is not None
+    assert torch.equal(found["sparse"].to_dense(), sparse.to_dense())
+
+
+def test_of_a_whole_file_that_cannot_be_read_the_one_before_is_used(tmp_path: Path) -> None:
+    saved(tmp_path, 1)
+    savepoints.seal({"best": tmp_path}, tmp_path / "savepoint-000002.pt")
+    with pytest.warns(Damaged, match=r"000002.pt holds more than tensors .* The state before is used"):
+        assert steps_of(Savepoints(tmp_path).load()) == 1
+
+
+def test_each_file_is_read_once_for_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, 1, 2)
+    read: list[Path] = []
+    real = savepoints.unseal
+    monkeypatch.setattr(savepoints, "unseal", lambda path: (read.append(path), real(path))[1])
+    monkeypatch.setattr("niwaki.sealing.torch.load", counted(torch.load, loads := []))
+    assert steps_of(Savepoints(tmp_path).load()) == 2
+    assert len(read) == len(loads) == 1
+    loads.clear()
+    saved(tmp_path, 3)
+    assert loads == ["cpu", "meta"], "no second copy is made of what is saved"
+
+
+def counted(load: Callable[..., Any], loads: list[str]) -> Callable[..., Any]:
+    def loading(*args: Any, **kwargs: Any) -> Any:
+        loads.append(kwargs["map_location"])
+        return load(*args, **kwargs)
+
+    return loading
+
+
+def test_another_run_that_saves_there_is_told(tmp_path: Path) -> None:
+    one = saved(tmp_path, 1)
+    other = saved(tmp_path, 2)
+    with pytest.raises(BadInput, match=r"holds state 2 of savepoint-\*, which this run has not written"):
+        one.save(state(9))
+    assert steps_of(Savepoints(tmp_path).load()) == 2
+    assert other.save(state(3))
+
+
+def test_what_a_living_process_writes_is_let_be(tmp_path: Path) -> None:
+    """And what a dead one has left is swept: its parts and its probes, by ``clear`` those of other ranks too."""
+    theirs = ("savepoint-000003.rank-00001-of-00002.pt", "savepoint-begun.rank-00001-of-00002", "other-000001.pt")
+    for name in ("savepoint-000003.pt", "probe", *theirs):
+        for process in (DEAD, os.getppid()):
+            (tmp_path / f"{name}.{process}.0123abcd.part").write_text("half")
+    (tmp_path / "savepoint-data.tar.part").write_text("a user's")
+    points = Savepoints(tmp_path)
+    points.load()
+    assert not list(tmp_path.glob(f"probe.{DEAD}.*")) + list(tmp_path.glob(f"savepoint-000003.pt.{DEAD}.*"))
+    assert len(names(tmp_path)) == 9
+    points.save(state(1))
+    points.clear()
+    assert [name for name in names(tmp_path) if str(DEAD) in name] == [f"other-000001.pt.{DEAD}.0123abcd.part"]
+    assert len(names(tmp_path)) == 7
+
+
+def test_a_folder_that_was_removed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = saved(tmp_path / "run", 1, 2)
+    shutil.rmtree(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.warns(NotSaved, match="there is none yet"):
+            assert not points.save(state(3))
+    shutil.rmtree(tmp_path / "run")
+    assert points.save(state(4))
+    assert steps_of(Savepoints(tmp_path / "run").load()) == 4
+
+
+def test_a_disk_that_cannot_be_listed_does_not_undo_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = saved(tmp_path, 1, 2)
+    monkeypatch.setattr(Path, "iterdir", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "fails")))
+    assert points.save(state(3))
+    monkeypatch.undo()
+    assert points.save(state(4))
+    assert names(tmp_path) == ["savepoint-000003.pt", "savepoint-000004.pt"]
+
+
+def test_ranks_that_do_not_know_each_other_yet_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match=r"has started 2 ranks.*init_process_group before"):
+        Savepoints(tmp_path)
+    assert Savepoints(tmp_path, ranks=Ranks.alone()).save(state(1))
+    assert Savepoints.beside(tmp_path / "other.pt").save(state(1))
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert steps_of(Savepoints(tmp_path).load()) == 1
 
 
 BAD: dict[str, dict[str, Any]] = {
     "at least 1, not 0": {"keep": 0},
-    "without a folder": {"name": "a/b"},
+    "at least 1, not 2.5": {"keep": 2.5},
+    "at least 1, not '2'": {"keep": "2"},
+    "at least 1, not True": {"keep": True},
+    "without a folder, not 'a/b'": {"name": "a/b"},
     "not ''": {"name": ""},
+    "not 3": {"name": 3},
+    "not '..'": {"name": ".."},
+    r"not 'a\\x00b'": {"name": "a\0b"},
+    "up to 150 bytes, and 'nnnnnnnnnnnnnnnnnnnn'… has 151": {"name": "n" * 151},
 }
 
 
@@ -270,37 +392,42 @@ BAD: dict[str, dict[str, Any]] = {
 def test_bad_input_is_told(tmp_path: Path, told: str) -> None:
     with pytest.raises(BadInput, match=told):
         Savepoints(tmp_path, **BAD[told])
+    assert Savepoints(tmp_path, name="n" * 150).save(state(1))
 
 
 # -- several ranks ------------------------------------------------------------------------------------------------
 
 
-class Threads:
-    """Ranks that are threads of this process, for what they tell each other here."""
+class Threads(Ranks):
+    """Ranks that are threads of this process; what they tell each other goes through a list."""
 
-    def __init__(self, rank: int, texts: list[str], barrier: threading.Barrier) -> None:
-        self.rank, self.size = rank, len(texts)
-        self._texts, self._barrier = texts, barrier
+    def __init__(self, rank: int, slots: list[Any], barrier: threading.Barrier) -> None:
+        self.__dict__.update(group=None, _rank=rank, _slots=slots, _barrier=barrier)
 
-    def texts(self, text: str) -> list[str]:
-        self._texts[self.rank] = text
-        self._barrier.wait(20)
-        found = list(self._texts)
-        self._barrier.wait(20)
+    @property
+    def size(self) -> int:
+        return len(self.__dict__["_slots"])
+
+    @property
+    def rank(self) -> int:
+        return int(self.__dict__["_rank"])
+
+    def _gathered(self, mine: torch.Tensor) -> list[torch.Tensor]:
+        slots, barrier = self.__dict__["_slots"], self.__dict__["_barrier"]
+        slots[self.rank] = mine
+        barrier.wait(20)
+        found = list(slots)
+        barrier.wait(20)
         return found
-
-    @contextmanager
-    def every(self, what: str) -> Iterator[None]:
-        yield
 
 
 def together(do: Callable[[Any], Any], size: int = 2) -> list[Any]:
     """What every rank gives, or raises."""
-    texts, barrier, found = [""] * size, threading.Barrier(size), list[Any]([None] * size)
+    slots, barrier, found = [None] * size, threading.Barrier(size), list[Any]([None] * size)
 
     def one(rank: int) -> None:
         try:
-            found[rank] = do(Threads(rank, texts, barrier))
+            found[rank] = do(Threads(rank, slots, barrier))
         except Exception as trouble:
             found[rank] = trouble
 
@@ -312,12 +439,40 @@ def together(do: Callable[[Any], Any], size: int = 2) -> list[Any]:
     return found
 
 
+def kinds(found: list[Any]) -> list[type]:
+    return [type(each) for each in found]
+
+
+def file_of(rank: int, size: int, number: int) -> str:
+    return f"savepoint-{number:06}.rank-{rank:05}-of-{size:05}.pt"
+
+
+def states(folder: Path) -> list[str]:
+    return [name for name in names(folder) if name.endswith(".pt")]
+
+
 def laid(folder: Path, numbers: list[list[int]]) -> None:
     """What ranks had written when they died: numbers of states by rank."""
     for rank, mine in enumerate(numbers):
-        points = Savepoints(folder, ranks=Threads(rank, [""] * len(numbers), threading.Barrier(1)))  # type: ignore[arg-type]
         for number in mine:
-            savepoints.seal(state(number), points._path(number))
+            savepoints.seal(state(number), folder / file_of(rank, len(numbers), number))
+
+
+def trained(*steps: int, keep: int = 2) -> Callable[[Path], Callable[[Any], int | None]]:
+    """Ranks that load and save so many, in a folder or each on a disk of its own in it."""
+
+    def of(folder: Path, own: bool = True, places: tuple[int, ...] = (0, 1)) -> Callable[[Any], int | None]:
+        def train(ranks: Any) -> int | None:
+            place = folder / str(places[ranks.rank]) if own else folder
+            points = Savepoints(place, keep=keep, ranks=ranks)
+            found = steps_of(points.load())
+            for each in steps:
+                assert points.save(state(each))
+            return found
+
+        return train
+
+    return of
 
 
 LAID: dict[str, tuple[list[list[int]], int | type[Exception] | None]] = {
@@ -347,24 +502,23 @@ def test_ranks_go_on_from_the_newest_that_all_have(tmp_path: Path, case: str) ->
 
     found = together(go_on, len(numbers))
     if isinstance(wanted, type):
-        assert [type(each) for each in found] == [wanted] * len(found)
+        assert kinds(found) == [wanted] * len(found)
         assert "rank 1 has" in str(found[0])
         return
     assert found == [wanted] * len(numbers)
     again = together(lambda ranks: steps_of(Savepoints(tmp_path, ranks=ranks).load()), len(numbers))
     assert again == [50] * len(numbers)
     highest = max([0, *(number for mine in numbers for number in mine)])
-    assert names(tmp_path)[-1].startswith(f"savepoint-{highest + 1:06}"), "a number is used twice"
+    assert states(tmp_path)[-1].startswith(f"savepoint-{highest + 1:06}"), "a number is used twice"
     kept = 1 if wanted is None else 2
-    assert len(names(tmp_path)) == kept * len(numbers), "what not all have is removed"
+    assert len(states(tmp_path)) == kept * len(numbers), "what not all have is removed"
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_ranks_may_be_killed_again_and_again_in_their_first_state(tmp_path: Path, rank: int) -> None:
     """What one of them has begun is not taken for a state that the others have lost."""
     for number in (1, 2, 3):
-        mine = Threads(rank, ["", ""], threading.Barrier(1))
-        savepoints.seal(state(number), Savepoints(tmp_path, ranks=mine)._path(number))  # type: ignore[arg-type]
+        savepoints.seal(state(number), tmp_path / file_of(rank, 2, number))
         assert together(lambda ranks: Savepoints(tmp_path, ranks=ranks).load()) == [None, None]
     assert names(tmp_path) == []
 
@@ -376,7 +530,7 @@ def test_what_is_damaged_on_one_rank_no_rank_uses(tmp_path: Path) -> None:
     assert together(lambda ranks: steps_of(Savepoints(tmp_path, ranks=ranks).load())) == [4, 4]
     cut(tmp_path / "savepoint-000004.rank-00000-of-00002.pt")
     found = together(lambda ranks: Savepoints(tmp_path, ranks=ranks).load())
-    assert [type(each) for each in found] == [BrokenFile, BrokenFile]
+    assert kinds(found) == [BrokenFile, BrokenFile]
 
 
 def test_a_state_that_one_rank_cannot_write_is_saved_by_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,9 +554,69 @@ def test_a_state_that_one_rank_cannot_write_is_saved_by_none(tmp_path: Path, mon
     with warnings.catch_warnings():  # of threads, they cannot be counted
         warnings.simplefilter("ignore", NotSaved)
         assert together(go_on) == [[False, True], [False, True]]
-    assert names(tmp_path) == [
-        f"savepoint-00000{number}.rank-0000{rank}-of-00002.pt" for number in (1, 3) for rank in (0, 1)
-    ]
+    assert states(tmp_path) == [file_of(rank, 2, number) for number in (1, 3) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["disks of their own", "one disk"])
+@pytest.mark.parametrize(("keep", "steps"), [(1, (1, 2, 3, 4, 5)), (2, (1,))])
+def test_a_disk_that_was_lost_is_told_and_nothing_removed(
+    tmp_path: Path, own: bool, keep: int, steps: tuple[int, ...]
+) -> None:
+    assert together(trained(*steps, keep=keep)(tmp_path, own)) == [None, None]
+    assert together(trained()(tmp_path, own)) == [steps[-1]] * 2
+    for path in tmp_path.rglob("*rank-00001*"):
+        path.unlink()
+    before = sorted(tmp_path.rglob("*"))
+    found = together(trained()(tmp_path, own))
+    assert kinds(found) == [BrokenFile, BrokenFile], found
+    assert "rank 1 has none" in str(found[0])
+    assert sorted(tmp_path.rglob("*")) == before
+
+    def cleared(ranks: Any) -> int | None:
+        points = Savepoints(tmp_path / str(ranks.rank) if own else tmp_path, ranks=ranks)
+        points.clear()
+        assert not points._files()
+        assert points.load() is None
+        return points.save(state(7))
+
+    assert together(cleared) == [True, True]
+    assert together(trained()(tmp_path, own)) == [7, 7]
+
+
+def test_ranks_that_changed_places_are_told(tmp_path: Path) -> None:
+    """Each with a disk of its own, they would find nothing and begin anew."""
+    assert together(trained(1, 2, 3)(tmp_path)) == [None, None]
+    found = together(trained()(tmp_path, places=(1, 0)))
+    assert kinds(found) == [BadInput, BadInput]
+    assert "those of rank 0 lie where rank 1 is now; those of rank 1 lie where rank 0 is now" in str(found[0])
+    assert together(trained()(tmp_path)) == [3, 3]
+    assert together(lambda ranks: Savepoints(tmp_path / str(1 - ranks.rank), ranks=ranks).clear()) == [None, None]
+    assert not list(tmp_path.rglob("*rank*"))
+
+
+def test_states_of_two_runs_are_not_mixed(tmp_path: Path) -> None:
+    """A disk comes back that was away while the others began anew."""
+    assert together(trained(1, 2)(tmp_path)) == [None, None]
+    (tmp_path / "1").rename(tmp_path / "away")
+    together(lambda ranks: Savepoints(tmp_path / str(ranks.rank), ranks=ranks).clear())
+    assert together(trained(11, 12)(tmp_path)) == [None, None]
+    shutil.rmtree(tmp_path / "1")
+    (tmp_path / "away").rename(tmp_path / "1")
+    found = together(trained()(tmp_path))
+    assert kinds(found) == [BrokenFile, BrokenFile]
+    assert "are of 2 runs" in str(found[0])
+
+
+def test_what_is_wrong_on_one_rank_stops_all(tmp_path: Path) -> None:
+    def wrong(ranks: Any) -> bool:
+        points = Savepoints(tmp_path, ranks=ranks)
+        assert points.save(state(1))
+        with pytest.raises((BadInput, RankFailed), match="more than tensors and plain data"):
+            points.save({"best": tmp_path if ranks.rank else None})
+        return points.save(state(2))
+
+    assert together(wrong) == [True, True]
+    assert together(trained()(tmp_path, own=False)) == [2, 2]
 
 
 def test_another_number_of_ranks_is_told(tmp_path: Path) -> None:

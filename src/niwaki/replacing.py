@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -41,6 +42,10 @@ _OF_A_PATH: Mapping[int, tuple[str, str]] = MappingProxyType(
 )
 """Of one path, which may be of another file than ours."""
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)  # some file systems, of folders
+_PART = r"\.(?P<process>\d+)(?:\.[0-9a-f]{8})?\.part"
+"""Behind a file's name while it is written: by which process, and a token, since in containers many have one number."""
+_AS_IT_WAS = "What was there before is as it was."
+_IN_PLACE = "The new file is in its place, and may be gone after a power cut."
 
 
 @contextmanager
@@ -52,14 +57,16 @@ def replacing(path: Path) -> Iterator[Path]:
     and the last one's file stays.
 
     Raises:
-        CannotWrite: the disk is full, may only be read, and the like. The old file is as it was.
+        CannotWrite: the disk is full, may only be read, and the like. The old file is as it was; or, where the message
+            says so, the new one is in its place, but the disk has not confirmed it.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
         with told(path, part):
             yield part
             _to_disk(part)
             os.replace(part, path)
+        with told(path, then=_IN_PLACE):
             _to_disk(path.parent)
     finally:
         with suppress(OSError):
@@ -67,8 +74,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def told(path: Path, *written: Path) -> Iterator[None]:
-    """Inside ``path`` is written: what the disk refuses is told as such. ``written``: files on the way there.
+def told(path: Path, *written: Path, then: str = _AS_IT_WAS) -> Iterator[None]:
+    """Inside ``path`` is written: what the disk refuses is told as such. ``written``: files on the way there. ``then``:
+    what is there if it fails.
 
     Raises:
         CannotWrite: in place of the error that the disk, or a library that writes, has raised.
@@ -81,7 +89,7 @@ def told(path: Path, *written: Path) -> Iterator[None]:
         number = _number(trouble, (path, *written))
         if number is None:
             raise
-        raise _refusal(path, number, _size(written)) from trouble
+        raise _refusal(path, number, _size(written), then) from trouble
 
 
 def made(folder: Path) -> Path:
@@ -101,7 +109,7 @@ def writable(folder: Path) -> Path:
     Raises:
         CannotWrite: it cannot be made, or nothing can be written to it.
     """
-    probe = made(folder) / f"probe.{os.getpid()}.part"
+    probe = _part(made(folder) / "probe")
     with told(folder / "a file", probe):
         try:
             probe.write_bytes(b"niwaki")
@@ -111,11 +119,37 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def swept(folder: Path, pattern: str = "*") -> None:
+def swept(folder: Path) -> None:
     """Remove parts of files that writers left when they were killed. No other process may be writing there."""
-    for part in folder.glob(f"{pattern}.*.part"):
-        with suppress(OSError):
-            part.unlink()
+    for part in folder.iterdir():
+        if re.search(rf".{_PART}$", part.name, re.ASCII):
+            with suppress(OSError):
+                part.unlink()
+
+
+def left(folder: Path, names: str) -> list[Path]:
+    """Parts of files that killed writers left; those of other processes that live on this machine are not among them.
+    ``names``: a pattern (``re``) of the files' whole names."""
+    there = folder.iterdir() if folder.is_dir() else ()
+    found = [(re.fullmatch(rf"(?:{names}|probe){_PART}", path.name, re.ASCII), path) for path in there]
+    return sorted(path for part, path in found if part is not None and not _lives(int(part["process"])))
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+
+
+def _lives(process: int) -> bool:
+    """Is it another process of this machine?"""
+    if process == os.getpid() or os.name == "nt":  # where what is open cannot be removed
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _to_disk(path: Path) -> None:
@@ -136,8 +170,8 @@ def _number(trouble: Exception, ours: tuple[Path, ...]) -> int | None:
     """The system's number of an error that the disk is to blame for."""
     if isinstance(trouble, OSError):
         number = trouble.errno
-    else:  # libraries in Rust tell it in words
-        found = re.search(r"\(os error (\d+)\)", str(trouble))
+    else:  # libraries in Rust tell it in words; Windows has numbers of its own
+        found = re.search(r"\(os error (\d+)\)", str(trouble)) if os.name == "posix" else None
         number = int(found[1]) if found else None
     if number in _REASONS:
         return number
@@ -147,7 +181,7 @@ def _number(trouble: Exception, ours: tuple[Path, ...]) -> int | None:
     return number if number in _OF_A_PATH and known else None
 
 
-def _refusal(path: Path, number: int, size: int) -> CannotWrite:
+def _refusal(path: Path, number: int, size: int, then: str) -> CannotWrite:
     reason, advice = {**_REASONS, **_OF_A_PATH}[number]
     told = f"{path} cannot be written: {reason} ({os.strerror(number)}"
     if size:
@@ -155,7 +189,7 @@ def _refusal(path: Path, number: int, size: int) -> CannotWrite:
     free = _free(path)
     if free is not None and number in (errno.ENOSPC, errno.EDQUOT):
         told += f"; there is room for {free + size:,}"
-    refusal = CannotWrite(f"{told}). What was there before is as it was. {advice}")
+    refusal = CannotWrite(f"{told}). {then} {advice}")
     refusal.errno = number
     return refusal
 
@@ -174,4 +208,4 @@ def _free(path: Path) -> int | None:
     return None
 
 
-__all__ = ["made", "replacing", "swept", "told", "writable"]
+__all__ = ["left", "made", "replacing", "swept", "told", "writable"]

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
 from niwaki.ranks import Ranks
-from niwaki.replacing import writable
-from niwaki.sealing import require_whole, seal, unseal
+from niwaki.replacing import left, made, replacing, writable
+from niwaki.sealing import require_readable, seal, unseal
 
 State = dict[str, Any]
+_RANK = r"\.rank-(\d{5})-of-(\d{5})"
+_LONGEST = 150  # bytes of a name: what is put behind it must find room in the 255 that file systems give
 
 
 class Savepoints:
@@ -27,31 +32,35 @@ class Savepoints:
     (``NAME-000012.rank-00000-of-00002.pt``) on a folder that they share or not, and all load the newest that is whole
     on every one of them. ``save`` and ``load`` are called by all ranks.
 
+    One run at a time has a folder and name; what it was writing when it was killed is removed when they are opened.
+
     Args:
         folder: is made, and tried whether it can be written. keep: how many states are kept, at least 1; with 1 there
-            is none to go back to if a file is damaged later. name: of the files, for several runs in one folder.
+            is none to go back to if a file is damaged later. name: of the files, for several runs in one folder; up to
+            150 bytes.
         ranks: the processes that train together; those of the default process group if None.
 
     Raises:
-        CannotWrite: (on all ranks an error) nothing can be written to the folder.
+        CannotWrite: (on all ranks an error) nothing can be written to the folder. BadInput: ``keep`` or ``name`` cannot
+            be meant, or a launcher has started several ranks that do not know each other yet.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str], *, keep: int = 2, name: str = "savepoint", ranks: Ranks | None = None
     ) -> None:
-        if keep < 1:
-            raise BadInput(f"keep is how many states are kept, at least 1, not {keep}")
-        if not name or Path(name).name != name:
-            raise BadInput(f"name is the beginning of files' names, without a folder, not {name!r}")
+        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
+            raise BadInput(f"keep is how many states are kept, a whole number, at least 1, not {keep!r}")
+        _require_name(name)
         self.folder, self.keep, self.name = Path(folder), keep, name
-        self.ranks = ranks or Ranks.here()
+        self.ranks = ranks or _here()
         self._whole: list[int] | None = None  # numbers of states that all ranks have; None until they have been asked
         self._last = 0  # the highest number that any rank has used: none is used twice
-        self._tried = False
+        self._known = set[int]()  # numbers that this run has found here, or written
+        self._run = ""  # drawn by the first rank when the first state is saved; of one process there is none
         self._since = time.time()
         with self.ranks.every("opening savepoints"):
             writable(self.folder)
-            for path in self._parts():
+            for path in left(self.folder, rf"{re.escape(name)}-(?:\d{{6,}}{self._ending}\.pt|begun{self._ending})"):
                 self._remove(path)
 
     @classmethod
@@ -67,25 +76,39 @@ class Savepoints:
             tells why; the states before are there, and training may go on.
 
         Raises:
-            BadInput: the folder holds states that were not loaded, or the state holds more than tensors and plain data.
+            BadInput: the folder holds states that were not loaded, or another run writes there; or the state is no
+                dict, or holds more than tensors and plain data.
         """
         if self._whole is None:
             self._refuse_to_overwrite()
         assert self._whole is not None
+        with self.ranks.every("looking for states of other runs"):
+            self._refuse_another_run()
         self._last += 1
-        with self.ranks.every("saving a state"):
-            trouble = self._write(state, self._path(self._last))
-        reasons = [text for text in self.ranks.texts(trouble) if text]
+        self._known.add(self._last)
+        path = self._path(self._last)
+        try:
+            with self.ranks.every("saving a state"):
+                trouble = self._write(state, path)
+        except BaseException:
+            self._remove(path)
+            raise
+        told = [json.loads(text) for text in self.ranks.texts(json.dumps([trouble, self._run or secrets.token_hex(8)]))]
+        reasons = [reason for reason, _ in told if reason]
         if reasons:
-            self._remove(self._path(self._last))
-            kept = f"the last one is of {self._age()}" if self._whole else "there is none yet"
+            self._remove(path)
+            there = any(self._path(number).is_file() for number in self._whole)
+            kept = f"the last one is of {self._age()}" if there else "there is none yet"
             warnings.warn(f"a state was not saved, and the run goes on; {kept}. {reasons[0]}", NotSaved, stacklevel=2)
             return False
+        self._run = told[0][1]
         self._whole = [*self._whole, self._last][-self.keep :]
         self._since = time.time()
-        for number, path in self._mine().items():
-            if number not in self._whole:
-                self._remove(path)
+        with suppress(OSError, CannotWrite):  # the state is there; what is left to do is done the next time
+            self._note_run()
+            for number, old in self._mine().items():
+                if number not in self._whole:
+                    self._remove(old)
         return True
 
     def load(self) -> State | None:
@@ -94,117 +117,157 @@ class Savepoints:
         Files that are damaged are left out, with a :class:`~niwaki.errors.Damaged` warning.
 
         Raises:
-            BrokenFile: there are states, and none is whole. BadInput: another number of ranks has written them.
+            BrokenFile: there are states, and none is whole on all ranks. BadInput: another number of ranks has written
+                them, or the ranks have changed places, each with a disk of its own.
         """
-        with self.ranks.every("looking for saved states"):
-            mine = self._mine()
-            self._refuse_other_ranks(mine)
-        every = self._listed(mine)
-        common = sorted(set[int].intersection(*map(set, every)))
+        mine, every = self._looked()
+        common = sorted(set[int].intersection(*(set(each["numbers"]) for each in every)))
         damaged: list[str] = []
         while common:
             number = common[-1]
-            reasons = [text for text in self.ranks.texts(self._fault(mine[number])) if text]
+            state, trouble = self._read(mine[number])
+            reasons = [text for text in self.ranks.texts(trouble) if text]
             if not reasons:
                 self._whole = common
-                return self._read(mine[number], damaged)
+                self._tell(damaged, mine[number])
+                return state
             damaged += reasons
             common.pop()
-        # A second one is begun when all ranks have the first: where nobody has two, none was ever whole.
-        if damaged or max(map(len, every)) > 1:
-            raise self._nothing_left(every, damaged)
+        numbers = [each["numbers"] for each in every]
+        # A second one is begun when all ranks have the first, and a run is noted then: else none was ever whole.
+        if damaged or max(map(len, numbers)) > 1 or (any(numbers) and any(each["run"] for each in every)):
+            raise self._nothing_left(numbers, damaged)
         with self.ranks.every("removing what was begun"):  # or else two such would look like one that was whole
-            for path in mine.values():
+            for path in (*mine.values(), self._note):
                 self._remove(path)
-        self._whole = []
+        self._whole, self._run = [], ""
         return None
 
     def clear(self) -> None:
-        """Remove all states of this name: the run is over, or begins anew."""
+        """Remove all states of this name, of all ranks: the run is over, or begins anew."""
+        name = re.escape(self.name)
         with self.ranks.every("removing saved states"):
-            for path in self._files():
-                theirs = self._told(path)
-                if theirs is not None and (theirs[1] == self._ending or theirs[2] != self.ranks.size):
-                    self._remove(path)
-        self._whole = []
+            states = [path for path in self._files() if self._told(path) is not None]
+            notes = [path for path in self._files() if re.fullmatch(rf"{name}-begun{_RANK}", path.name, re.ASCII)]
+            parts = left(self.folder, rf"{name}-(?:\d{{6,}}(?:{_RANK})?\.pt|begun{_RANK})")
+            for path in (*states, *notes, *parts):
+                self._remove(path)
+        self._whole, self._run = [], ""
 
     @property
     def _ending(self) -> str:
         return "" if self.ranks.size == 1 else f".rank-{self.ranks.rank:05}-of-{self.ranks.size:05}"
 
+    @property
+    def _note(self) -> Path:
+        """Which run has states here that were whole on all ranks."""
+        return self.folder / f"{self.name}-begun{self._ending}"
+
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.name}-{number:06}{self._ending}.pt"
 
     def _files(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
         return sorted(path for path in self.folder.iterdir() if path.name.startswith(f"{self.name}-"))
 
-    def _parts(self) -> list[Path]:
-        """What this rank was writing when it was killed."""
-        wanted = rf"{re.escape(self.name)}-\d{{6,}}{re.escape(self._ending)}\.pt\.\d+\.part"
-        return [path for path in self._files() if re.fullmatch(wanted, path.name, re.ASCII)]
+    def _told(self, path: Path) -> tuple[int, int, int] | None:
+        """What a file's name says: its number, its rank, and how many ranks there were."""
+        found = re.fullmatch(rf"{re.escape(self.name)}-(\d{{6,}})(?:{_RANK})?\.pt", path.name, re.ASCII)
+        return None if found is None else (int(found[1]), int(found[2] or 0), int(found[3] or 1))
 
-    def _told(self, path: Path) -> tuple[int, str, int] | None:
-        """What a file's name says: its number, its ending, and how many ranks wrote it."""
-        found = re.fullmatch(
-            rf"{re.escape(self.name)}-(\d{{6,}})(\.rank-\d{{5}}-of-(\d{{5}}))?\.pt", path.name, re.ASCII
-        )
-        return None if found is None else (int(found[1]), found[2] or "", int(found[3] or 1))
+    def _by_rank(self) -> dict[int, dict[int, Path]]:
+        """Files of as many ranks as there are, by rank, and by number, ascending."""
+        found: dict[int, dict[int, Path]] = {self.ranks.rank: {}}
+        for path in self._files():
+            told = self._told(path)
+            if told is not None and told[2] == self.ranks.size:
+                found.setdefault(told[1], {})[told[0]] = path
+        return found
 
     def _mine(self) -> dict[int, Path]:
         """The files of this rank by number, ascending."""
-        named = [(self._told(path), path) for path in self._files()]
-        return {told[0]: path for told, path in named if told is not None and told[1] == self._ending}
+        return self._by_rank()[self.ranks.rank]
 
-    def _listed(self, mine: dict[int, Path]) -> list[list[int]]:
-        """Which states every rank has."""
-        every = [json.loads(text) for text in self.ranks.texts(json.dumps(sorted(mine)))]
-        self._last = max([self._last, *(number for numbers in every for number in numbers)])
-        return every
+    def _looked(self) -> tuple[dict[int, Path], list[dict[str, Any]]]:
+        """This rank's files by number; and of every rank its ``numbers``, its ``run``, and which ``others`` have files
+        in its folder."""
+        with self.ranks.every("looking for saved states"):
+            there = self._by_rank()
+            mine = there.pop(self.ranks.rank)
+            self._refuse_other_ranks(mine)
+            found = {"numbers": sorted(mine), "others": sorted(there), "run": self._noted_run()}
+        every = [json.loads(text) for text in self.ranks.texts(json.dumps(found))]
+        self._last = max([self._last, *(number for each in every for number in each["numbers"])])
+        self._known |= set(mine)
+        self._refuse_other_places(every)
+        runs = sorted({each["run"] for each in every if each["run"] and each["numbers"]})
+        if len(runs) > 1:
+            raise BrokenFile(
+                f"the ranks' states in {self.folder} are of {len(runs)} runs, which do not go together. Bring back the "
+                "files of one run to all ranks, or call clear() to begin anew."
+            )
+        self._run = runs[0] if runs else ""
+        return mine, every
+
+    def _noted_run(self) -> str:
+        try:
+            found = self._note.read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return ""
+        return found if re.fullmatch(r"[0-9a-f]{16}", found) else ""
+
+    def _note_run(self) -> None:
+        if self.ranks.size > 1 and not self._note.exists():
+            with replacing(self._note) as part:
+                part.write_text(self._run, encoding="ascii")
 
     def _write(self, state: State, path: Path) -> str:
         """What went wrong, if the disk did not take it."""
+        if not isinstance(state, dict):
+            raise BadInput(f"a state is a dict of tensors and plain data, not {type(state).__name__}")
         try:
+            made(self.folder)
             seal(state, path)
         except CannotWrite as trouble:
             return str(trouble)
-        if not self._tried:  # while the run is young: can it be read?
-            try:
-                unseal(path)
-            except BadInput:
-                self._remove(path)
-                raise
-            self._tried = True
+        require_readable(path)
         return ""
 
-    def _read(self, path: Path, damaged: list[str]) -> State:
+    def _read(self, path: Path) -> tuple[State | None, str]:
+        """A state; or what is wrong with it."""
         with self.ranks.every("loading a state"):
-            self._since = path.stat().st_mtime
-            if damaged:
-                told = "; ".join(damaged)
-                text = f"{told}. The state before is used: {path}, of {self._age()}"
-                warnings.warn(text, Damaged, stacklevel=3)
-            if self.ranks.size > 1:
-                import torch.distributed.tensor  # noqa: F401 - so that torch.load knows tensors in shards
-            state: State = unseal(path)
-            return state
+            try:
+                return unseal(path), ""
+            except (BrokenFile, BadInput) as trouble:
+                return None, str(trouble)
 
-    def _fault(self, path: Path) -> str:
-        try:
-            require_whole(path)
-        except BrokenFile as trouble:
-            return str(trouble)
-        return ""
+    def _tell(self, damaged: list[str], path: Path) -> None:
+        """Which one is used, where newer ones are damaged."""
+        with suppress(OSError):
+            self._since = path.stat().st_mtime
+        if damaged:
+            text = f"{'; '.join(damaged)}. The state before is used: {path}, of {self._age()}"
+            warnings.warn(text, Damaged, stacklevel=3)
 
     def _refuse_to_overwrite(self) -> None:
-        with self.ranks.every("looking for saved states"):
-            mine = self._mine()
-            self._refuse_other_ranks(mine)
-        if any(self._listed(mine)):
+        _, every = self._looked()
+        if any(each["numbers"] for each in every):
             raise BadInput(
                 f"{self.folder} holds states of a run, named {self.name}-*. Call load() before save() to go on from "
                 "the newest, or clear() to begin anew."
             )
         self._whole = []
+
+    def _refuse_another_run(self) -> None:
+        found = set[int]()
+        with suppress(OSError):  # a folder that cannot be read cannot be written either, which is told then
+            found = set(self._mine()) - self._known
+        if found:
+            raise BadInput(
+                f"{self.folder} holds state {max(found)} of {self.name}-*, which this run has not written: another one "
+                "saves there too. Stop one of them, or give it a folder or a name of its own."
+            )
 
     def _refuse_other_ranks(self, mine: dict[int, Path]) -> None:
         sizes = {told[2] for told in map(self._told, self._files()) if told is not None} - {self.ranks.size}
@@ -212,6 +275,20 @@ class Savepoints:
             raise BadInput(
                 f"the states in {self.folder} were written by {min(sizes)} ranks, and here are {self.ranks.size}. "
                 "Start as many, or call clear() to begin anew."
+            )
+
+    def _refuse_other_places(self, every: list[dict[str, Any]]) -> None:
+        """Of ranks with disks of their own, each must find its own files, not those of another."""
+        told = [
+            f"those of rank {rank} lie where rank {place} is now"
+            for rank, each in enumerate(every)
+            for place, other in enumerate(every)
+            if not each["numbers"] and rank in other["others"]
+        ]
+        if told:
+            raise BadInput(
+                f"ranks do not find their states in {self.folder}: {'; '.join(told)}. Start them on the machines on "
+                "which they were, bring the files to them, or call clear() to begin anew."
             )
 
     def _nothing_left(self, every: list[list[int]], damaged: list[str]) -> BrokenFile:
@@ -230,6 +307,27 @@ class Savepoints:
     def _remove(self, path: Path) -> None:
         with suppress(OSError):  # one too many does no harm
             path.unlink(missing_ok=True)
+
+
+def _here() -> Ranks:
+    """All processes of the default group, which must be there if a launcher has started several."""
+    if dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
+        size = os.environ.get("WORLD_SIZE", "1")
+        if size != "1":
+            raise BadInput(
+                f"a launcher has started {size} ranks, which would all write the same files. Call "
+                "torch.distributed.init_process_group before; or, if each is to have states of its own, give it a name "
+                "of its own and ranks=niwaki.ranks.Ranks.alone()."
+            )
+    return Ranks.here()
+
+
+def _require_name(name: object) -> None:
+    if not isinstance(name, str) or not name.isprintable() or name in ("", ".", "..") or re.search(r"[/\\]", name):
+        raise BadInput(f"name is the beginning of files' names, without a folder, not {name!r}")
+    size = len(name.encode())
+    if size > _LONGEST:
+        raise BadInput(f"name is the beginning of files' names, up to {_LONGEST} bytes, and {name[:20]!r}… has {size}")
 
 
 __all__ = ["Savepoints", "State"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import torch
+import torch.distributed as dist
 
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.replacing import replacing
@@ -22,7 +23,7 @@ def seal(state: Any, path: Path) -> None:
     """Write tensors and plain data: whole, sealed and on the disk, or not at all. ``torch.load`` reads it too.
 
     Raises:
-        CannotWrite: the disk refuses; what was under this name is as it was.
+        CannotWrite: the disk refuses; what was under this name is as it was. BadInput: what cannot be written at all.
     """
     with replacing(path) as part, part.open("wb") as file:
         stream = _Hashed(file)
@@ -31,6 +32,8 @@ def seal(state: Any, path: Path) -> None:
         except Exception as trouble:
             if stream.trouble is not None:  # torch tells of it in words of its own
                 raise stream.trouble from trouble
+            if isinstance(trouble, (AttributeError, TypeError)) or type(trouble).__name__ == "PicklingError":
+                raise _more(path, str(trouble)) from trouble
             raise
         file.write(_SEAL.pack(MARK, stream.size, stream.found.digest()))
 
@@ -43,7 +46,19 @@ def unseal(path: Path) -> Any:
         BadInput: it is whole, and holds more than tensors and plain data.
     """
     require_whole(path)
-    return _loaded(path)
+    return _loaded(path, "cpu")
+
+
+def require_readable(path: Path) -> None:
+    """See that what was just sealed can be read again. The tensors' numbers are not read.
+
+    Raises:
+        BadInput: it holds more than tensors and plain data.
+    """
+    try:
+        _loaded(path, "meta")
+    except BadInput:  # of tensors of some layouts there is no other way to know
+        _loaded(path, "cpu")
 
 
 def require_whole(path: Path) -> None:
@@ -81,16 +96,21 @@ def _fault(file: BinaryIO, size: int) -> str:
     return "" if found.digest() == wanted else "is not as it was written: its checksum is another"
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(path: Path, device: str) -> Any:
+    if dist.is_available() and dist.is_initialized():
+        from torch.distributed import tensor  # noqa: F401 - so that torch.load knows tensors in shards
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True)
     except Exception as trouble:  # it is whole, so this was in it when it was written
         found = re.search(r"GLOBAL (\S+)", str(trouble))
-        what = found[1] if found else str(trouble)
-        raise BadInput(
-            f"{path} holds more than tensors and plain data ({what}), and nothing that could run code is read. Save "
-            "state_dict()s, numbers, strings, lists and dicts."
-        ) from trouble
+        raise _more(path, found[1] if found else str(trouble)) from trouble
+
+
+def _more(path: Path, what: str) -> BadInput:
+    return BadInput(
+        f"{path} holds more than tensors and plain data ({what}), and nothing that could run code is read. Save "
+        "state_dict()s, numbers, strings, lists and dicts."
+    )
 
 
 class _Hashed:
@@ -117,4 +137,4 @@ class _Hashed:
         self._file.flush()
 
 
-__all__ = ["require_whole", "seal", "unseal"]
+__all__ = ["require_readable", "require_whole", "seal", "unseal"]

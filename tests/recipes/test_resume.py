@@ -410,3 +410,20 @@ def test_the_record_is_on_the_disk_before_a_state_that_counts_on_it(
     with closing(standing.Standing(tmp_path, False)) as stand:
         stand.keep("prune", dict)
     assert done == ["record", "state"]
+
+
+def test_rows_behind_those_that_count_do_not_matter(tmp_path: Path) -> None:
+    """After a power cut they may be anything."""
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n\0\0\0\n{"a"')
+    with closing(RunRecord(path, keep=2)) as record:
+        assert record.rows == [{"a": 1}, {"a": 2}]
+    path.write_bytes(b'{"a": 1}\n\0\n{"a": 3}\n')
+    with pytest.raises(BrokenFile, match="is damaged"):
+        RunRecord(path, keep=2)
+
+
+def test_a_state_of_another_kind_is_told(tmp_path: Path) -> None:
+    seal({"version": standing.VERSION}, tmp_path / f"{standing.STAND}-000001.pt")
+    with pytest.raises(BrokenFile, match="holds states of another release"):
+        standing.Standing(tmp_path, resume=True)

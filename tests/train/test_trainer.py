@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 import niwaki as nk
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
 from niwaki.methods import Method
+from niwaki.ranks import Ranks
 from niwaki.schedules import per_round
+from niwaki.sealing import seal
+from niwaki.train import checkpoints
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -242,6 +246,91 @@ def test_the_last_checkpoint_is_the_newest_that_is_whole(tmp_path: Path) -> None
     again = trainer(tmp_path, METHODS["imp"], bert())
     again.train(resume_from_checkpoint=str(place))
     assert differing(weights(whole.model), weights(again.model)) == []
+
+
+class Alike:
+    """A run as one of several ranks has it."""
+
+    def __init__(self, rank: int, size: int, drawn: Any) -> None:
+        self.ranks: Any = SimpleNamespace(rank=rank, size=size)
+        self.model = nn.Linear(2, 2)
+        self.drawn = drawn
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rank": self.ranks.rank, "drawn": self.drawn}
+
+
+def test_what_each_rank_has_of_its_own_it_keeps(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-3"
+    folder.mkdir()
+    for rank in (1, 0):
+        checkpoints.write(Alike(rank, 2, {"seen": rank}), folder)  # type: ignore[arg-type]
+    ranks: list[Any] = [SimpleNamespace(rank=rank, size=2) for rank in (0, 1)]
+    assert [checkpoints.read(folder, each)["drawn"] for each in ranks] == [{"seen": 0}, {"seen": 1}]
+    assert nk.last_checkpoint(tmp_path) == folder
+    with pytest.raises(BadInput, match="states of 2 ranks, each with its own part, and here are 1"):
+        checkpoints.read(folder, Ranks.alone())
+    (folder / "niwaki_pruning.rank1of2.pt").unlink()
+    with pytest.warns(Damaged, match=r"rank1of2.pt cannot be read"):
+        assert nk.last_checkpoint(tmp_path) is None
+
+
+def test_what_all_ranks_have_alike_is_written_once(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        checkpoints.write(Alike(rank, 2, {}), tmp_path)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["niwaki_pruning.pt"]
+    for size in (1, 2, 3):
+        assert checkpoints.read(tmp_path, SimpleNamespace(rank=size - 1, size=size))["rank"] == 0  # type: ignore
+
+
+def test_sharded_states_are_each_rank_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "fully_sharded", lambda model: True)
+    for rank in (0, 1):
+        checkpoints.write(Alike(rank, 2, {}), tmp_path)  # type: ignore[arg-type]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_generators_that_other_ranks_are_writing_are_held_to_no_size(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-3"
+    folder.mkdir()
+    for name in ("rng_state_1.pth", "model.safetensors"):
+        (folder / name).write_text("half")
+    checkpoints.write(Alike(0, 2, {}), folder)  # type: ignore[arg-type]
+    (folder / "rng_state_1.pth").write_text("the whole")
+    assert nk.last_checkpoint(tmp_path) == folder
+    (folder / "model.safetensors").write_text("another size")
+    with pytest.warns(Damaged, match=r"model.safetensors has 12 bytes"):
+        assert nk.last_checkpoint(tmp_path) is None
+
+
+def test_folders_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
+    for name in ("runs2", "images-2024", "step_7", "step_9"):
+        (tmp_path / name).mkdir()
+    assert nk.last_checkpoint(tmp_path) is None
+    checkpoints.write(Alike(0, 1, {}), tmp_path / "step_7")  # type: ignore[arg-type]
+    with pytest.warns(Damaged) as told:
+        assert nk.last_checkpoint(tmp_path) == tmp_path / "step_7"
+    assert ["step_9" in str(each.message) for each in told] == [True]
+
+
+@pytest.mark.parametrize("found", [{"version": 1}, {"version": 1, "run": {}, "beside": 3, "ranks": 1}, [1]])
+def test_a_file_of_another_kind_is_told(tmp_path: Path, found: Any) -> None:
+    seal(found, tmp_path / checkpoints.FILE)
+    with pytest.raises(BrokenFile, match="holds no state of a run"):
+        checkpoints.read(tmp_path, Ranks.alone())
+
+
+def test_a_folder_to_go_on_from_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no niwaki_pruning.pt in .*missing"):
+        trainer(tmp_path, METHODS["imp"], bert(), resume_from=tmp_path / "missing")
+    place = tmp_path / "checkpoint-3"
+    place.mkdir()
+    model = bert()
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters()), METHODS["imp"], model.dummy_inputs)
+    checkpoints.write(run, place)
+    work = trainer(tmp_path, METHODS["imp"], bert(), resume_from=place)
+    with pytest.raises(BadInput, match=r"the Trainer begins at step 0. Give both the same folder"):
+        work.train()
 
 
 def test_a_state_that_finds_no_room_does_not_end_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

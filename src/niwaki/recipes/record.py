@@ -21,7 +21,7 @@ class RunRecord:
 
     def __init__(self, path: Path, keep: int = 0) -> None:
         made(path.parent)
-        self.rows: list[Row] = rows_of(path)[:keep] if keep else []
+        self.rows: list[Row] = rows_of(path, keep) if keep else []
         if len(self.rows) < keep:
             raise BrokenFile(
                 f"{path} has {len(self.rows)} rows of the {keep} that the checkpoint beside it counts on; remove that, "
@@ -66,13 +66,13 @@ def recording(path: Path) -> Iterator[RunRecord]:
         yield record
 
 
-def rows_of(path: Path) -> list[Row]:
-    """The rows of a record; the last one, if it was broken off, is left out."""
+def rows_of(path: Path, first: int | None = None) -> list[Row]:
+    """The rows of a record, or the ``first`` so many, whatever comes behind; one that was broken off is left out."""
     if not path.is_file():
         return []
     *lines, _ = path.read_bytes().split(b"\n")
     try:
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in lines[:first]]
     except ValueError as trouble:
         raise BrokenFile(f"{path} is damaged ({trouble}); start afresh") from trouble
 

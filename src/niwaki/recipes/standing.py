@@ -136,7 +136,7 @@ class Standing:
     def _found(self, folder: Path) -> dict[str, Any] | None:
         """The newest state that is whole."""
         state = self._points.load()
-        if state is not None and state.get("version") != VERSION:
+        if state is not None and (state.get("version") != VERSION or not {"rows", "seconds", "phase"} <= set(state)):
             raise BrokenFile(
                 f"{folder} holds states of another release; remove {STAND}-*.pt in it, and its method starts afresh"
             )

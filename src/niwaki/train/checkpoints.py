@@ -10,33 +10,46 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
-from niwaki.sealing import seal, unseal
+from niwaki.ranks import Ranks, fully_sharded
+from niwaki.sealing import require_whole, seal, unseal
+from niwaki.train.engine import Pruning
 
 FILE = "niwaki_pruning.pt"
 """In every checkpoint's folder: the state of the run, tensors and plain data, and how large the files beside it are."""
 VERSION = 1
+_CHECKPOINTS = ("checkpoint-", "checkpoint_")
+_OF_RANK = r"rng_state_\d+\.pth"  # of which each rank writes its own, when it gets there
 
 
-def write(state: dict[str, Any], folder: Path, beside: Mapping[str, int] | None = None) -> None:
-    """Write it, whole or not at all. If that cannot be, training goes on, with a warning: the checkpoint has no state
-    then, and those before it have theirs.
+def write(run: Pruning, folder: Path, beside: Mapping[str, int] | None = None) -> None:
+    """Write it, whole or not at all; called by all ranks. If that cannot be, training goes on, with a warning: the
+    checkpoint has no state then, and those before it have theirs.
+
+    What all ranks have alike the first one writes. Of a sharded model, and of a method that draws data, each has its
+    own, and writes it, to the same folder.
 
     Args:
         beside: files of the trainer's and their bytes (-1: any number but 0); None: all that are there now.
     """
+    state, ranks = run.state_dict(), run.ranks
+    size = ranks.size if fully_sharded(run.model) or state["drawn"] else 1
+    if ranks.rank >= size:
+        return
     beside = _sizes(folder) if beside is None else dict(beside)
+    sealed = {"version": VERSION, "run": state, "ranks": size, "beside": beside if ranks.rank == 0 else {}}
     try:
-        seal({"version": VERSION, "run": state, "beside": beside}, folder / FILE)
+        seal(sealed, folder / _name(ranks.rank, size))
     except CannotWrite as trouble:
         told = f"{folder} is a checkpoint without the state of the run, and cannot be gone on from. {trouble}"
         warnings.warn(told, NotSaved, stacklevel=2)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """What was written. Nothing in it can run code.
+def read(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """What was written, by this rank if each has its own. Nothing in it can run code.
 
     Raises:
-        BadInput: there is none. BrokenFile: it, or a file of the trainer's beside it, is not as it was written.
+        BadInput: there is none, or each of another number of ranks has its own. BrokenFile: it, or a file of the
+            trainer's beside it, is not as it was written.
         Both name the newest checkpoint beside it that is whole.
     """
     if not (folder / FILE).is_file():
@@ -45,9 +58,18 @@ def read(folder: Path) -> dict[str, Any]:
             f"{_instead(folder)}"
         )
     try:
-        return _whole(folder)
+        found = _whole(folder)
+        if found["ranks"] not in (1, ranks.size):
+            raise BadInput(
+                f"{folder} holds the states of {found['ranks']} ranks, each with its own part, and here are "
+                f"{ranks.size}. Start as many."
+            )
+        if found["ranks"] > 1 and ranks.rank > 0:
+            found = _sealed(folder / _name(ranks.rank, ranks.size))
     except BrokenFile as trouble:
         raise BrokenFile(f"{trouble}. {_instead(folder)}") from trouble
+    state: dict[str, Any] = found["run"]
+    return state
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
@@ -65,26 +87,48 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         number = re.search(r"(\d+)$", place.name)
         if number and place.is_dir():
             found.append((int(number[1]), place))
+    stems = {*_CHECKPOINTS, *(_stem(place) for _, place in found if (place / FILE).is_file())}
     for _, place in sorted(found, reverse=True):
         reason = _fault(place)
         if not reason:
             return place
-        warnings.warn(f"{reason}; the checkpoint before is looked at", Damaged, stacklevel=2)
+        if _stem(place) in stems:  # others have nothing to do with it
+            warnings.warn(f"{reason}; the checkpoint before is looked at", Damaged, stacklevel=2)
     return None
 
 
+def _stem(folder: Path) -> str:
+    return folder.name.rstrip("0123456789")
+
+
+def _name(rank: int, size: int) -> str:
+    return FILE if rank == 0 else f"{Path(FILE).stem}.rank{rank}of{size}.pt"
+
+
+def _sealed(path: Path) -> dict[str, Any]:
+    found = unseal(path)
+    kinds = {"run": dict, "beside": dict, "ranks": int}
+    if (
+        not isinstance(found, dict)
+        or found.get("version") != VERSION
+        or any(not isinstance(found.get(key), kind) for key, kind in kinds.items())
+    ):
+        raise BrokenFile(f"{path} was written by another release, or holds no state of a run")
+    return found
+
+
 def _whole(folder: Path) -> dict[str, Any]:
-    found = unseal(folder / FILE)
-    if not isinstance(found, dict) or found.get("version") != VERSION:
-        raise BrokenFile(f"{folder / FILE} was written by another release")
+    """What the first rank wrote, where all that belongs to it is there."""
+    found = _sealed(folder / FILE)
+    for rank in range(1, found["ranks"]):
+        require_whole(folder / _name(rank, found["ranks"]))
     for name, size in found["beside"].items():
         path = folder / Path(name).name
         there = path.stat().st_size if path.is_file() else None
         if there is None or (there != size and (size >= 0 or there == 0)):
             told = "is not there" if there is None else f"has {there:,} bytes and was cut short"
             raise BrokenFile(f"{path} {told}")
-    state: dict[str, Any] = found["run"]
-    return state
+    return found
 
 
 def _fault(folder: Path) -> str:
@@ -107,7 +151,10 @@ def _instead(folder: Path) -> str:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file() and path.name != FILE}
+    """Of the trainer's files, -1 for those that other ranks may still be writing."""
+    ours = Path(FILE).stem
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(f"{ours}.")]
+    return {path.name: -1 if re.fullmatch(_OF_RANK, path.name) else path.stat().st_size for path in files}
 
 
 __all__ = ["FILE", "last_checkpoint", "read", "write"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, require_extra
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
+from niwaki.ranks import Ranks
 from niwaki.train.checkpoints import FILE, read, write
 from niwaki.train.engine import Pruning
 from niwaki.train.rehearsal import enough, must_be_method
@@ -74,9 +75,11 @@ class PruningCallback(TrainerCallback):
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any) -> None:
         """Make the cuts of a checkpoint again, so that the Trainer can load its weights."""
         place = self.resume_from or args.resume_from_checkpoint
-        if place is None or not (Path(place) / FILE).is_file() or live["model"] is None:
+        if place is None or live["model"] is None:
             return
-        saved = read(Path(place))
+        if self.resume_from is None and not (Path(place) / FILE).is_file():
+            return
+        saved = read(Path(place), Ranks.here())
         if saved["plans"]:
             given = live["optimizer"]
             self.run = self._begin(live["model"], stand_in(live["model"]) if given is None else innermost(given))
@@ -86,6 +89,11 @@ class PruningCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any
     ) -> None:
         model, optimizer = live["model"], innermost(live["optimizer"])
+        if self.resume_from is not None and not state.global_step:
+            raise BadInput(
+                f"resume_from={str(self.resume_from)!r}, and the Trainer begins at step 0. Give both the same folder: "
+                "trainer.train(resume_from_checkpoint=folder)."
+            )
         enough(self.method, state.max_steps, "max_steps (or num_train_epochs)")
         if args.save_total_limit == 1 and state.is_world_process_zero and args.save_strategy != "no":
             warnings.warn(
@@ -100,7 +108,7 @@ class PruningCallback(TrainerCallback):
         else:
             self.run = self._begin(model, optimizer)
         if state.global_step:
-            self.run.load_state_dict(read(self._checkpoint(args, state)))
+            self.run.load_state_dict(read(self._checkpoint(args, state), self.run.ranks))
 
     def _begin(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pruning:
         inputs: Any = getattr(model, "dummy_inputs", None) if self.inputs is None else self.inputs
@@ -121,8 +129,8 @@ class PruningCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any) -> None:
         folder = _folder(args, state)
-        if state.is_world_process_zero and folder.is_dir():
-            write(self._run.state_dict(), folder)
+        if folder.is_dir():
+            write(self._run, folder)
 
     @property
     def _run(self) -> Pruning:
