@@ -92,6 +92,8 @@ def test_other_beginnings_are_warned_of() -> None:
     assert "a with 91.10% and 11.2\N{NO-BREAK SPACE}M parameters, weights 5eed5eed and b with" in said
     assert starts.differences({"a": one, "b": one}) == []
     assert starts.doubts({"a": one, "b": one}) == []
+    judged = replace(one.entries[0], accuracy=0.5, macs=3)  # the same weights, judged and measured otherwise
+    assert starts.differences({"a": one, "b": replace(one, entries=[judged])}) == []
     old = report(dense(), greg())
     assert starts.differences({"a": one, "b": old}) == []
     assert starts.doubts({"a": one, "b": old}) == [

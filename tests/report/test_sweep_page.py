@@ -69,7 +69,7 @@ def test_the_mean_of_networks_by_hand() -> None:
     assert (made.macs, made.params, made.peak_bytes) == (650_000_000, 4_480_000, None)
     assert [t.median_ms for t in made.latency] == [32.0, 10.0]
     assert made.latency[0].spread_ms / 2 == pytest.approx(8**0.5)
-    assert made.latency[1].spread_ms == 0
+    assert made.latency[1].spread_ms == pytest.approx(0.2)  # seeds are alike: that of each network
     assert made.certificate is not None
     assert made.certificate["holds"]
 
@@ -97,7 +97,42 @@ def test_the_best_setting_of_each_method_at_each_target() -> None:
     other = family(0.99, own="a", method="other")
     assert chosen([low, high, far, other]) == {1, 2, 3}
     assert chosen([family(0.9, own="a"), family(0.9, own="b")]) == {0}
-    assert chosen([family(None, own="a"), family(None, own="b")]) == {0}
+    assert chosen([family(None, own="a"), family(None, own="b")]) == set()
+    assert chosen([family(None, own="a"), other]) == {0, 1}
+
+
+def test_a_setting_that_lost_seeds_does_not_compete() -> None:
+    """One seed of three is left of what would be the best by far."""
+    lucky, whole, worse = family(0.99, own="a"), family(0.8, 0.8, 0.8, own="b"), family(0.7, 0.7, 0.7, own="c")
+    assert chosen([lucky, whole, worse]) == {1}
+    assert chosen([family(None, None, own="a"), family(0.9, own="b")]) == set()
+    cells = [row[2].aside for row in sweep.rows(outcome(lucky, whole, worse))]
+    assert cells == ["", "fewer seeds: not in the choice", "chosen", ""]
+
+
+def test_the_lead_is_of_a_chosen_setting() -> None:
+    """By another judge the setting of the lower accuracy is the better one."""
+    high, low = family(0.9, own="a", judged=0.1), family(0.8, own="b", judged=0.2)
+    assert "the best mean is 80.0%, GReg-1, b." in sweep.render(outcome(high, low, chosen_by="m:f"))
+
+
+def test_networks_of_other_beginnings_are_not_said_to_have_one() -> None:
+    html = sweep.render(outcome(family(0.9), level="S1"))
+    assert "1 network from dense networks that differ" in html
+    assert "from one dense network" not in html
+
+
+def test_trials_are_counted_and_not_their_networks() -> None:
+    made = seeded(0.9)
+    packed = replace(made, run=f"{made.run}, packed")
+    pair = [Family("imp", "r", "", [made]), Family("imp, packed", "r", "", [packed])]
+    html = sweep.render(outcome(*pair, asked=2))
+    assert "1 of 2 trials have not been run" in html
+
+
+def test_a_single_seed_keeps_the_spread_of_its_own_runs() -> None:
+    (made,) = mean_entry(Family("G", "t", "", [seeded(0.9, latency=timings(30.0, 10.0)[:1])]), "f").latency
+    assert made.spread_ms == pytest.approx(0.9)
 
 
 def test_where_all_were_judged_apart_that_decides() -> None:
@@ -124,7 +159,7 @@ def test_the_table_has_means_deviations_and_what_is_mixed() -> None:
         ("GReg-1", "", ""), ("macs 0.5", "", ""), ("grow 1", "chosen", ""), ("finetune.epochs 2", "", ""),
         ("3", "", ""), ("90.00%", "± 1.00", "−1.10 points"),
     ]  # fmt: skip
-    assert third[2] == ("grow 2", "", "")
+    assert third[2] == ("grow 2", "fewer seeds: not in the choice", "")
     assert third[4:] == [("1", "", ""), ("88.00%", "one seed", "−3.10 points")]
     assert all(len(row) == len(sweep.columns(made)) for row in sweep.rows(made))
 
@@ -155,6 +190,8 @@ def test_the_page_holds_all() -> None:
     [
         (outcome(family(0.9)), "There is a single seed"),
         (outcome(family(0.9, 0.8), family(0.9, method="L1")), "Not all rows are means of as many seeds"),
+        (outcome(family(0.9, 0.8)), "There are rows of fewer than three seeds"),
+        (outcome(family(None, own="a"), family(None, own="b")), "No setting is marked as chosen: no accuracy is known"),
         (outcome(family(0.9, own="a"), family(0.9, own="b")), "flatters it. Let choose_by name a function"),
         (outcome(family(0.9), mixing={"base": "two sizes"}), "Mixed on purpose, base: two sizes"),
         (outcome(family(0.9), remarks=["A shorter run"]), "A shorter run"),
@@ -166,12 +203,21 @@ def test_what_a_reader_must_know_is_told_first(made: Outcome, said: str) -> None
 
 
 def test_nothing_is_warned_of_without_a_cause() -> None:
-    made = outcome(family(0.9, 0.8, own="a", judged=0.5), family(0.9, 0.8, own="b", judged=0.5), chosen_by="m:f")
+    judged = (family(0.9, 0.8, 0.7, own=own, judged=0.5) for own in "ab")
+    made = outcome(*judged, family(0.9, 0.8, 0.7, method="L1"), chosen_by="m:f")  # where nothing is chosen, none judges
     html = sweep.render(made)
     assert 'class="warning"' not in html
     assert 'class="alarm"' not in html
     assert "50.00%" in html
     assert "Settings were chosen by m:f" in html
+
+
+def test_a_judge_that_has_not_seen_all_is_not_said_to_have_chosen() -> None:
+    made = outcome(family(0.9, 0.8, own="a", judged=0.5), family(0.9, 0.8, own="b"), chosen_by="m:f")
+    html = sweep.render(made)
+    assert "Settings were chosen by m:f" not in html
+    assert "has not judged GReg-1-macs 0.5-b-seed0, GReg-1-macs 0.5-b-seed1, which" in html
+    assert "flatters it" in html
 
 
 def test_what_is_mixed_stands_under_every_figure() -> None:

@@ -25,6 +25,10 @@ def by_size(model, sign=1):
     return 0.5 + sign * 0.001 * sum(p.numel() for p in model.parameters()) / 1000
 
 
+def by_weight(model, sign=1):
+    return 0.5 + sign * 0.001 * float(sum(p.abs().sum() for p in model.parameters()))
+
+
 def counted(width=8, log=None):
     if log is not None:
         with open(log, "a") as file:

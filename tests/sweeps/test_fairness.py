@@ -68,12 +68,22 @@ def test_the_same_is_the_same_however_it_is_said() -> None:
 
 
 def test_of_known_weights_their_content_counts() -> None:
-    other = {"model": "nets:loaded", "weights": "b.safetensors"}
+    other = {"weights": "b.safetensors"}
     assert mixtures({"a": start("5eed" * 16), "b": start("5eed" * 16, **other)}) == []
     (found,) = mixtures({"a": start("5eed" * 16), "b": start("0dd" * 21 + "0")})
     assert str(found) == "a and b differ in weights (5eed5eed5eed and 0dd0dd0dd0dd)"
     assert mixtures({"a": start("5eed" * 16), "b": start(None)}) == []
     assert mixtures({"a": Start({}), "b": start()}) == []
+
+
+@pytest.mark.parametrize("change", [{"model": "nets:other"}, {"model_args": {"width": 8, "dropout": 0.5}}])
+def test_networks_of_the_same_weights_may_differ_in_how_they_train(change: dict[str, Any]) -> None:
+    same = {"a": start("1"), "b": start("1", **change)}
+    (found,) = mixtures(same)
+    assert found.rule == "retraining"
+    assert found.key in ("model", "model_args.dropout")
+    assert level(same, [0, 0]) == "S3.1"
+    assert [one.rule for one in mixtures({"a": start("1"), "b": start("2", **change)})] == ["base"]
 
 
 def test_levels_of_comparison() -> None:

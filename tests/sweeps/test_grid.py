@@ -59,6 +59,31 @@ def test_what_is_timed_in_onnx_runtime_is_exported() -> None:
     assert Recipe.read(trial.data).export == ("torch_export", "onnx")
 
 
+IMP = {"name": "imp", "rounds": 1, "steps": 1}
+
+
+def test_only_what_leaves_zeros_is_packed() -> None:
+    """A recipe of several methods packs what it can; so does a sweep of as many trials."""
+    made = expand(sweep(recipe={**RECIPE, "pack": True}, methods=["magnitude", IMP], targets=[{"ratio": 0.5}]))
+    assert [Recipe.read(trial.data).pack for trial in made] == [False, True]
+    with pytest.raises(BadInput, match="pack is for methods that leave zeros"):
+        expand(sweep(recipe={**RECIPE, "pack": True}))
+
+
+def test_dense_says_how_the_dense_network_is_built_and_nothing_else() -> None:
+    said = {
+        "model": "nets:trained",
+        "model_args.epochs": 3,
+        "model_args": {"a": 1},
+        "weights": "a.safetensors",
+        "seed": 1,
+    }
+    assert set(sweep(dense=said).dense) == set(said)
+    for key in ("finetune.epochs", "optimizer.lr", "model_argsx", "modelx.y", "data_args.size"):
+        with pytest.raises(BadInput, match=f"dense: '{key}' has no part in how the dense network is built"):
+            sweep(dense={key: 1})
+
+
 def test_names_depend_on_their_own_values_alone() -> None:
     few = names(targets=[{"macs": 0.5}], seeds=1)
     assert set(few) < set(names(targets=[{"macs": 0.25}, {"macs": 0.5}], seeds=[3, 0], methods=["random", "magnitude"]))

@@ -13,9 +13,15 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from niwaki.errors import BadInput
+from niwaki.recipes import Recipe
+from niwaki.recipes.borrowed import importing_from
+from niwaki.recipes.ingredients import build_model
 from niwaki.recipes.record import rows_of
+from niwaki.recipes.standing import fingerprint
 from niwaki.report import Report
-from niwaki.sweeps import Sweep
+from niwaki.sweeps import Sweep, timing
+from niwaki.sweeps import base as bases
+from niwaki.sweeps.grid import expand
 from niwaki.sweeps.ledger import locked
 from niwaki.sweeps.run import checked
 from tests.recipes.kitchen import GREG
@@ -23,6 +29,12 @@ from tests.sweeps.plots import Here, planted, swept, told
 
 PRESSING = {k: v for k, v in GREG.items() if k not in ("target", "hold")}
 TUNED = {"finetune": {"epochs": 1}}
+
+
+def dense_state(folder: Path) -> dict[str, Any]:
+    """The weights of some network of this recipe."""
+    with importing_from(folder):
+        return build_model(Recipe.load(folder / "recipe.yaml").model).state_dict()
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -34,7 +46,7 @@ def test_a_sweep_ends_in_one_table(tmp_path: Path) -> None:
     greg = {**PRESSING, "over": {"hold": [1, 2]}}
     recipe = {**TUNED, "measure": {"runs": 2}}
     path = planted(
-        tmp_path, recipe, methods=["magnitude", greg], seeds=2, choose_by="@by_size", choose_args={"sign": -1}
+        tmp_path, recipe, methods=["magnitude", greg], seeds=2, choose_by="@by_weight", choose_args={"sign": 1}
     )
     here = Here()
     found = swept(path, here, command="niwaki sweep sweep.yaml")
@@ -50,10 +62,13 @@ def test_a_sweep_ends_in_one_table(tmp_path: Path) -> None:
     for row, first in zip(made["families"], (0, 2, 4), strict=True):
         pair = [trial["networks"][0] for trial in made["trials"][first : first + 2]]
         assert row["accuracy_mean"] == pytest.approx(statistics.mean(one["accuracy"] for one in pair))
-        assert row["judged_mean"] == pytest.approx(1 - row["accuracy_mean"])
+        assert row["judged_mean"] == pytest.approx(statistics.mean(one["judged"] for one in pair))
         assert row["ms PyTorch, 1 threads, batch 2"] > 0
         assert row["certified"] is True
-    assert [row["chosen"] for row in made["families"]] == [True, True, False]
+    one, other = made["families"][1:]  # alike by accuracy, where the first would be chosen; but not by the judge
+    assert one["accuracy_mean"] == other["accuracy_mean"]
+    assert one["judged_mean"] < other["judged_mean"]
+    assert [row["chosen"] for row in made["families"]] == [True, False, True]
     assert made["level"] == "S3.2"
     assert [one["images"] - one["images_before_cut"] for t in made["trials"] for one in t["networks"]] == [12] * 6
 
@@ -64,8 +79,88 @@ def test_a_sweep_ends_in_one_table(tmp_path: Path) -> None:
         assert (tmp_path / "swept" / "trials" / trial["name"] / "report.html").is_file()
     rows = list(csv.DictReader((tmp_path / "swept" / "table.csv").read_text().splitlines()))
     assert [(row["method"], row["chosen"]) for row in rows] == [
-        ("magnitude", "True"), ("greg1", "True"), ("greg1", "False")
+        ("magnitude", "True"), ("greg1", "False"), ("greg1", "True")
     ]  # fmt: skip
+
+
+GRID = {"methods": [{**PRESSING, "over": {"hold": [1, 2]}}]}
+
+
+def judged(folder: Path) -> list[float | None]:
+    return [row["judged_mean"] for row in told(folder)["families"]]
+
+
+def test_a_judge_of_another_day_does_not_choose(tmp_path: Path) -> None:
+    """Other arguments, no judge, and the old one again; its word was kept."""
+    path, here = planted(tmp_path, **GRID, choose_by="@by_weight"), Here()
+    first = swept(path, here)
+    assert first.page is not None
+    assert "Settings were chosen by" in first.page.read_text()
+    known, asked = judged(tmp_path), path.read_text()
+    assert None not in known
+    path.write_text(asked + "choose_args: {sign: -1}\n")
+    html = swept(path, here).page.read_text()  # type: ignore[union-attr]
+    assert judged(tmp_path) == [None, None]
+    assert told(tmp_path)["not_judged"] == ["greg1-ratio0.5-hold1-seed0", "greg1-ratio0.5-hold2-seed0"]
+    assert "has not judged greg1-ratio0.5-hold1-seed0, greg1-ratio0.5-hold2-seed0, which" in html
+    assert "Settings were chosen by" not in html
+    path.write_text("\n".join(line for line in asked.splitlines() if not line.startswith("choose_by")))
+    swept(path, here)
+    assert judged(tmp_path) == [None, None]
+    path.write_text(asked)
+    swept(path, here)
+    assert judged(tmp_path) == known
+    assert len(here.ran) == 2
+
+
+def test_values_that_read_alike_are_two_rows(tmp_path: Path) -> None:
+    swept(planted(tmp_path, targets=[{"ratio": 0.5}, {"ratio": 0.5000001}]), Here())
+    assert [(row["target"], row["seeds"]) for row in told(tmp_path)["families"]] == [
+        ('{"ratio": 0.5}', 1), ('{"ratio": 0.5000001}', 1)
+    ]  # fmt: skip
+
+
+def test_the_weights_of_the_dense_network_may_be_told_of_it_alone(tmp_path: Path) -> None:
+    path = planted(tmp_path, {"measure": {"runs": 1}}, dense={"weights": "dense.safetensors"})
+    state = dense_state(tmp_path)
+    save_file({name: tensor + 1 for name, tensor in state.items()}, tmp_path / "dense.safetensors")
+    swept(path, Here())
+    sweep = Sweep.load(path)
+    (base,) = set(bases.bases(sweep, expand(sweep), tmp_path / "swept").values())
+    with importing_from(tmp_path):
+        model, _ = base.build()
+    assert fingerprint(model) == base.weights == told(tmp_path)["trials"][0]["weights"]
+    assert (model.state_dict()["0.weight"] == state["0.weight"] + 1).all()
+
+
+def test_a_network_that_was_made_anew_is_timed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the same minute: by its weights, and not by the hour that its report tells."""
+    path, begun = planted(tmp_path, {"measure": {"runs": 1}}), list[object]()
+    real = timing.latencies
+    monkeypatch.setattr(timing, "latencies", lambda *given: begun.append(1) or real(*given))
+    swept(path, Here())
+    swept(path, Here())
+    assert len(begun) == 1
+    (file,) = (tmp_path / "swept").glob("trials/*/magnitude/model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
+    swept(path, Here())
+    assert len(begun) == 2
+
+
+def test_other_inputs_are_timed_on_themselves(tmp_path: Path) -> None:
+    path = planted(
+        tmp_path,
+        {"measure": {"runs": 1}},
+        over={"inputs": [[[2, 1, 6, 6]], [[4, 1, 6, 6]]]},
+        mixing={"measuring": "why"},
+    )
+    found = swept(path, Here())
+    times = [trial["networks"][0]["latency"][0] for trial in told(tmp_path)["trials"]]
+    assert [one["batch"] for one in times] == [2, 4]
+    assert len(list((tmp_path / "swept").glob("dense-*.safetensors"))) == 1
+    assert told(tmp_path)["dense"]["latency"] == []
+    assert found.page is not None
+    assert "was measured on the inputs of magnitude-ratio0.5-" in found.page.read_text()
 
 
 def test_all_seeds_begin_with_one_dense_network_and_train_by_their_own(tmp_path: Path) -> None:
@@ -191,12 +286,7 @@ def test_how_networks_are_timed_may_change(tmp_path: Path) -> None:
 def test_a_start_that_changed_meanwhile_is_refused_before_work(tmp_path: Path) -> None:
     """The path of the weights is the same, and the bytes are not."""
     path = planted(tmp_path, {"weights": "dense.safetensors"}, seeds=2)
-    from niwaki.recipes import Recipe
-    from niwaki.recipes.borrowed import importing_from
-    from niwaki.recipes.ingredients import build_model
-
-    with importing_from(tmp_path):
-        state = build_model(Recipe.load(tmp_path / "recipe.yaml").model).state_dict()
+    state = dense_state(tmp_path)
     save_file(state, tmp_path / "dense.safetensors")
     swept(path, Here(), only="*-seed0")
     save_file({name: tensor + 1 for name, tensor in state.items()}, tmp_path / "dense.safetensors")
@@ -248,6 +338,7 @@ def test_a_mixture_that_is_asked_for_is_labelled_in_every_row(tmp_path: Path) ->
             "trial magnitude-ratio0.5-seed0: method .* has no 'labels'",
         ),
         ({"choose_by": "@by_size", "choose_args": {"sing": 1}}, "choose_args: by_size has no 'sing'"),
+        ({"choose_by": "@by_size"}, "choose_by: .*:by_size with these choose_args is what evaluate reports"),
         ({"choose_by": "@nowhere"}, "choose_by: .* has no 'nowhere'"),
     ],
 )
@@ -268,7 +359,12 @@ def test_methods_that_leave_zeros_give_a_row_for_what_is_packed(tmp_path: Path) 
     imp = {"name": "imp", "target": {"ratio": 0.5}, "rounds": 1, "steps": 2}
     path = planted(tmp_path, {"pack": True}, methods=[imp])
     swept(path, Here())
-    assert [row["method"] for row in told(tmp_path)["families"]] == ["imp", "imp, packed"]
+    made = told(tmp_path)
+    assert [row["method"] for row in made["families"]] == ["imp", "imp, packed"]
+    first, packed = made["trials"][0]["networks"]
+    assert packed["images_before_cut"] == first["images_before_cut"] > 0
+    assert packed["images"] == first["images"]
+    assert made["level"] == "S4.2"
 
 
 def test_a_check_alone_writes_nothing(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "measuring": ("inputs",),
 }
 """What each rule wants to be equal: keys of the recipe. Of ``base`` the weights themselves decide where they are known,
-whatever the functions and files are called that they came from."""
+whatever the files are called that they came from. What else differs in networks of the same weights, such as their
+dropout, is a matter of ``retraining``: it shows when they are trained on."""
+_NETWORK = ("model", "model_args")
 _ABSENT = object()
 
 
@@ -90,7 +92,10 @@ def _broken(rule: str, starts: Mapping[str, Start]) -> Mixture | None:
         return None  # of some the weights are known and of others not: there is nothing to compare
     for name in names[1:]:
         one, other = _leaves(rule, starts[names[0]]), _leaves(rule, starts[name])
+        apart = rule == "retraining" and starts[names[0]].weights != starts[name].weights
         for key in {**one, **other}:
+            if apart and key.split(".")[0] in _NETWORK:
+                continue  # that these are other networks is for ``base`` to tell
             if one.get(key, _ABSENT) != other.get(key, _ABSENT):
                 return Mixture(rule, (names[0], name), key, (one.get(key, "—"), other.get(key, "—")))
     return None
@@ -103,7 +108,8 @@ def _leaves(rule: str, start: Start) -> dict[str, str]:
     settings = dict(start.settings)
     if rule == "retraining":
         settings = _resolved(settings)
-    return {key: text for name in RULES[rule] for key, text in _flat(name, settings.get(name, _ABSENT))}
+    names = RULES[rule] + (_NETWORK if rule == "retraining" and start.weights is not None else ())
+    return {key: text for name in names for key, text in _flat(name, settings.get(name, _ABSENT))}
 
 
 def _resolved(settings: dict[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import compare
 from .schema import Entry, Latency, Report
 
-__all__ = ["Family", "Seeded", "Spread", "chosen", "mean_entry", "spread", "training_images"]
+__all__ = [
+    "Family", "Seeded", "Spread", "behind", "chosen", "mean_entry", "spread", "training_images", "unjudged"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,22 +85,53 @@ def spread(values: Sequence[float | None]) -> Spread | None:
 
 def chosen(families: Sequence[Family]) -> set[int]:
     """The places, among the families, of the settings that are the best of each method at each target: by the function
-    for the choice where all have its word, and otherwise by the accuracy that is reported; the first of equals."""
+    for the choice where all have its word, and otherwise by the accuracy that is reported; the first of equals.
+
+    Only settings with as many seeds as any of their rivals compete: a mean of fewer is the luckier, or of those seeds
+    that did not crash. Of rivals of which no figure is known none is chosen; what has no rival needs no choice.
+    """
+    best = (_best(families, group) for group in _groups(families))
+    return {place for place in best if place is not None}
+
+
+def behind(families: Sequence[Family]) -> set[int]:
+    """The places of settings that do not compete, since a rival has more seeds."""
+    return {
+        i for group in _groups(families) for i in group if len(families[i].seeds) < _most(families[j] for j in group)
+    }
+
+
+def unjudged(families: Sequence[Family]) -> list[str]:
+    """Runs without a word of the function for the choice, of settings that have rivals: there it does not decide."""
+    rivals = [families[i] for group in _groups(families) if len(group) > 1 for i in group]
+    return list(dict.fromkeys(one.run for family in rivals for one in family.seeds if one.judged is None))
+
+
+def _groups(families: Sequence[Family]) -> list[list[int]]:
+    """The places of rivals, together."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i, one in enumerate(families):
         groups.setdefault(one.rivals, []).append(i)
-    return {_best([families[i] for i in group], group) for group in groups.values()}
+    return list(groups.values())
 
 
-def _best(rivals: Sequence[Family], places: Sequence[int]) -> int:
-    judged = all(one.judged is not None for one in rivals)
-    found = [one.judged if judged else one.accuracy for one in rivals]
-    worth = [-1.0 if one is None else one.mean for one in found]
-    return places[worth.index(max(worth))]
+def _most(families: Iterable[Family]) -> int:
+    return max(len(one.seeds) for one in families)
+
+
+def _best(families: Sequence[Family], places: Sequence[int]) -> int | None:
+    if len(places) == 1:
+        return places[0]
+    judged = all(families[i].judged is not None for i in places)
+    figures = {i: families[i].judged if judged else families[i].accuracy for i in places}
+    most = _most(families[i] for i in places)
+    known = {i: f.mean for i, f in figures.items() if f is not None and len(families[i].seeds) == most}
+    return max(known, key=lambda i: known[i], default=None)
 
 
 def mean_entry(family: Family, name: str) -> Entry:
-    """An entry of the means; times lie apart by the deviation between seeds, once to either side of the mean."""
+    """An entry of the means; times lie apart by the deviation between seeds, once to either side of the mean, and at
+    least as far as those of one network do."""
     entries = [one.entry for one in family.seeds]
     first, accuracy = entries[0], family.accuracy
     return replace(
@@ -127,8 +160,9 @@ def _mean_latency(entries: Sequence[Entry], timing: Latency) -> Latency | None:
     found = spread([compare.latency(entry, timing.setting) for entry in entries])
     if found is None:
         return None
-    least = min(t.min_ms for entry in entries for t in entry.latency if t.setting == timing.setting)
-    return replace(timing, median_ms=found.mean, min_ms=least, spread_ms=2 * (found.std or 0.0))
+    alike = [t for entry in entries for t in entry.latency if t.setting == timing.setting]
+    apart = max(2 * (found.std or 0.0), statistics.fmean(t.spread_ms for t in alike))
+    return replace(timing, median_ms=found.mean, min_ms=min(t.min_ms for t in alike), spread_ms=apart)
 
 
 def _joint(entries: Sequence[Entry]) -> dict[str, Any] | None:

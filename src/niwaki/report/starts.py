@@ -63,9 +63,11 @@ def doubts(reports: Mapping[str, Report]) -> list[str]:
 
 
 def _differ(reports: Mapping[str, Report]) -> bool:
-    """Other weights where they are known, and otherwise another accuracy or size."""
+    """Other weights where they are known of all, and otherwise another accuracy or size, too."""
     dense = [report.dense for report in reports.values() if report.dense is not None]
     known = {entry.weights for entry in dense if entry.weights is not None}
+    if len(dense) == len(reports) and all(entry.weights is not None for entry in dense):
+        return len(known) > 1  # what they were judged or measured on has rules of its own
     sizes = {(entry.macs, entry.params) for entry in dense}
     right = [entry.accuracy for entry in dense if entry.accuracy is not None]
     return len(known) > 1 or len(sizes) > 1 or (bool(right) and max(right) - min(right) > _SAME)

@@ -17,7 +17,7 @@ from .pareto import SHAPES, Network
 from .pictures import Picture, drawn
 from .schema import DENSE, Entry, Report, write
 from .sections import Row
-from .seeds import Family, Spread, chosen, mean_entry
+from .seeds import Family, Spread, behind, chosen, mean_entry, unjudged
 from .table import Cell
 from .templating import fill
 
@@ -80,6 +80,11 @@ class Outcome:
         return len(chosen(self.families)) < len(self.families)
 
     @property
+    def honest(self) -> bool:
+        """Was every setting chosen by that function, and not by the figures that are reported?"""
+        return self.chosen_by is not None and not unjudged(self.families)
+
+    @property
     def apart(self) -> list[str]:
         """In what families differ though their method, target and setting do not: rules that are mixed, and keys of the
         recipe."""
@@ -134,11 +139,12 @@ def rows(outcome: Outcome) -> list[list[Cell]]:
     """Cells under :func:`columns`: the dense network, then every family."""
     dense, *means = table.rows(outcome.means)
     own, best = any(family.own for family in outcome.families), chosen(outcome.families)
+    few = behind(outcome.families)
     blank = [Cell("—")] * (2 + own + len(outcome.apart))
     found = [[dense[0], *blank, *dense[1:]]]
     for i, (family, cells) in enumerate(zip(outcome.families, means, strict=True)):
         searched = any(one is not family and one.rivals == family.rivals for one in outcome.families)
-        picked = ("chosen", "good") if searched and i in best else ()
+        picked = ("chosen", "good") if searched and i in best else ("fewer seeds: not in the choice",) * (i in few)
         settings = [Cell(family.own or "—", *picked)] if own else []
         mixed = [Cell(family.mixed.get(what, "—")) for what in outcome.apart]
         numbers = [Cell(str(len(family.seeds))), _with_spread(cells[1], family.accuracy), *cells[2:]]
@@ -243,12 +249,14 @@ def _headline(outcome: Outcome) -> str:
     methods = counted(len({family.method for family in outcome.families}), "method")
     targets = counted(len({family.target for family in outcome.families}), "target")
     networks = counted(sum(len(family.seeds) for family in outcome.families), "network")
-    return f"{methods} at {targets}: {networks} from one dense network{_lead(outcome)}."
+    dense = "dense networks that differ" if outcome.level == "S1" else "one dense network"
+    return f"{methods} at {targets}: {networks} from {dense}{_lead(outcome)}."
 
 
 def _lead(outcome: Outcome) -> str:
-    """What was best, if accuracy is known."""
-    known = [(family.accuracy.mean, family) for family in outcome.families if family.accuracy is not None]
+    """What was best of the chosen settings, if accuracy is known."""
+    best = [outcome.families[i] for i in sorted(chosen(outcome.families))]
+    known = [(family.accuracy.mean, family) for family in best if family.accuracy is not None]
     if not known:
         return ""
     mean, family = max(known, key=lambda pair: pair[0])
@@ -256,7 +264,7 @@ def _lead(outcome: Outcome) -> str:
 
 
 def _left(outcome: Outcome) -> int:
-    done = {one.run for family in outcome.families for one in family.seeds}
+    done = {one.link for family in outcome.families for one in family.seeds}  # one of a trial, not of each network
     return outcome.asked - len(done) - len(outcome.failed)
 
 
@@ -266,11 +274,29 @@ def _warnings(outcome: Outcome) -> list[str]:
     sizes = {len(family.seeds) for family in outcome.families}
     if sizes == {1}:
         said.append("There is a single seed: differences may be chance. Take three at least.")
-    elif len(sizes) > 1:
+    elif min(sizes) < 3:
+        said.append("There are rows of fewer than three seeds: differences may be chance. Take three at least.")
+    if len(sizes) > 1:
         said.append("Not all rows are means of as many seeds.")
-    if outcome.searched and outcome.chosen_by is None:
+    return [*said, *(_choice(outcome) if outcome.searched else []), *outcome.remarks]
+
+
+def _choice(outcome: Outcome) -> list[str]:
+    """What is wrong with how settings were chosen."""
+    missing, said = unjudged(outcome.families), []
+    if outcome.chosen_by is not None and missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        said.append(
+            f"{outcome.chosen_by}, with the arguments of now, has not judged {', '.join(missing[:3])}{more}, which "
+            "were run before it was asked for. It does not choose among settings that it has not all judged; "
+            "remove the folders of these trials to run them anew."
+        )
+    marked = [i for i in chosen(outcome.families) if outcome.families[i].accuracy is not None]
+    if not outcome.honest and not marked:
+        said.append("No setting is marked as chosen: no accuracy is known. Let evaluate or choose_by name a function.")
+    elif not outcome.honest:
         said.append(
             "The settings marked as chosen are those of the highest accuracy in this very table: the more of them a "
             "method tried, the more its figure flatters it. Let choose_by name a function over other data."
         )
-    return [*said, *outcome.remarks]
+    return said

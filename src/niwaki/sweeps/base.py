@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,11 @@ class Base:
 
     def build(self) -> tuple[nn.Module, Any]:
         """The network with its weights, and its inputs."""
-        if not self.frozen:
-            return model_and_inputs(self.recipe)
-        if not self.file.is_file():
+        if self.frozen and not self.file.is_file():
             made, inputs = model_and_inputs(self.making)
             _freeze(made, self.file)
             return made, inputs
-        made, inputs = model_and_inputs(self.recipe)
+        made, inputs = model_and_inputs(replace(self.recipe, weights=None))
         fill(made, self.file)
         return made, inputs
 
@@ -72,11 +70,22 @@ def look_up_all(sweep: Sweep, trials: Sequence[Trial]) -> None:
     with importing_from(sweep.folder):
         for trial in trials:
             try:
-                look_up(Recipe.read(trial.data, sweep.folder))
+                recipe = Recipe.read(trial.data, sweep.folder)
+                look_up(recipe)
             except BadInput as trouble:
                 raise BadInput(f"trial {trial.name}: {trouble}") from trouble
+            _require_another_judge(sweep, recipe)
         if sweep.choose_by is not None:
             require_fit("choose_args", find("choose_by", sweep.choose_by), sweep.choose_args)
+
+
+def _require_another_judge(sweep: Sweep, recipe: Recipe) -> None:
+    asked, reported = [sweep.choose_by, sweep.choose_args], [recipe.evaluate, recipe.evaluate_args]
+    if plain(asked) == plain(reported):
+        raise BadInput(
+            f"choose_by: {sweep.choose_by} with these choose_args is what evaluate reports in the table, so that each "
+            "setting would be chosen by its own figure. Let it judge by other data, or leave choose_by out"
+        )
 
 
 def starts(sweep: Sweep, trials: Sequence[Trial]) -> dict[str, Start]:
@@ -99,10 +108,12 @@ def bases(sweep: Sweep, trials: Sequence[Trial], out: Path) -> dict[str, Base]:
         file = None if making.weights is None else beside(making, making.weights).resolve()
         told = [making.model, plain(making.model_args), None if file is None else hashes[file], making.seed]
         key = digest(told, 8)
-        if key not in made:
+        # One file, and as many dense networks to measure and time as there are inputs.
+        place = f"{key}-{digest(plain(recipe.inputs), 8)}" if "measuring" in sweep.mixing else key
+        if place not in made:
             frozen = (out / f"dense-{key}.safetensors").resolve()
-            made[key] = Base(making, recipe, file or frozen, out / f"dense-{key}.json", file is None)
-        found[trial.name] = made[key]
+            made[place] = Base(making, recipe, file or frozen, out / f"dense-{place}.json", file is None)
+        found[trial.name] = made[place]
     return found
 
 
@@ -160,11 +171,16 @@ class _Hashes(dict[Path, str]):
     """The SHA-256 of files, each read once."""
 
     def __missing__(self, path: Path) -> str:
-        found = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                found.update(block)
-        return self.setdefault(path, found.hexdigest())
+        return self.setdefault(path, of_file(path))
 
 
-__all__ = ["Base", "bases", "look_up_all", "prepare", "starts"]
+def of_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+__all__ = ["Base", "bases", "look_up_all", "of_file", "prepare", "starts"]

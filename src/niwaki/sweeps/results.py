@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -11,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.recipes.checks import plain
+from niwaki.recipes.standing import PACKED
 from niwaki.replacing import replacing
 from niwaki.report import Entry, Report
 from niwaki.report import sweep as pages
 from niwaki.report.fairness import Start, level, varying
 from niwaki.report.schema import DENSE
-from niwaki.report.seeds import Family, Seeded, Spread, chosen, training_images
+from niwaki.report.seeds import Family, Seeded, Spread, chosen, training_images, unjudged
 from niwaki.sweeps.grid import Trial
-from niwaki.sweeps.ledger import TRIALS, Ledger, Outcome, read_json, write_json
-from niwaki.sweeps.names import said
+from niwaki.sweeps.ledger import TRIAL, TRIALS, Ledger, Outcome, read_json, write_json
+from niwaki.sweeps.names import digest, said
 from niwaki.sweeps.process import ended
 from niwaki.sweeps.schema import Sweep
 from niwaki.sweeps.timing import Times
@@ -45,15 +48,24 @@ class Done:
         return Start(self.report.settings, None if self.report.dense is None else self.report.dense.weights)
 
 
-def finished(ledger: Ledger, trials: Sequence[Trial]) -> dict[str, Done]:
+def finished(sweep: Sweep, ledger: Ledger, trials: Sequence[Trial]) -> dict[str, Done]:
     """All that are, by name."""
     found = {}
     for trial in trials:
         report = ledger.report(trial)
         if report is not None:
-            judged = read_json(ledger.folder(trial) / VALIDATION) or {}
-            found[trial.name] = Done(trial, report, judged)
+            found[trial.name] = Done(trial, report, _judged(sweep, ledger.folder(trial)))
     return found
+
+
+def _judged(sweep: Sweep, folder: Path) -> Mapping[str, float]:
+    """What the function for the choice said of a trial's networks; nothing, if another was asked for when it ran, or
+    the same with other arguments."""
+    was = read_json(folder / TRIAL) or {}
+    now = {"choose_by": sweep.choose_by, "choose_args": plain(sweep.choose_args)}
+    if sweep.choose_by is None or any(was.get(key) != value for key, value in now.items()):
+        return {}
+    return read_json(folder / VALIDATION) or {}
 
 
 def timed(done: Mapping[str, Done], times: Times) -> dict[str, Done]:
@@ -69,13 +81,16 @@ def timed(done: Mapping[str, Done], times: Times) -> dict[str, Done]:
 def families(sweep: Sweep, done: Mapping[str, Done]) -> list[Family]:
     """The networks that differ in their seed alone, together, in the order of the sweep."""
     mixed = {rule: varying(rule, {name: one.start for name, one in done.items()}) for rule in sweep.mixing}
+    targets, owns, overs = (
+        _words([getattr(one.trial, what) for one in done.values()]) for what in ("target", "own", "over")
+    )
     groups: dict[tuple[Any, ...], list[tuple[Done, Entry]]] = {}
     for one in done.values():
+        target, own, over = targets[_key(one.trial.target)], owns[_key(one.trial.own)], overs[_key(one.trial.over)]
+        apart = {rule: values[one.trial.name] for rule, values in mixed.items()} | ({"recipe": over} if over else {})
         for entry in one.report.entries:
             if entry.name != DENSE:
-                own = ", ".join(said(key, value) for key, value in one.trial.own.items())
-                key = (entry.label, said("", one.trial.target).strip(), own, tuple(_mixed(mixed, one).items()))
-                groups.setdefault(key, []).append((one, entry))
+                groups.setdefault((entry.label, target, own, tuple(apart.items())), []).append((one, entry))
     return [
         Family(method, target, own, [_seeded(*pair) for pair in group], dict(apart))
         for (method, target, own, apart), group in groups.items()
@@ -90,7 +105,9 @@ def outcome(
     made, starts = families(sweep, done), {name: one.start for name, one in done.items()}
     name, first = next(iter(done.items()))
     assert first.report.dense is not None
-    dense = replace(first.report.dense, latency=times.get(bases[name], {}).get(DENSE, ()), widths={}, notes=())
+    alike = len({bases[each] for each in done}) == 1  # otherwise no one dense time is that of all rows
+    own = times.get(bases[name], {}).get(DENSE, ()) if alike else ()
+    dense = replace(first.report.dense, latency=own, widths={}, notes=())
     images = [one.images[0] for family in made for one in family.seeds]
     return pages.Outcome(
         f"{dense.label.removeprefix('Dense ')}, a sweep of {len(trials)} trials",
@@ -116,6 +133,8 @@ def write(
         "level": None if told is None else told.level,
         "mixing": dict(sweep.mixing),
         "chosen_by": sweep.choose_by,
+        "chosen_args": plain(sweep.choose_args),
+        "not_judged": [] if told is None or sweep.choose_by is None else unjudged(told.families),
         "settings": plain(_settings(sweep)),
         "environment": {} if told is None else plain(told.environment),
         "dense": None if told is None else told.dense.to_json(),
@@ -128,18 +147,31 @@ def write(
     return pages.save(told, out / PAGE)
 
 
-def _mixed(mixed: Mapping[str, Mapping[str, str]], one: Done) -> dict[str, str]:
-    """What tells a family from others though its method, target and setting do not: how it breaks a rule on purpose;
-    and values of the recipe's keys, which may break none."""
-    over = ", ".join(said(key, value) for key, value in one.trial.over.items())
-    return {rule: values[one.trial.name] for rule, values in mixed.items()} | ({"recipe": over} if over else {})
+def _key(value: Any) -> str:
+    return digest(plain(value))
+
+
+def _words(values: Sequence[Any]) -> dict[str, str]:
+    """By digest, values as people read them; in full where two that differ would read alike."""
+    each = {_key(value): value for value in values}
+    short = {key: said("", value).strip() for key, value in each.items()}
+    often = Counter(short.values())
+    return {
+        key: text if often[text] == 1 else json.dumps(plain(each[key]), ensure_ascii=False)
+        for key, text in short.items()
+    }
 
 
 def _seeded(one: Done, entry: Entry) -> Seeded:
     name = one.trial.name
     run = name if len(one.report.entries) == 2 else f"{name}, {entry.name}"
-    images, judged = training_images(one.report, entry), one.judged.get(entry.name)
+    images, judged = _images(one.report, entry), one.judged.get(entry.name)
     return Seeded(run, f"{TRIALS}/{name}/report.html", one.trial.seed, entry, images, judged)
+
+
+def _images(report: Report, entry: Entry) -> tuple[int, int]:
+    """What is packed has seen what it was packed from has seen."""
+    return training_images(report, replace(entry, name=entry.name.removesuffix(PACKED)))
 
 
 def _remarks(sweep: Sweep, done: Mapping[str, Done]) -> list[str]:
@@ -149,6 +181,8 @@ def _remarks(sweep: Sweep, done: Mapping[str, Done]) -> list[str]:
         found.append("The trials ran on different machines, versions or numbers of threads.")
     if len({one.start.weights for one in done.values()}) > 1:
         found.append(f"The dense network in the table, to which all are compared, is that of {next(iter(done))} alone.")
+    if len({_key(one.start.settings.get("inputs")) for one in done.values()}) > 1:
+        found.append(f"The dense network in the table was measured on the inputs of {next(iter(done))} alone.")
     if sweep.shortened:
         found.append(f"A shorter run, of the recipe's section fast: {'; '.join(map(str, sweep.shortened))}.")
     return found
@@ -160,9 +194,10 @@ def _settings(sweep: Sweep) -> dict[str, Any]:
     for one in sweep.methods:
         grid = {"over": dict(one.over)} if one.over else {}
         methods[one.label] = {"name": one.name, **one.settings, "targets": list(one.targets), **grid}
+    judge = {} if sweep.choose_by is None else {"function": sweep.choose_by, "arguments": dict(sweep.choose_args)}
     told = {
-        "methods": methods, "over": dict(sweep.over), "seeds": list(sweep.seeds), "dense": dict(sweep.dense),
-        "threads": sweep.threads,
+        "methods": methods, "choose_by": judge, "over": dict(sweep.over), "seeds": list(sweep.seeds),
+        "dense": dict(sweep.dense), "threads": sweep.threads,
         "recipe": {key: value for key, value in sweep.recipe.items() if key not in ("method", "out", "fast")},
     }  # fmt: skip
     return plain({key: value for key, value in told.items() if value not in ({}, [])})
@@ -177,7 +212,7 @@ def _trial(trial: Trial, done: Done | None, failed: Outcome | None) -> dict[str,
     entries = []
     for entry in done.report.entries:
         if entry.name != DENSE:
-            before, all_ = training_images(done.report, entry)
+            before, all_ = _images(done.report, entry)
             found = {key: getattr(entry, key) for key in ("name", "label", "accuracy", "macs", "params", "file_bytes")}
             entries.append({
                 **found, "peak_bytes": entry.peak_bytes, "activation_bytes": entry.activation_bytes,

@@ -102,7 +102,7 @@ class _Run:
 
     def go(self) -> Swept:
         bases.prepare(self.bases, self.trials, self.teller)
-        done = results.finished(self.ledger, self.trials)
+        done = results.finished(self.sweep, self.ledger, self.trials)
         begun = {
             name: replace(start, weights=self.bases[name].weights)
             for name, start in bases.starts(self.sweep, self.trials).items()
@@ -163,7 +163,7 @@ class _Run:
 
     def _end(self) -> Swept:
         """Time all networks, and write what came of them."""
-        done, failed, told = results.finished(self.ledger, self.trials), self._failed(), None
+        done, failed, told = results.finished(self.sweep, self.ledger, self.trials), self._failed(), None
         out = self.ledger.out
         if done:
             require_fair(self.sweep, {name: one.start for name, one in done.items()})

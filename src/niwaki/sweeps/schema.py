@@ -133,7 +133,7 @@ class Sweep:
             _contestants(found, recipe),
             _seeds(found.get("seeds", [recipe.get("seed", 0)])),
             _over(found.get("over", {})),
-            _changes("dense", found.get("dense", {})),
+            _dense(found.get("dense", {})),
             _mixing(found.get("mixing", {})),
             checks.reference("choose_by", found["choose_by"]) if "choose_by" in found else None,
             checks.table("choose_args", found.get("choose_args", {})),
@@ -207,6 +207,17 @@ def _changes(where: str, value: Any) -> dict[str, Any]:
     for key in found:
         if key in ("method", "out", "fast") or key.startswith("method."):
             raise BadInput(f"{where}: {key!r} is for the sweep to say: methods, targets, out and fast stand beside it")
+    return found
+
+
+def _dense(value: Any) -> dict[str, Any]:
+    found = _changes("dense", value)
+    for key in found:
+        if key not in ("model", "weights", "seed") and key.split(".")[0] != "model_args":
+            raise BadInput(
+                f"dense: {key!r} has no part in how the dense network is built: that takes model, model_args, weights "
+                "and seed alone. What is to hold for all trials stands under 'set'"
+            )
     return found
 
 

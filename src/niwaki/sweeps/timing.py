@@ -13,11 +13,12 @@ from niwaki.recipes.timing import latencies
 from niwaki.report import Latency, Report
 from niwaki.report.schema import DENSE
 from niwaki.surgery.store import load
-from niwaki.sweeps.base import Base
+from niwaki.sweeps.base import Base, of_file
 from niwaki.sweeps.ledger import read_json, write_json
 from niwaki.sweeps.names import digest
 
 FILE, ONNX = "latency.json", "model.onnx"
+_MAKING = ("model.safetensors", "plan.json", "packing.json")
 Times = dict[str, dict[str, tuple[Latency, ...]]]
 """By trial and entry; those of a dense network, by the name of its file, have the entry "dense"."""
 
@@ -25,7 +26,9 @@ Times = dict[str, dict[str, tuple[Latency, ...]]]
 def time_all(bases: Mapping[str, Base], folders: Mapping[str, Path], reports: Mapping[str, Report], out: Path) -> Times:
     """Times of the networks of these trials, by name; those that were taken before if nothing has changed since."""
     plans = {base.recipe.measure for base in bases.values()}
-    asked = digest([sorted(reports), [str(p.to_json()) for p in plans], [r.created for r in reports.values()]])
+    starts = {name: [bases[name].weights, bases[name].note.stem] for name in reports}
+    files = {name: {e: _content(folders[name] / e) for e in _pruned(one)} for name, one in reports.items()}
+    asked = digest([sorted(str(p.to_json()) for p in plans), starts, files])
     kept = read_json(out / FILE)
     if kept is not None and kept.get("asked") == asked:
         return _read(kept["times"])
@@ -47,7 +50,7 @@ def _of(
         return {}
     dense, inputs = base.build()
     dense.eval()
-    pairs = [(name, entry.name) for name in names for entry in reports[name].entries if entry.name != DENSE]
+    pairs = [(name, entry) for name in names for entry in _pruned(reports[name])]
     models = {"": dense} | {f"{run}/{entry}": load(folders[run] / entry, dense).eval() for run, entry in pairs}
     files: dict[str, Path] = {}
     if "onnxruntime" in base.recipe.measure.runtimes:
@@ -59,6 +62,15 @@ def _of(
     for run, entry in pairs:
         found.setdefault(run, {})[entry] = timed[f"{run}/{entry}"]
     return found
+
+
+def _pruned(report: Report) -> list[str]:
+    return [entry.name for entry in report.entries if entry.name != DENSE]
+
+
+def _content(folder: Path) -> list[str]:
+    """Digests of what makes the network of a folder: its weights, and how they are laid out."""
+    return [of_file(folder / name) for name in _MAKING if (folder / name).is_file()]
 
 
 def _read(times: Mapping[str, Mapping[str, Sequence[object]]]) -> Times:
