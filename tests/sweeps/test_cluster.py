@@ -15,10 +15,10 @@ import pytest
 from niwaki.errors import NiwakiError
 from niwaki.sweeps import cluster
 from niwaki.sweeps.cluster import OnCluster
-from niwaki.sweeps.ledger import Outcome
+from niwaki.sweeps.ledger import Outcome, write_outcome
 from niwaki.sweeps.local import Local
 from niwaki.sweeps.schema import Cluster
-from tests.sweeps.plots import planted, swept
+from tests.sweeps.plots import carry_out, planted, swept, told
 from tests.sweeps.test_run import networks
 
 
@@ -100,9 +100,26 @@ def test_each_trial_is_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 def test_a_task_that_is_lost_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carried: list[Any]) -> None:
     monkeypatch.setitem(sys.modules, "ray", FakeRay(lost="b"))
+    (tmp_path / "b").mkdir()
     found = dict(OnCluster(Cluster("auto"), 1)([tmp_path / "a", tmp_path / "b"], lambda: None))
     assert found[tmp_path / "b"] == Outcome(1, 0.0, "Ray gave it up: the node is gone")
     assert not found[tmp_path / "a"].failed
+
+
+def test_a_task_that_is_lost_stays_lost_in_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: Any, folder: Path, threads: int, more: dict[str, str]) -> Outcome:
+        carry_out(folder)
+        write_outcome(folder, Outcome(0, 2.0))
+        return Outcome(0, 2.0)
+
+    monkeypatch.setattr(cluster.Processes, "run", run)
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(lost="seed1"))
+    path = planted(tmp_path, seeds=2)
+    found = swept(path, OnCluster(Cluster("auto"), 1))
+    assert {name: one.said for name, one in found.failed.items()} == {
+        "magnitude-ratio0.5-seed1": "Ray gave it up: the node is gone"
+    }
+    assert [trial["state"] for trial in told(tmp_path)["trials"]] == ["finished", "failed"]
 
 
 def test_an_interruption_cancels_what_is_left(

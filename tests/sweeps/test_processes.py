@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.recipes.kitchen import GREG
 from tests.sweeps.plots import Here, planted, swept, told
 from tests.sweeps.test_run import networks
 
+needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 PATIENCE = 900.0  # seconds: a machine may be very busy
 
 
@@ -70,6 +72,40 @@ def test_what_is_stopped_leaves_no_outcome_and_starts_no_other(tmp_path: Path, m
     assert seen == [1]
     assert [(one / "outcome.json").exists() for one in made] == [False] * 3
     assert not (made[2] / "up").exists()
+
+
+GRANDCHILD = """
+import subprocess, sys, time
+from pathlib import Path
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)", PLACE])
+Path(PLACE, "up").write_text("")
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("end", ["time.sleep(600)", "sys.exit(3)"], ids=["stopped", "failed"])
+def test_what_a_trial_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    script(monkeypatch, f"PLACE = {str(tmp_path)!r}{GRANDCHILD}{end}".replace("sys.executable", repr(sys.executable)))
+    processes = Processes()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(processes.run, tmp_path, 1, {})
+        wait_for((tmp_path / "up").exists)
+        if "sleep" in end:
+            processes.stop()
+        outcome = run.result(PATIENCE)
+    assert (None if outcome is None else outcome.exit) == (None if "sleep" in end else 3)
+    wait_for(lambda: not alive(str(tmp_path)))
+
+
+@needs_proc
+def test_what_a_trial_has_started_ends_with_its_sweep(tmp_path: Path) -> None:
+    code = f"PLACE = {str(tmp_path)!r}{GRANDCHILD}from niwaki.sweeps import trial; trial._end_with_whoever_waits()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True)
+    wait_for((tmp_path / "up").exists)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    wait_for(lambda: not alive(str(tmp_path)))
 
 
 def test_after_a_stop_nothing_starts(tmp_path: Path) -> None:
@@ -130,7 +166,7 @@ def alive(words: str) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
+@needs_proc
 def test_a_killed_sweep_leaves_no_process_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     """kill -9 of the whole sweep while its first trial trains; then the same command to the end. The same sweep, never
     disturbed and in this process, gives the same networks and records."""

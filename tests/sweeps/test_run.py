@@ -212,6 +212,57 @@ def test_a_start_that_changed_meanwhile_is_refused_before_work(tmp_path: Path) -
     assert all(row["mixed base"].startswith("weights ") for row in made["families"])
 
 
+def test_finished_trials_of_another_dense_network_are_refused(tmp_path: Path) -> None:
+    path = planted(tmp_path, seeds=2, dense={"seed": 1})
+    swept(path, Here())
+    path.write_text(path.read_text().replace("dense:\n  seed: 1", "dense:\n  seed: 2"))
+    here = Here()
+    with pytest.raises(BadInput, match=r"-seed0, .*-seed1 in .* began with another dense network"):
+        swept(path, here)
+    assert here.ran == []
+    path.write_text(path.read_text() + "mixing: {base: an older network}\n")
+    swept(path, here)
+    assert here.ran == []
+
+
+class Broken(Here):
+    """Leaves each trial as if it had been stopped: begun, and without an outcome."""
+
+    def __call__(self, folders: Any, tick: Any) -> Any:
+        for folder, _ in super().__call__(folders, tick):
+            (folder / "outcome.json").unlink()
+            raise KeyboardInterrupt
+        yield from ()
+
+
+def test_a_begun_trial_is_refused_under_another_dense_network_and_goes_on_in_a_moved_folder(tmp_path: Path) -> None:
+    path = planted(tmp_path / "a", dense={"seed": 1})
+    with pytest.raises(KeyboardInterrupt):
+        swept(path, Broken())
+    text = path.read_text()
+    path.write_text(text.replace("dense:\n  seed: 1", "dense:\n  seed: 2"))
+    with pytest.raises(BadInput, match=r"-seed0 in .* began with another dense network"):
+        swept(path, Here())
+    path.write_text(text)
+    (tmp_path / "a" / "swept").rename(tmp_path / "moved")
+    path.write_text(text.replace(str(tmp_path / "a" / "swept"), str(tmp_path / "moved")))
+    here = Here()
+    assert swept(path, here).failed == {}
+    assert len(here.ran) == 1
+
+
+def test_a_trial_that_never_began_may_change(tmp_path: Path) -> None:
+    path = planted(tmp_path, TUNED, seeds=2)
+    with pytest.raises(KeyboardInterrupt):
+        swept(path, Here(stop=0))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("lr: 0.01", "lr: 0.02"))
+    assert swept(path, Here({"magnitude-ratio0.5-seed0": 1})).failed
+    recipe.write_text(recipe.read_text().replace("lr: 0.02", "lr: 0.03"))
+    with pytest.raises(BadInput, match=r"-seed0, .*-seed1 in .* were run with another optimizer"):
+        swept(path, Here())
+
+
 def test_what_was_run_is_judged_again_at_the_end(tmp_path: Path) -> None:
     """A report that tells of another evaluation than the sweep asked for."""
 

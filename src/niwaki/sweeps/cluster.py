@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.errors import NiwakiError, require_extra
-from niwaki.sweeps.ledger import Outcome
+from niwaki.sweeps.ledger import Outcome, write_outcome
 from niwaki.sweeps.local import Tick
 from niwaki.sweeps.process import Processes
 from niwaki.sweeps.schema import Cluster
@@ -49,7 +49,8 @@ class OnCluster:
                 done, _ = ray.wait(list(left), num_returns=1, timeout=_SECONDS)
                 tick()
                 for one in done:
-                    yield left.pop(one), _result(ray, one)
+                    folder = left.pop(one)
+                    yield folder, _result(ray, one, folder)
         finally:
             for one in left:
                 ray.cancel(one, force=True)
@@ -62,12 +63,14 @@ def _carry_out(folder: str, threads: int, environment: dict[str, str]) -> tuple[
     return outcome.exit, outcome.seconds, outcome.said
 
 
-def _result(ray: Any, task: Any) -> Outcome:
-    """How a trial ended; one whose worker died once too often has failed, too."""
+def _result(ray: Any, task: Any, folder: Path) -> Outcome:
+    """How a trial ended; one whose worker died once too often has failed, too, and nobody else has noted it."""
     try:
         return Outcome(*ray.get(task))
     except ray.exceptions.RayError as trouble:
-        return Outcome(1, 0.0, f"Ray gave it up: {' '.join(str(trouble).split())[:400]}")
+        lost = Outcome(1, 0.0, f"Ray gave it up: {' '.join(str(trouble).split())[:400]}")
+        write_outcome(folder, lost)
+        return lost
 
 
 def _connect(ray: Any, address: str) -> None:

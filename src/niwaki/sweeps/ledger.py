@@ -18,7 +18,7 @@ from niwaki.recipes.checks import plain
 from niwaki.replacing import made, replacing
 from niwaki.report import Report
 from niwaki.sweeps.grid import Trial
-from niwaki.sweeps.names import digest
+from niwaki.sweeps.names import digest, some
 
 VERSION = 1
 TRIALS, TRIAL, OUTCOME, STATUS, LOG = "trials", "trial.json", "outcome.json", "status.json", "log.txt"
@@ -117,16 +117,18 @@ class Ledger:
         if not changes:
             return
         names = list(changes)
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         what = ", ".join(changes[names[0]])
         raise BadInput(
-            f"{', '.join(names[:3])}{more} in {self.out / TRIALS} were run with another {what}. "
+            f"{some(names)} in {self.out / TRIALS} were run with another {what}. "
             "Give the old settings again, name another folder with --out, or remove theirs to run them anew"
         )
 
     def _changed(self, trial: Trial) -> list[str]:
-        """The recipe's keys that it was run with otherwise."""
-        found = read_json(self.folder(trial) / TRIAL)
+        """The recipe's keys that it was run with otherwise; none of a trial that never began."""
+        from niwaki.recipes.standing import RUN
+
+        folder = self.folder(trial)
+        found = read_json(folder / TRIAL) if any((folder / name).is_file() for name in (RUN, OUTCOME)) else None
         if found is None or found.get("digest") == trial.digest:
             return []
         old, new = found.get("recipe", {}), plain(trial.data)

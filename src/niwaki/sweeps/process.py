@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from niwaki.sweeps.ledger import LOG, Outcome, write_outcome
@@ -42,6 +43,7 @@ class Processes:
         if process is None:
             return None
         code = process.wait()
+        _signal(process, signal.SIGKILL)  # what it has started and left behind
         assert process.stdin is not None
         process.stdin.close()
         with self._lock:
@@ -58,12 +60,11 @@ class Processes:
             self._stopped = True
             running = list(self._running)
         for process in running:
-            process.terminate()
+            _signal(process, signal.SIGTERM)
         for process in running:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            _signal(process, signal.SIGKILL)
 
     def _start(self, folder: Path, threads: int, more: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
         words = [sys.executable, "-m", "niwaki.sweeps.trial", str(folder)]
@@ -78,6 +79,12 @@ class Processes:
             )  # fmt: skip
             self._running.add(process)
         return process
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """To a trial and to all that it has started: its session is a group of processes with its number."""
+    with suppress(ProcessLookupError, PermissionError):  # nobody of them is left
+        os.killpg(process.pid, number)
 
 
 def ended(exit: int) -> str:

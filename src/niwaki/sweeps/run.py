@@ -12,13 +12,15 @@ from typing import Any
 from niwaki.errors import BadInput
 from niwaki.recipes.checks import plain
 from niwaki.recipes.progress import Teller
+from niwaki.recipes.standing import RUN
 from niwaki.report import sweep as pages
 from niwaki.sweeps import base as bases
 from niwaki.sweeps import results
 from niwaki.sweeps.grid import Trial, expand, require_fair
-from niwaki.sweeps.ledger import Ledger, Outcome, locked
+from niwaki.sweeps.ledger import TRIALS, Ledger, Outcome, locked, read_json
 from niwaki.sweeps.live import Count, watching
 from niwaki.sweeps.local import Local, Runner, workers_for
+from niwaki.sweeps.names import some
 from niwaki.sweeps.schema import Sweep
 from niwaki.sweeps.timing import time_all
 
@@ -108,9 +110,26 @@ class _Run:
             for name, start in bases.starts(self.sweep, self.trials).items()
         }
         require_fair(self.sweep, begun | {name: one.start for name, one in done.items()})
+        self._require_same_base(done)
         self._tell_before(done)
         self._run(self._left())
         return self._end()
+
+    def _require_same_base(self, done: Mapping[str, results.Done]) -> None:
+        """See that what was begun was begun with the dense network that is there now. Finished trials of another one
+        may stay where bases are mixed on purpose; none can go on with other weights than it began with."""
+        free = set(done) if "base" in self.sweep.mixing else set()
+        began = {trial.name: read_json(self.ledger.folder(trial) / RUN) or {} for trial in self.trials}
+        began |= {name: {"weights": one.start.weights} for name, one in done.items()}
+        changed = [
+            name for name, told in began.items()
+            if told and name not in free and told["weights"] != self.bases[name].weights
+        ]  # fmt: skip
+        if changed:
+            raise BadInput(
+                f"{some(changed)} in {self.ledger.out / TRIALS} began with another dense network. Give the old "
+                "weights, or the old 'dense', again, name another folder with --out, or remove theirs to run them anew"
+            )
 
     def _left(self) -> list[Trial]:
         """What is to be run now."""

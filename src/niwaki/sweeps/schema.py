@@ -41,7 +41,13 @@ class Contestant:
         name = checks.text(f"{where}.name", found.pop("name"))
         label = checks.text(f"{where}.label", found.pop("label", name))
         over = read_grid(f"{where}.over", found.pop("over", None) or {})
-        twice = [key for key in over if key in (*found, "target")]
+        wrong = [key for key in over if key in ("name", "label", "target", "targets")]
+        if wrong:
+            raise BadInput(
+                f"{where}.over: {wrong[0]!r} is no setting of a method. Each method stands by itself in methods, "
+                "and its targets beside its name: {name: greg1, targets: [{macs: 0.5}]}"
+            )
+        twice = [key for key in over if key in found]
         if twice:
             raise BadInput(f"{where}.over: {twice[0]!r} is set beside it, too; say it in one place")
         if "target" in found and "targets" in found:
@@ -155,7 +161,11 @@ def changed(data: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> 
 
 def read_grid(where: str, data: Any) -> dict[str, tuple[Any, ...]]:
     """Keys and the values that each takes: a list, none of them twice; one value alone is a list of one."""
-    return {key: tuple(_values(f"{where}.{key}", value)) for key, value in checks.table(where, data).items()}
+    found = checks.table(where, data)
+    for key, value in found.items():
+        if value is None:
+            raise BadInput(f"{where}.{key} has no values; give it some, such as [1, 2], or leave it out")
+    return {key: tuple(_values(f"{where}.{key}", value)) for key, value in found.items()}
 
 
 def _values(where: str, value: Any) -> list[Any]:
