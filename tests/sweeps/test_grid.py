@@ -81,6 +81,8 @@ def test_a_method_may_have_targets_of_its_own() -> None:
     [
         (("greg1", {"macs": 0.5, "round_to": 8}, {"grow": 1e-3}, {}, 3), "greg1-macs0.5-round_to8-grow0.001-seed3"),
         (("a", "2:4", {}, {"finetune.epochs": 2}, 0), "a-target2-4-######-finetune.epochs2-seed0"),
+        (("L1-norm", {"macs": 0.5}, {"grow": 1e-5}, {}, 0), "L1-norm-macs0.5-grow1e-05-seed0"),
+        (("-x", {"macs": 0.5}, {}, {}, 0), "x-######-macs0.5-seed0"),
         (("../etc", {"macs": 0.5}, {}, {}, 0), "etc-######-macs0.5-seed0"),
         (("…", {"macs": 1 / 3}, {}, {}, 0), "######-macs0.3333333333333333-seed0"),
         (("a", {"ratio": {"x.*": 0.5}}, {}, {}, 0), "a-target######-seed0"),
@@ -119,6 +121,7 @@ def test_values_in_words() -> None:
         ({"methods": [{"label": "x"}]}, r"methods\[0\] lacks 'name'"),
         ({"targets": None}, r"methods\[0\] has no target; give the sweep targets"),
         ({"targets": [{"macs": 0.5}, {"macs": 0.5}]}, r"targets: \{'macs': 0.5\} stands there twice"),
+        ({"targets": {"macs": [0.5, 0.3]}}, r"a list of targets is targets: \[\{macs: 0.5\}, \{macs: 0.3\}\]"),
         ({"targets": []}, "targets is an empty list"),
         ({"methods": [{"name": "imp", "target": 0.5, "targets": [0.5]}]}, "has both 'target' and 'targets'"),
         ({"methods": [{"name": "greg1", "grow": 1, "over": {"grow": [1]}}]}, "'grow' is set beside it, too"),

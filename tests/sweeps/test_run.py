@@ -18,6 +18,7 @@ from niwaki.report import Report
 from niwaki.sweeps import Sweep
 from niwaki.sweeps.ledger import locked
 from niwaki.sweeps.run import checked
+from niwaki.sweeps.showing import troubles
 from tests.recipes.kitchen import GREG
 from tests.sweeps.plots import Here, planted, swept, told
 
@@ -261,6 +262,35 @@ def test_a_trial_that_never_began_may_change(tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace("lr: 0.02", "lr: 0.03"))
     with pytest.raises(BadInput, match=r"-seed0, .*-seed1 in .* were run with another optimizer"):
         swept(path, Here())
+
+
+def test_a_report_that_cannot_be_read_costs_its_trial_alone(tmp_path: Path) -> None:
+    path = planted(tmp_path, seeds=2)
+    broken = "magnitude-ratio0.5-seed1"
+    swept(path, Here())
+    (tmp_path / "swept" / "trials" / broken / "report.json").write_text("{")
+    found = swept(path, Here())
+    assert list(found.failed) == [broken]
+    assert found.failed[broken].said.startswith("its report cannot be read: ")
+    here = Here()
+    assert swept(path, here, retry_failed=True).failed == {}
+    assert here.ran == [broken]
+
+
+def test_an_error_in_the_timing_leaves_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_all(*words: Any) -> Any:
+        raise RuntimeError("no such\noperator")
+
+    path = planted(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("niwaki.sweeps.run.time_all", time_all)
+        found = swept(path, Here())
+    assert (found.untimed, found.failed) == ("RuntimeError: no such operator", {})
+    assert found.page is not None
+    assert "The networks could not be timed: RuntimeError: no such operator" in found.page.read_text()
+    assert told(tmp_path)["families"][0]["seeds"] == 1
+    assert "could not be timed" in troubles(found)[0]
+    assert swept(path, Here()).untimed == ""
 
 
 def test_what_was_run_is_judged_again_at_the_end(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _MOST = 120  # characters: file systems allow 255 bytes
 
 
@@ -61,7 +61,7 @@ def _short(value: Any) -> str:
 
 def _word(text: str) -> str:
     """The text, if a folder may be called so; otherwise what may stay of it, and a digest of all."""
-    if _PLAIN.fullmatch(text) and not text.startswith("."):
+    if _PLAIN.fullmatch(text) and not text.startswith((".", "-")):
         return text
     kept = "-".join(_PLAIN.findall(text)).strip(".-")[:40]
     return f"{kept}-{digest(text, 6)}" if kept else digest(text, 6)

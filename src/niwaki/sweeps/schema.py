@@ -52,7 +52,7 @@ class Contestant:
             raise BadInput(f"{where}.over: {twice[0]!r} is set beside it, too; say it in one place")
         if "target" in found and "targets" in found:
             raise BadInput(f"{where} has both 'target' and 'targets'; leave one out")
-        own = [found.pop("target")] if "target" in found else _values(f"{where}.targets", found.pop("targets", None))
+        own = [found.pop("target")] if "target" in found else _targets(f"{where}.targets", found.pop("targets", None))
         if not own and not targets:
             raise BadInput(f"{where} has no target; give the sweep targets, for instance targets: [{{macs: 0.5}}]")
         return Contestant(name, label, found, tuple(own) or targets, over)
@@ -120,7 +120,10 @@ class Sweep:
             BadInput: the file or a key is missing, unknown or says what cannot be; the message names the place.
         """
         path = Path(path)
-        data = override(read_yaml(path, "sweep"), overrides)
+        data = read_yaml(path, "sweep")
+        if isinstance(data, dict) and "model" in data and "recipe" not in data:
+            raise BadInput(f"{path} is a recipe: niwaki prune {path}; a sweep names one, as recipe: {path.name}")
+        data = override(data, overrides)
         return Sweep.read(data, path.parent.resolve(), fast)
 
     @staticmethod
@@ -178,6 +181,16 @@ def _values(where: str, value: Any) -> list[Any]:
     return found
 
 
+def _targets(where: str, value: Any) -> list[Any]:
+    found = _values(where, value)
+    for one in found:
+        for key in ("macs", "params", "ratio"):
+            if isinstance(one, dict) and isinstance(one.get(key), list):
+                each = ", ".join(f"{{{key}: {amount}}}" for amount in one[key])
+                raise BadInput(f"{where}: {key} takes one number; a list of targets is {where}: [{each}]")
+    return found
+
+
 def _recipe(value: Any, folder: Path) -> tuple[dict[str, Any], Path]:
     """A recipe's plain data, from the file that is named or as it stands in the sweep, and its folder."""
     if isinstance(value, str):
@@ -189,7 +202,7 @@ def _recipe(value: Any, folder: Path) -> tuple[dict[str, Any], Path]:
 
 def _contestants(found: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Contestant, ...]:
     """The methods of the sweep, or else those of the recipe."""
-    targets = tuple(_values("targets", found.get("targets")))
+    targets = tuple(_targets("targets", found.get("targets")))
     key = "methods" if "methods" in found else "recipe.method"
     listed = checks.listed(found.get("methods", recipe.get("method")))
     if not listed:
