@@ -245,6 +245,18 @@ def test_a_sweep_is_checked_listed_and_run(tmp_path: Path, monkeypatch: pytest.M
         "sweep", path, "--out", tmp_path / "o ut", "--retry-failed", "--only", "*-seed1"
     )
     assert f"niwaki sweep {path} --out" in (tmp_path / "o ut" / "report.html").read_text()
+    assert "2 trials are left to run" in ok(
+        "sweep", path, "--out", tmp_path / "o ut", "--set", "seeds=4", "--only", "*1"
+    )
+    said = ok("sweep", path, "--out", tmp_path / "o ut", "--dry-run", "--only", "*-seed1")
+    assert "1 trials in" in said
+    assert "finished" in said
+    other = refused("sweep", path, "--out", tmp_path / "o ut", "--dry-run", "--set", "set={optimizer.lr: 0.5}")
+    assert "were run with another optimizer" in other
+    patched = lambda *words: (_ for _ in ()).throw(RuntimeError("no"))  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr("niwaki.sweeps.run.time_all", patched)
+        assert niwaki_("sweep", path, "--out", tmp_path / "o ut").exit_code == 1
     here = Here(stop=0)
     result = niwaki_("sweep", path, "--out", tmp_path / "again")
     assert result.exit_code == 130
@@ -255,6 +267,14 @@ def test_sweeps_refused(tmp_path: Path) -> None:
     assert "no sweep at nowhere.yaml" in refused("sweep", "nowhere.yaml")
     path = planted(tmp_path, {"finetune": {"epochs": 1}}, over={"finetune.epochs": [1, 2]})
     assert "these trials cannot stand in one table: " in refused("sweep", path, "--dry-run")
+    recipe = tmp_path / "recipe.yaml"
+    assert f"is a recipe: niwaki prune {recipe}" in refused("sweep", recipe)
+    assert f"is a sweep: niwaki sweep {path}" in refused("prune", path)
+    (tmp_path / "sweep.json").write_text("{}")
+    assert "is the folder of a sweep" in refused("report", tmp_path)
+    why = "mixing={retraining: why}"
+    said = ok("sweep", path, "--dry-run", "--set", why, "--workers", 2, "--ray", "auto")
+    assert "--workers does nothing on a cluster" in said
     assert "no trial is called like 'x'" in refused("sweep", path, "--only", "x", "--set", "mixing={retraining: why}")
 
 

@@ -113,7 +113,9 @@ def prune(
 @click.option("--set", "changes", multiple=True, metavar="KEY.KEY=VALUE", help="Change the sweep; may be repeated.")
 @click.option("--fast", is_flag=True, help="Make the changes of the recipe's section 'fast' first.")
 @click.option("--out", help="Folder for the results, in place of the sweep's.")
-@click.option("--workers", type=click.IntRange(min=1), help="Trials at a time; by default what the cores carry.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Trials at a time on this machine; by default what its cores carry."
+)
 @click.option(
     "--ray", "address", metavar="ADDRESS", help="Run the trials on this Ray cluster: auto, HOST:PORT, ray://…."
 )
@@ -139,7 +141,8 @@ def sweep(
     Each trial is a process of its own, here or on a Ray cluster; one that crashes costs only itself. The same command
     goes on after a stop. It ends in one page: means over seeds, and what accuracy can be had at which cost.
 
-    Ends with status 1 if a trial failed, or a certificate does not hold.
+    Ends with status 1 if a trial failed, a certificate does not hold, or networks could not be timed at the end; trials
+    that are left, as with --only, are no failure.
     """
     from niwaki.recipes.reading import quoted
     from niwaki.sweeps import Sweep
@@ -148,11 +151,18 @@ def sweep(
     own = [f"{key}={value}" for key, value in words if value is not None]
     asked = Sweep.load(sweep, [*changes, *own], fast)
     from niwaki.sweeps import showing
-    from niwaki.sweeps.run import Options, checked, run, with_cluster
+    from niwaki.sweeps.ledger import Ledger
+    from niwaki.sweeps.run import Options, checked, matching, run, with_cluster
 
     asked = asked if address is None else with_cluster(asked, address)
+    if workers is not None and asked.cluster is not None:
+        click.echo(
+            "niwaki: --workers does nothing on a cluster, where Ray schedules; ray.cpus sets how many fit", err=True
+        )
     if dry_run:
-        stdout().print(showing.listed(asked, checked(asked, only)))
+        trials = checked(asked, only)
+        Ledger(Path(asked.out)).require_same(trials)
+        stdout().print(showing.listed(asked, matching(trials, only)))
         return
     ctx.meta[KEPT], ctx.meta[CONTINUES] = Path(asked.out), True
     given = ["niwaki", "sweep", str(sweep), *(["--fast"] if fast else []), *(w for c in changes for w in ("--set", c))]
@@ -163,7 +173,7 @@ def sweep(
         click.echo(f"report: {found.page}")
     for line in showing.troubles(found):
         click.echo(f"niwaki: {line}", err=True)
-    ctx.exit(1 if found.failed or (found.told is not None and found.told.failing) else 0)
+    ctx.exit(1 if found.failed or found.untimed or (found.told is not None and found.told.failing) else 0)
 
 
 @main.command()
@@ -334,6 +344,11 @@ def report(folders: tuple[Path, ...], out: Path | None, mixed: str) -> None:
     found: dict[Path, Report] = {}
     for folder in folders:
         place = folder if folder.is_dir() else folder.parent
+        if (place / "sweep.json").is_file():
+            raise BadInput(
+                f"{place} is the folder of a sweep, whose page niwaki sweep writes; its trials have reports of their "
+                f"own: niwaki report {place / 'trials'}/*"
+            )
         if not (place / "report.json").is_file():
             raise BadInput(f"no report.json in {place}; niwaki prune and niwaki demo write one into their --out folder")
         one = found[place.resolve()] = Report.load(place)

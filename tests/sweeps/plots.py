@@ -46,8 +46,12 @@ def fatal(model, batch):
 
 
 def slow(model, batch):
-    import time
+    import os, time
 
+    if "KEEP_ALWAYS" in os.environ:  # a checkpoint after every step, in place of one in two minutes
+        from niwaki.recipes import standing
+
+        standing.SECONDS = 0.0
     time.sleep(0.05)
     return loss(model, batch)
 """

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from niwaki.errors import NiwakiError
-from niwaki.sweeps import cluster
+from niwaki.sweeps import Sweep, cluster
 from niwaki.sweeps.cluster import OnCluster
-from niwaki.sweeps.ledger import Outcome
+from niwaki.sweeps.ledger import Outcome, write_outcome
 from niwaki.sweeps.local import Local
+from niwaki.sweeps.run import run
 from niwaki.sweeps.schema import Cluster
-from tests.sweeps.plots import planted, swept
+from tests.sweeps.plots import carry_out, planted, swept, told
 from tests.sweeps.test_run import networks
 
 
@@ -69,6 +70,9 @@ class FakeRay(types.ModuleType):
     def cancel(self, task: Any, force: bool) -> None:
         self.canceled.append(task)
 
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 9.0, "GPU": 1.0}
+
 
 @pytest.fixture
 def carried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, dict[str, str]]]:
@@ -87,22 +91,41 @@ def test_each_trial_is_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setenv("NIWAKI_DATA", "/data")
+    monkeypatch.setenv("HF_TOKEN", "hidden")
     ticks: list[int] = []
     made = [tmp_path / "a", tmp_path / "b"]
     runner = OnCluster(Cluster("10.0.0.1:6379", 2.0, 0.5, 4), threads=2)
+    assert runner.workers == 2  # by the GPU; 4 by the cores
     found = list(runner(made, lambda: ticks.append(1)))
     assert found == [(one, Outcome(0, 2.0)) for one in made]
     assert ray.asked == {"address": "10.0.0.1:6379", "num_cpus": 2.0, "num_gpus": 0.5, "max_retries": 4}
     assert [(folder, threads) for folder, threads, _ in carried] == [(str(one.resolve()), 2) for one in made]
-    assert all(more["NIWAKI_DATA"] == "/data" and "HOME" not in more for _, _, more in carried)
+    assert all(more["NIWAKI_DATA"] == "/data" and not {"HOME", "HF_TOKEN"} & set(more) for _, _, more in carried)
     assert (len(ticks), ray.up, ray.canceled) == (2, False, [])
 
 
 def test_a_task_that_is_lost_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carried: list[Any]) -> None:
     monkeypatch.setitem(sys.modules, "ray", FakeRay(lost="b"))
+    (tmp_path / "b").mkdir()
     found = dict(OnCluster(Cluster("auto"), 1)([tmp_path / "a", tmp_path / "b"], lambda: None))
     assert found[tmp_path / "b"] == Outcome(1, 0.0, "Ray gave it up: the node is gone")
     assert not found[tmp_path / "a"].failed
+
+
+def test_a_task_that_is_lost_stays_lost_in_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: Any, folder: Path, threads: int, more: dict[str, str]) -> Outcome:
+        carry_out(folder)
+        write_outcome(folder, Outcome(0, 2.0))
+        return Outcome(0, 2.0)
+
+    monkeypatch.setattr(cluster.Processes, "run", run)
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(lost="seed1"))
+    path = planted(tmp_path, seeds=2)
+    found = swept(path, OnCluster(Cluster("auto"), 1))
+    assert {name: one.said for name, one in found.failed.items()} == {
+        "magnitude-ratio0.5-seed1": "Ray gave it up: the node is gone"
+    }
+    assert [trial["state"] for trial in told(tmp_path)["trials"]] == ["finished", "failed"]
 
 
 def test_an_interruption_cancels_what_is_left(
@@ -121,6 +144,9 @@ def test_no_cluster_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "ray", FakeRay(refuse=True))
     with pytest.raises(NiwakiError, match=r"no Ray cluster answers at 'x:1' \(nobody there\); start one"):
         list(OnCluster(Cluster("x:1"), 1)([tmp_path], lambda: None))
+    with pytest.raises(NiwakiError, match="no Ray cluster answers at 'x:1'"):
+        run(Sweep.load(planted(tmp_path, ray="x:1")))
+    assert not list(tmp_path.glob("swept/dense-*"))  # told before the dense network is built
 
 
 @pytest.mark.skipif("NIWAKI_TEST_RAY" not in os.environ, reason="slow to start: set NIWAKI_TEST_RAY to an address")

@@ -9,8 +9,11 @@ import pytest
 from rich.console import Console
 
 from niwaki.recipes.progress import Teller
-from niwaki.sweeps.ledger import Outcome, Status, write_status
+from niwaki.sweeps import Sweep
+from niwaki.sweeps.grid import expand
+from niwaki.sweeps.ledger import Ledger, Outcome, Status, status_of, write_status
 from niwaki.sweeps.live import Count, watching
+from tests.sweeps.plots import planted
 
 
 def paths(folder: Path, *names: str) -> list[Path]:
@@ -47,6 +50,14 @@ def test_without_a_terminal_a_line_for_each_that_ends(tmp_path: Path) -> None:
     assert console.file.getvalue().splitlines() == [
         "a: finished in 12 s (1 finished, 1 left)", "b: FAILED, killed by SIGKILL after 3 s", "    step 1", "    step 2"
     ]  # fmt: skip
+
+
+def test_what_an_earlier_process_said_is_not_shown(tmp_path: Path) -> None:
+    (trial,) = expand(Sweep.load(planted(tmp_path)))
+    folder = Ledger(tmp_path).write(trial, {})
+    write_status(folder, Status("greg1: prune"))
+    Ledger(tmp_path).write(trial, {})
+    assert status_of(folder) == Status()
 
 
 def test_a_terminal_shows_what_is_under_way(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from niwaki.sweeps import Sweep, process
 from niwaki.sweeps.ledger import LOG, Ledger, Outcome, Status, read_json, status_of, write_status
 from niwaki.sweeps.local import Local, workers_for
 from niwaki.sweeps.process import Processes, ended, tail
-from niwaki.sweeps.trial import ABANDONED, Telling
+from niwaki.sweeps.trial import ABANDONED, REFUSED, Telling
 from tests.recipes.kitchen import GREG
 from tests.sweeps.plots import Here, planted, swept, told
 from tests.sweeps.test_run import networks
 
+needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
 PATIENCE = 900.0  # seconds: a machine may be very busy
 
 
@@ -72,6 +74,58 @@ def test_what_is_stopped_leaves_no_outcome_and_starts_no_other(tmp_path: Path, m
     assert not (made[2] / "up").exists()
 
 
+GRANDCHILD = """
+import subprocess, sys, time
+from pathlib import Path
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)", PLACE])
+Path(PLACE, "up").write_text("")
+"""
+
+
+@needs_proc
+@pytest.mark.parametrize("end", ["time.sleep(600)", "sys.exit(3)"], ids=["stopped", "failed"])
+def test_what_a_trial_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    script(monkeypatch, f"PLACE = {str(tmp_path)!r}{GRANDCHILD}{end}".replace("sys.executable", repr(sys.executable)))
+    processes = Processes()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(processes.run, tmp_path, 1, {})
+        wait_for((tmp_path / "up").exists)
+        if "sleep" in end:
+            processes.stop()
+        outcome = run.result(PATIENCE)
+    assert (None if outcome is None else outcome.exit) == (None if "sleep" in end else 3)
+    wait_for(lambda: not alive(str(tmp_path)))
+
+
+@needs_proc
+def test_what_a_trial_has_started_ends_with_its_sweep(tmp_path: Path) -> None:
+    code = f"PLACE = {str(tmp_path)!r}{GRANDCHILD}from niwaki.sweeps import trial; trial._end_with_whoever_waits()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True)
+    wait_for((tmp_path / "up").exists)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    wait_for(lambda: not alive(str(tmp_path)))
+
+
+def test_the_end_of_an_earlier_attempt_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LOG).write_text("niwaki: the loss is nan\n")
+    script(monkeypatch, "import os; os.kill(os.getpid(), 9)")
+    outcome = Processes().run(tmp_path, 1, {})
+    assert outcome is not None
+    assert (outcome.exit, outcome.said) == (-9, "")
+
+
+def test_files_beside_the_user_do_not_take_the_place_of_python_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token.py").write_text("raise SystemExit('in the place of token')")
+    monkeypatch.chdir(tmp_path)
+    outcome = Processes().run(tmp_path, 1, {})
+    assert outcome is not None
+    assert (outcome.exit, outcome.said) == (REFUSED, f"{tmp_path} holds no trial.json; a sweep writes it")
+
+
 def test_after_a_stop_nothing_starts(tmp_path: Path) -> None:
     processes = Processes()
     processes.stop()
@@ -85,6 +139,11 @@ def test_words_for_an_end(tmp_path: Path) -> None:
     assert tail(tmp_path / "none") == ""
     (tmp_path / "log").write_text("a\n\nb\n" + "".join(f"{i}\n" for i in range(9)))
     assert tail(tmp_path / "log") == "3\n4\n5\n6\n7\n8"
+    assert tail(tmp_path / "log", (tmp_path / "log").stat().st_size - 4) == "7\n8"
+    (tmp_path / "log").write_text("x" * 9999)
+    assert len(tail(tmp_path / "log")) == 2000
+    (tmp_path / "log").write_text("niwaki: " + "x" * 9999)
+    assert len(tail(tmp_path / "log")) == 2000
     assert workers_for(1) >= workers_for(2) >= workers_for(10_000) == 1
 
 
@@ -130,7 +189,7 @@ def alive(words: str) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at /proc")
+@needs_proc
 def test_a_killed_sweep_leaves_no_process_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     """kill -9 of the whole sweep while its first trial trains; then the same command to the end. The same sweep, never
     disturbed and in this process, gives the same networks and records."""
@@ -138,8 +197,8 @@ def test_a_killed_sweep_leaves_no_process_and_goes_on_bit_for_bit(tmp_path: Path
     recipe = {"loss": "@slow", "finetune": {"epochs": 1}}
     path = planted(tmp_path / "killed", recipe, methods=[greg], seeds=2)
     ledger = Ledger(tmp_path / "killed" / "swept")
-    sweep = start(path)
-    wait_for(lambda: list(ledger.out.glob("trials/*seed0/greg1/record.jsonl")))
+    sweep = start(path, KEEP_ALWAYS="1")
+    wait_for(lambda: list(ledger.out.glob("trials/*seed0/greg1/progress-*.pt")))
     sweep.send_signal(signal.SIGKILL)
     sweep.wait(PATIENCE)
     assert sweep.stdout is not None
@@ -147,6 +206,7 @@ def test_a_killed_sweep_leaves_no_process_and_goes_on_bit_for_bit(tmp_path: Path
     wait_for(lambda: not alive(str(ledger.out)))
     assert not list(ledger.out.glob("trials/*/outcome.json"))
     assert list(ledger.out.glob(f"trials/*seed0/{RUN}"))
+    assert list(ledger.out.glob("trials/*seed0/greg1/progress-*.pt"))
 
     again = start(path)
     said, _ = again.communicate(timeout=PATIENCE * 2)

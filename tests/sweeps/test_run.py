@@ -24,6 +24,7 @@ from niwaki.sweeps import base as bases
 from niwaki.sweeps.grid import expand
 from niwaki.sweeps.ledger import locked
 from niwaki.sweeps.run import checked
+from niwaki.sweeps.showing import troubles
 from tests.recipes.kitchen import GREG
 from tests.sweeps.plots import Here, planted, swept, told
 
@@ -300,6 +301,86 @@ def test_a_start_that_changed_meanwhile_is_refused_before_work(tmp_path: Path) -
     assert made["level"] == "S1"
     assert {row["seeds"] for row in made["families"]} == {1}
     assert all(row["mixed base"].startswith("weights ") for row in made["families"])
+
+
+def test_finished_trials_of_another_dense_network_are_refused(tmp_path: Path) -> None:
+    path = planted(tmp_path, seeds=2, dense={"seed": 1})
+    swept(path, Here())
+    path.write_text(path.read_text().replace("dense:\n  seed: 1", "dense:\n  seed: 2"))
+    here = Here()
+    with pytest.raises(BadInput, match=r"-seed0, .*-seed1 in .* began with another dense network"):
+        swept(path, here)
+    assert here.ran == []
+    path.write_text(path.read_text() + "mixing: {base: an older network}\n")
+    swept(path, here)
+    assert here.ran == []
+
+
+class Broken(Here):
+    """Leaves each trial as if it had been stopped: begun, and without an outcome."""
+
+    def __call__(self, folders: Any, tick: Any) -> Any:
+        for folder, _ in super().__call__(folders, tick):
+            (folder / "outcome.json").unlink()
+            raise KeyboardInterrupt
+        yield from ()
+
+
+def test_a_begun_trial_is_refused_under_another_dense_network_and_goes_on_in_a_moved_folder(tmp_path: Path) -> None:
+    path = planted(tmp_path / "a", dense={"seed": 1})
+    with pytest.raises(KeyboardInterrupt):
+        swept(path, Broken())
+    text = path.read_text()
+    path.write_text(text.replace("dense:\n  seed: 1", "dense:\n  seed: 2"))
+    with pytest.raises(BadInput, match=r"-seed0 in .* began with another dense network"):
+        swept(path, Here())
+    path.write_text(text)
+    (tmp_path / "a" / "swept").rename(tmp_path / "moved")
+    path.write_text(text.replace(str(tmp_path / "a" / "swept"), str(tmp_path / "moved")))
+    here = Here()
+    assert swept(path, here).failed == {}
+    assert len(here.ran) == 1
+
+
+def test_a_trial_that_never_began_may_change(tmp_path: Path) -> None:
+    path = planted(tmp_path, TUNED, seeds=2)
+    with pytest.raises(KeyboardInterrupt):
+        swept(path, Here(stop=0))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("lr: 0.01", "lr: 0.02"))
+    assert swept(path, Here({"magnitude-ratio0.5-seed0": 1})).failed
+    recipe.write_text(recipe.read_text().replace("lr: 0.02", "lr: 0.03"))
+    with pytest.raises(BadInput, match=r"-seed0, .*-seed1 in .* were run with another optimizer"):
+        swept(path, Here())
+
+
+def test_a_report_that_cannot_be_read_costs_its_trial_alone(tmp_path: Path) -> None:
+    path = planted(tmp_path, seeds=2)
+    broken = "magnitude-ratio0.5-seed1"
+    swept(path, Here())
+    (tmp_path / "swept" / "trials" / broken / "report.json").write_text("{")
+    found = swept(path, Here())
+    assert list(found.failed) == [broken]
+    assert found.failed[broken].said.startswith("its report cannot be read: ")
+    here = Here()
+    assert swept(path, here, retry_failed=True).failed == {}
+    assert here.ran == [broken]
+
+
+def test_an_error_in_the_timing_leaves_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_all(*words: Any) -> Any:
+        raise RuntimeError("no such\noperator")
+
+    path = planted(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("niwaki.sweeps.run.time_all", time_all)
+        found = swept(path, Here())
+    assert (found.untimed, found.failed) == ("RuntimeError: no such operator", {})
+    assert found.page is not None
+    assert "The networks could not be timed: RuntimeError: no such operator" in found.page.read_text()
+    assert told(tmp_path)["families"][0]["seeds"] == 1
+    assert "could not be timed" in troubles(found)[0]
+    assert swept(path, Here()).untimed == ""
 
 
 def test_what_was_run_is_judged_again_at_the_end(tmp_path: Path) -> None:

@@ -182,6 +182,8 @@ class Recipe:
         data = read_yaml(path)
         if not isinstance(data, dict):
             raise BadInput(f"the recipe {path} must be a mapping with the keys {', '.join(KEYS)}; found {data!r:.60}")
+        if "recipe" in data and "model" not in data:
+            raise BadInput(f"{path} is a sweep: niwaki sweep {path}")
         data, shortened = quickened(data, str(path)) if fast else (data, ())
         return replace(Recipe.read(override(data, overrides), path.parent.resolve()), shortened=shortened)
 

@@ -163,9 +163,9 @@ def _require_same(out: Path, told: Mapping[str, Any]) -> None:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    """As JSON gives it back; where the results lie, and how they are timed, does not matter."""
+    """As JSON gives it back; where the results or the weights lie, and how it is timed, does not matter."""
     found: dict[str, Any] = json.loads(json.dumps(recipe.to_json(), default=str))
-    return {key: value for key, value in found.items() if key not in ("out", "measure")}
+    return {key: value for key, value in found.items() if key not in ("out", "measure", "weights")}
 
 
 __all__ = ["PACKED", "STAND", "Clock", "Standing", "begin", "fingerprint", "forget"]

@@ -13,46 +13,69 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.errors import NiwakiError, require_extra
-from niwaki.sweeps.ledger import Outcome
+from niwaki.sweeps.ledger import Outcome, write_outcome
 from niwaki.sweeps.local import Tick
 from niwaki.sweeps.process import Processes
 from niwaki.sweeps.schema import Cluster
 
 _SECONDS = 1.0  # from one look at what is under way to the next
 _CARRIED = ("NIWAKI_", "PYTHONPATH", "PYTHONHASHSEED", "HF_")  # of the environment, to other machines
+_KEPT = ("TOKEN", "KEY", "SECRET", "PASSWORD")  # what has these in its name stays here
 
 
 class OnCluster:
     """Tasks of a cluster, each with ``cluster.cpus`` cores and ``cluster.gpus`` GPUs, which start one process each."""
 
     def __init__(self, cluster: Cluster, threads: int) -> None:
-        self.cluster, self.threads = cluster, threads
+        self.cluster, self.threads, self._ours = cluster, threads, False
+
+    @property
+    def workers(self) -> int:
+        """How many trials the cluster carries at a time, as large as it is now."""
+        there = self.reach().cluster_resources()
+        wants = {"CPU": self.cluster.cpus, "GPU": self.cluster.gpus}
+        fits = [there.get(name, 0.0) / amount for name, amount in wants.items() if amount]
+        return max(1, int(min(fits, default=there.get("CPU", 1.0))))
+
+    def reach(self) -> Any:
+        """Connect, unless this process is connected.
+
+        Raises:
+            MissingExtra: there is no Ray here. NiwakiError: no cluster answers.
+        """
+        ray = _ray()
+        if not ray.is_initialized():
+            _connect(ray, self.cluster.address)
+            self._ours = True
+        return ray
 
     def __call__(self, folders: Sequence[Path], tick: Tick) -> Iterator[tuple[Path, Outcome]]:
-        ray = _ray()
-        ours = not ray.is_initialized()
-        if ours:
-            _connect(ray, self.cluster.address)
+        ray = self.reach()
         try:
             yield from self._run(ray, folders, tick)
         finally:
-            if ours:
+            if self._ours:
                 ray.shutdown()
 
     def _run(self, ray: Any, folders: Sequence[Path], tick: Tick) -> Iterator[tuple[Path, Outcome]]:
         wants = {"num_cpus": self.cluster.cpus, "num_gpus": self.cluster.gpus, "max_retries": self.cluster.retries}
         task = ray.remote(**wants)(_carry_out)
-        there = {key: value for key, value in os.environ.items() if key.startswith(_CARRIED)}
+        there = {key: value for key, value in os.environ.items() if _travels(key)}
         left = {task.remote(str(folder.resolve()), self.threads, there): folder for folder in folders}
         try:
             while left:
                 done, _ = ray.wait(list(left), num_returns=1, timeout=_SECONDS)
                 tick()
                 for one in done:
-                    yield left.pop(one), _result(ray, one)
+                    folder = left.pop(one)
+                    yield folder, _result(ray, one, folder)
         finally:
             for one in left:
                 ray.cancel(one, force=True)
+
+
+def _travels(name: str) -> bool:
+    return name.startswith(_CARRIED) and not any(word in name.upper() for word in _KEPT)
 
 
 def _carry_out(folder: str, threads: int, environment: dict[str, str]) -> tuple[int, float, str]:
@@ -62,12 +85,14 @@ def _carry_out(folder: str, threads: int, environment: dict[str, str]) -> tuple[
     return outcome.exit, outcome.seconds, outcome.said
 
 
-def _result(ray: Any, task: Any) -> Outcome:
-    """How a trial ended; one whose worker died once too often has failed, too."""
+def _result(ray: Any, task: Any, folder: Path) -> Outcome:
+    """How a trial ended; one whose worker died once too often has failed, too, and nobody else has noted it."""
     try:
         return Outcome(*ray.get(task))
     except ray.exceptions.RayError as trouble:
-        return Outcome(1, 0.0, f"Ray gave it up: {' '.join(str(trouble).split())[:400]}")
+        lost = Outcome(1, 0.0, f"Ray gave it up: {' '.join(str(trouble).split())[:400]}")
+        write_outcome(folder, lost)
+        return lost
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -103,8 +103,8 @@ def require_fair(sweep: Sweep, starts: Mapping[str, Start]) -> None:
         said = "; ".join(map(str, found))
         asks = ", ".join(f"{one.rule}: 'why'" for one in found)
         raise BadInput(
-            f"these trials cannot stand in one table: {said}. Make them equal, in a sweep of each; or say that the "
-            f"mixture is meant, and the table will tell it: mixing: {{{asks}}}"
+            f"these trials cannot stand in one table: {said}. Give each of these values a sweep of its own; or, if "
+            f"they are mixed on purpose, say why, and the table will tell it: mixing: {{{asks}}}"
         )
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from niwaki.errors import BadInput, BrokenFile
+from niwaki.errors import BadInput, BrokenFile, NiwakiError
 from niwaki.recipes.checks import plain
 from niwaki.replacing import made, replacing
 from niwaki.report import Report
 from niwaki.sweeps.grid import Trial
-from niwaki.sweeps.names import digest
+from niwaki.sweeps.names import digest, some
 
 VERSION = 1
 TRIALS, TRIAL, OUTCOME, STATUS, LOG = "trials", "trial.json", "outcome.json", "status.json", "log.txt"
@@ -82,9 +82,13 @@ class Ledger:
         return self.out / TRIALS / trial.name
 
     def outcome(self, trial: Trial) -> Outcome | None:
-        """How it ended; None if it has not."""
+        """How it ended; None if it has not. One whose report cannot be read has failed, whatever its process said."""
         found = read_json(self.folder(trial) / OUTCOME)
-        return None if found is None else Outcome(**{key: found[key] for key in ("exit", "seconds", "said")})
+        if found is None:
+            return None
+        outcome = Outcome(**{key: found[key] for key in ("exit", "seconds", "said")})
+        trouble = "" if outcome.failed else _unreadable(self.folder(trial))
+        return replace(outcome, exit=1, said=f"its report cannot be read: {trouble}") if trouble else outcome
 
     def report(self, trial: Trial) -> Report | None:
         """The report of a trial that is finished."""
@@ -95,12 +99,16 @@ class Ledger:
         """Note what a trial is, and what its process needs to know."""
         folder = self.folder(trial)
         made(folder)
+        (folder / STATUS).unlink(missing_ok=True)  # of an earlier process: it says nothing of how it stands now
         write_json(folder / TRIAL, {"version": VERSION, "values": trial.values, "digest": trial.digest, **told})
         return folder
 
     def forget(self, trial: Trial) -> None:
-        """That it failed, so that it is tried again."""
-        (self.folder(trial) / OUTCOME).unlink(missing_ok=True)
+        """That it failed, so that it is tried again; a report that cannot be read would only make it fail again."""
+        folder = self.folder(trial)
+        (folder / OUTCOME).unlink(missing_ok=True)
+        if _unreadable(folder):
+            (folder / "report.json").unlink(missing_ok=True)
 
     def strays(self, trials: Sequence[Trial]) -> list[str]:
         """Names of trials that were run and that the sweep does not ask for."""
@@ -117,22 +125,33 @@ class Ledger:
         if not changes:
             return
         names = list(changes)
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         what = ", ".join(changes[names[0]])
         raise BadInput(
-            f"{', '.join(names[:3])}{more} in {self.out / TRIALS} were run with another {what}. "
+            f"{some(names)} in {self.out / TRIALS} were run with another {what}. "
             "Give the old settings again, name another folder with --out, or remove theirs to run them anew"
         )
 
     def _changed(self, trial: Trial) -> list[str]:
-        """The recipe's keys that it was run with otherwise."""
-        found = read_json(self.folder(trial) / TRIAL)
+        """The recipe's keys that it was run with otherwise; none of a trial that never began."""
+        from niwaki.recipes.standing import RUN
+
+        folder = self.folder(trial)
+        found = read_json(folder / TRIAL) if any((folder / name).is_file() for name in (RUN, OUTCOME)) else None
         if found is None or found.get("digest") == trial.digest:
             return []
         old, new = found.get("recipe", {}), plain(trial.data)
         ours = ("out", "measure", "weights" if trial.data.get("weights") is None else "")
         keys = [k for k in {**old, **new} if k not in ours and digest(old.get(k)) != digest(new.get(k))]
         return keys or ["recipe"]
+
+
+def _unreadable(folder: Path) -> str:
+    """What is wrong with the report in a folder; nothing if it can be read."""
+    try:
+        Report.load(folder)
+    except NiwakiError as trouble:
+        return str(trouble)
+    return ""
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:

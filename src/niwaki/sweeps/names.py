@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _MOST = 120  # characters: file systems allow 255 bytes
 
 
@@ -35,6 +35,11 @@ def said(key: str, value: Any) -> str:
     return f"{key} {text}"
 
 
+def some(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _each(values: Mapping[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         yield from _said(key, value)
@@ -56,10 +61,10 @@ def _short(value: Any) -> str:
 
 def _word(text: str) -> str:
     """The text, if a folder may be called so; otherwise what may stay of it, and a digest of all."""
-    if _PLAIN.fullmatch(text) and not text.startswith("."):
+    if _PLAIN.fullmatch(text) and not text.startswith((".", "-")):
         return text
     kept = "-".join(_PLAIN.findall(text)).strip(".-")[:40]
     return f"{kept}-{digest(text, 6)}" if kept else digest(text, 6)
 
 
-__all__ = ["digest", "name_of", "said"]
+__all__ = ["digest", "name_of", "said", "some"]

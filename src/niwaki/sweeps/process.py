@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from niwaki.sweeps.ledger import LOG, Outcome, write_outcome
@@ -23,8 +24,12 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
+# As ``python -m niwaki.sweeps.trial``, but that the current directory is not searched first: a file there with the name
+# of one of Python's modules would take its place.
+_TRIAL = """import sys; sys.path[:] = filter(None, sys.path)
+from niwaki.sweeps.trial import main; sys.exit(main(sys.argv[1:]))"""
 _PATIENCE = 10.0  # seconds between asking a process to end and ending it
-_TAIL = 6  # lines of a log that are told
+_TAIL, _MOST = 6, 2000  # lines of a log that are told, and characters
 
 
 class Processes:
@@ -37,18 +42,20 @@ class Processes:
     def run(self, folder: Path, threads: int, more: Mapping[str, str]) -> Outcome | None:
         """Run the trial of a folder to its end. ``more``: of the environment. None: it was stopped, and goes on another
         time."""
-        since = time.monotonic()
+        log, since = folder / LOG, time.monotonic()
+        before = log.stat().st_size if log.is_file() else 0
         process = self._start(folder, threads, more)
         if process is None:
             return None
         code = process.wait()
+        _signal(process, signal.SIGKILL)  # what it has started and left behind
         assert process.stdin is not None
         process.stdin.close()
         with self._lock:
             self._running.discard(process)
             if self._stopped and code:
                 return None
-        outcome = Outcome(code, time.monotonic() - since, tail(folder / LOG) if code else "")
+        outcome = Outcome(code, time.monotonic() - since, tail(log, before) if code else "")
         write_outcome(folder, outcome)
         return outcome
 
@@ -58,15 +65,14 @@ class Processes:
             self._stopped = True
             running = list(self._running)
         for process in running:
-            process.terminate()
+            _signal(process, signal.SIGTERM)
         for process in running:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            _signal(process, signal.SIGKILL)
 
     def _start(self, folder: Path, threads: int, more: Mapping[str, str]) -> subprocess.Popen[bytes] | None:
-        words = [sys.executable, "-m", "niwaki.sweeps.trial", str(folder)]
+        words = [sys.executable, "-c", _TRIAL, str(folder)]
         with self._lock, (folder / LOG).open("ab") as log:
             if self._stopped:
                 return None
@@ -80,6 +86,12 @@ class Processes:
         return process
 
 
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    """To a trial and to all that it has started: its session is a group of processes with its number."""
+    with suppress(ProcessLookupError, PermissionError):  # nobody of them is left
+        os.killpg(process.pid, number) if hasattr(os, "killpg") else process.send_signal(number)
+
+
 def ended(exit: int) -> str:
     """What the status of a process says: "exit status 2", "killed by SIGKILL"."""
     if exit >= 0:
@@ -90,15 +102,18 @@ def ended(exit: int) -> str:
         return f"killed by signal {-exit}"
 
 
-def tail(log: Path) -> str:
-    """The last lines of a log; its line of an error in one sentence, if it has one."""
+def tail(log: Path, since: int = 0) -> str:
+    """The last lines of a log; its line of an error in one sentence, if it has one. ``since``: what lies before so many
+    bytes was said by an earlier process."""
     try:
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        with log.open("rb") as file:
+            file.seek(max(since, log.stat().st_size - 16 * _MOST))
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
     if lines and lines[-1].startswith("niwaki: "):
-        return lines[-1].removeprefix("niwaki: ")
-    return "\n".join(lines[-_TAIL:])
+        return lines[-1].removeprefix("niwaki: ")[:_MOST]
+    return "\n".join(lines[-_TAIL:])[-_MOST:]
 
 
 __all__ = ["Processes", "ended", "tail"]

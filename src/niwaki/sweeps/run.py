@@ -12,13 +12,15 @@ from typing import Any
 from niwaki.errors import BadInput
 from niwaki.recipes.checks import plain
 from niwaki.recipes.progress import Teller
+from niwaki.recipes.standing import RUN
 from niwaki.report import sweep as pages
 from niwaki.sweeps import base as bases
 from niwaki.sweeps import results
 from niwaki.sweeps.grid import Trial, expand, require_fair
-from niwaki.sweeps.ledger import Ledger, Outcome, locked
+from niwaki.sweeps.ledger import TRIALS, Ledger, Outcome, locked, read_json
 from niwaki.sweeps.live import Count, watching
 from niwaki.sweeps.local import Local, Runner, workers_for
+from niwaki.sweeps.names import some
 from niwaki.sweeps.schema import Sweep
 from niwaki.sweeps.timing import time_all
 
@@ -40,12 +42,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Swept:
-    """The end of a sweep: the page and what it tells (None if no trial is finished), and the trials that failed."""
+    """The end of a sweep: the page and what it tells (None if no trial is finished), the trials that failed, how many
+    are left, and why the networks could not be timed, if so."""
 
     page: Path | None
     told: pages.Outcome | None
     failed: Mapping[str, Outcome]
     left: int
+    untimed: str = ""
 
 
 def checked(sweep: Sweep, only: str = "*") -> tuple[Trial, ...]:
@@ -55,7 +59,7 @@ def checked(sweep: Sweep, only: str = "*") -> tuple[Trial, ...]:
         BadInput: something cannot be; the message names the trial.
     """
     trials = expand(sweep)
-    if not _matching(trials, only):
+    if not matching(trials, only):
         raise BadInput(f"no trial is called like {only!r}; the first of {len(trials)} is {trials[0].name}")
     require_fair(sweep, bases.starts(sweep, trials))
     bases.look_up_all(sweep, trials)
@@ -85,7 +89,9 @@ def runner_for(sweep: Sweep) -> Runner:
     if sweep.cluster is not None:
         from niwaki.sweeps.cluster import OnCluster
 
-        return OnCluster(sweep.cluster, sweep.threads)
+        cluster = OnCluster(sweep.cluster, sweep.threads)
+        cluster.reach()  # before any work is done for it
+        return cluster
     return Local(sweep.workers or workers_for(sweep.threads), sweep.threads)
 
 
@@ -108,14 +114,31 @@ class _Run:
             for name, start in bases.starts(self.sweep, self.trials).items()
         }
         require_fair(self.sweep, begun | {name: one.start for name, one in done.items()})
+        self._require_same_base(done)
         self._tell_before(done)
         self._run(self._left())
         return self._end()
 
+    def _require_same_base(self, done: Mapping[str, results.Done]) -> None:
+        """See that what was begun was begun with the dense network that is there now. Finished trials of another one
+        may stay where bases are mixed on purpose; none can go on with other weights than it began with."""
+        free = set(done) if "base" in self.sweep.mixing else set()
+        began = {trial.name: read_json(self.ledger.folder(trial) / RUN) or {} for trial in self.trials}
+        began |= {name: {"weights": one.start.weights} for name, one in done.items()}
+        changed = [
+            name for name, told in began.items()
+            if told and name not in free and told["weights"] != self.bases[name].weights
+        ]  # fmt: skip
+        if changed:
+            raise BadInput(
+                f"{some(changed)} in {self.ledger.out / TRIALS} began with another dense network. Give the old "
+                "weights, or the old 'dense', again, name another folder with --out, or remove theirs to run them anew"
+            )
+
     def _left(self) -> list[Trial]:
         """What is to be run now."""
         found = []
-        for trial in _matching(self.trials, self.options.only):
+        for trial in matching(self.trials, self.options.only):
             outcome = self.ledger.outcome(trial)
             if outcome is not None and outcome.failed and self.options.retry_failed:
                 self.ledger.forget(trial)
@@ -128,7 +151,7 @@ class _Run:
         folders = [self.ledger.write(trial, self._told(trial)) for trial in left]
         if not folders:
             return
-        workers = getattr(self.runner, "workers", len(folders))
+        workers = min(getattr(self.runner, "workers", len(folders)), len(folders))
         count = Count(len(folders), workers, dict(zip(folders, [trial.method for trial in left], strict=True)))
         with watching(folders, count, self.teller) as view:
             for folder, outcome in self.runner(folders, view.tick):
@@ -163,18 +186,24 @@ class _Run:
 
     def _end(self) -> Swept:
         """Time all networks, and write what came of them."""
-        done, failed, told = results.finished(self.sweep, self.ledger, self.trials), self._failed(), None
+        done, failed = results.finished(self.sweep, self.ledger, self.trials), self._failed()
+        told, untimed = None, ""
         out = self.ledger.out
         if done:
             require_fair(self.sweep, {name: one.start for name, one in done.items()})
             folders = {name: self.ledger.folder(one.trial) for name, one in done.items()}
-            with self.teller.wait("time all networks in turns"):
-                times = time_all(self.bases, folders, {name: one.report for name, one in done.items()}, out)
+            try:
+                with self.teller.wait("time all networks in turns"):
+                    times = time_all(self.bases, folders, {name: one.report for name, one in done.items()}, out)
+            except Exception as trouble:  # of any library that times; what was trained is told all the same
+                times, untimed = {}, " ".join(f"{type(trouble).__name__}: {trouble}".split())
             done = results.timed(done, times)
             names = {name: one.note.stem for name, one in self.bases.items()}
             told = results.outcome(self.sweep, self.trials, done, failed, times, self.options.command, names)
+            if untimed:
+                told = replace(told, remarks=[*told.remarks, f"The networks could not be timed: {untimed}"])
         page = results.write(out, self.sweep, self.trials, done, failed, told)
-        return Swept(page, told, failed, len(self.trials) - len(done) - len(failed))
+        return Swept(page, told, failed, len(self.trials) - len(done) - len(failed), untimed)
 
 
 def with_cluster(sweep: Sweep, address: str) -> Sweep:
@@ -186,8 +215,9 @@ def with_cluster(sweep: Sweep, address: str) -> Sweep:
     return replace(sweep, cluster=found)
 
 
-def _matching(trials: Sequence[Trial], pattern: str) -> list[Trial]:
+def matching(trials: Sequence[Trial], pattern: str) -> list[Trial]:
+    """Those whose name is like the pattern."""
     return [trial for trial in trials if fnmatch.fnmatchcase(trial.name, pattern)]
 
 
-__all__ = ["Options", "Swept", "checked", "run", "runner_for", "with_cluster"]
+__all__ = ["Options", "Swept", "checked", "matching", "run", "runner_for", "with_cluster"]

@@ -41,12 +41,18 @@ class Contestant:
         name = checks.text(f"{where}.name", found.pop("name"))
         label = checks.text(f"{where}.label", found.pop("label", name))
         over = read_grid(f"{where}.over", found.pop("over", None) or {})
-        twice = [key for key in over if key in (*found, "target")]
+        wrong = [key for key in over if key in ("name", "label", "target", "targets")]
+        if wrong:
+            raise BadInput(
+                f"{where}.over: {wrong[0]!r} is no setting of a method. Each method stands by itself in methods, "
+                "and its targets beside its name: {name: greg1, targets: [{macs: 0.5}]}"
+            )
+        twice = [key for key in over if key in found]
         if twice:
             raise BadInput(f"{where}.over: {twice[0]!r} is set beside it, too; say it in one place")
         if "target" in found and "targets" in found:
             raise BadInput(f"{where} has both 'target' and 'targets'; leave one out")
-        own = [found.pop("target")] if "target" in found else _values(f"{where}.targets", found.pop("targets", None))
+        own = [found.pop("target")] if "target" in found else _targets(f"{where}.targets", found.pop("targets", None))
         if not own and not targets:
             raise BadInput(f"{where} has no target; give the sweep targets, for instance targets: [{{macs: 0.5}}]")
         return Contestant(name, label, found, tuple(own) or targets, over)
@@ -114,7 +120,10 @@ class Sweep:
             BadInput: the file or a key is missing, unknown or says what cannot be; the message names the place.
         """
         path = Path(path)
-        data = override(read_yaml(path, "sweep"), overrides)
+        data = read_yaml(path, "sweep")
+        if isinstance(data, dict) and "model" in data and "recipe" not in data:
+            raise BadInput(f"{path} is a recipe: niwaki prune {path}; a sweep names one, as recipe: {path.name}")
+        data = override(data, overrides)
         return Sweep.read(data, path.parent.resolve(), fast)
 
     @staticmethod
@@ -155,7 +164,11 @@ def changed(data: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> 
 
 def read_grid(where: str, data: Any) -> dict[str, tuple[Any, ...]]:
     """Keys and the values that each takes: a list, none of them twice; one value alone is a list of one."""
-    return {key: tuple(_values(f"{where}.{key}", value)) for key, value in checks.table(where, data).items()}
+    found = checks.table(where, data)
+    for key, value in found.items():
+        if value is None:
+            raise BadInput(f"{where}.{key} has no values; give it some, such as [1, 2], or leave it out")
+    return {key: tuple(_values(f"{where}.{key}", value)) for key, value in found.items()}
 
 
 def _values(where: str, value: Any) -> list[Any]:
@@ -165,6 +178,16 @@ def _values(where: str, value: Any) -> list[Any]:
         raise BadInput(f"{where}: {twice[0]!r} stands there twice")
     if not found and value is not None:
         raise BadInput(f"{where} is an empty list; give it values, or leave it out")
+    return found
+
+
+def _targets(where: str, value: Any) -> list[Any]:
+    found = _values(where, value)
+    for one in found:
+        for key in ("macs", "params", "ratio"):
+            if isinstance(one, dict) and isinstance(one.get(key), list):
+                each = ", ".join(f"{{{key}: {amount}}}" for amount in one[key])
+                raise BadInput(f"{where}: {key} takes one number; a list of targets is {where}: [{each}]")
     return found
 
 
@@ -179,7 +202,7 @@ def _recipe(value: Any, folder: Path) -> tuple[dict[str, Any], Path]:
 
 def _contestants(found: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[Contestant, ...]:
     """The methods of the sweep, or else those of the recipe."""
-    targets = tuple(_values("targets", found.get("targets")))
+    targets = tuple(_targets("targets", found.get("targets")))
     key = "methods" if "methods" in found else "recipe.method"
     listed = checks.listed(found.get("methods", recipe.get("method")))
     if not listed:

@@ -51,6 +51,8 @@ def troubles(found: Swept) -> list[str]:
     ]
     if found.told is not None:
         lines += [f"the certificate of {name} does not hold; see {found.page}" for name in found.told.failing]
+    if found.untimed:
+        lines.append(f"the networks could not be timed; the same command tries it again: {found.untimed[-300:]}")
     if found.failed:
         lines.append(f"{len(found.failed)} failed; --retry-failed tries them again")
     if found.left:

@@ -7,6 +7,7 @@ process behind that would work on beside a later one in the same folder.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -91,9 +92,12 @@ def _judged(recipe: Recipe, folder: Path, told: Mapping[str, Any]) -> dict[str, 
 
 
 def _end_with_whoever_waits() -> None:
-    """Wait for the end of standard input, which is that of the process that started this one."""
+    """Wait for the end of standard input, which is that of the process that started this one; then end, with all that
+    was started here."""
     while os.read(0, 1):
         pass
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():  # a sweep starts each trial in a session of its own
+        os.killpg(0, signal.SIGKILL)
     os._exit(ABANDONED)
 
 
