@@ -108,7 +108,7 @@ def test_a_mixture_is_refused_unless_it_is_asked_for() -> None:
     starts = {"a": start(), "b": start(finetune={"epochs": 3}, data="nets:more")}
     with pytest.raises(BadInput, match=r"a and b differ in data \(nets:data and nets:more\); a and b .*epochs"):
         require_fair(Sweep.read(asked), starts)
-    with pytest.raises(BadInput, match=r"say that the mixture is meant, .* mixing: \{data: 'why'\}"):
+    with pytest.raises(BadInput, match=r"if they are mixed on purpose, say why, .* mixing: \{data: 'why'\}"):
         require_fair(Sweep.read({**asked, "mixing": {"retraining": "budgets"}}), starts)
     require_fair(Sweep.read({**asked, "mixing": {"retraining": "budgets", "data": "two sets"}}), starts)
 

@@ -198,7 +198,8 @@ class Recipe:
             checks.reference("model", found["model"]), read_inputs(found["inputs"]), _methods(found["method"]),
             checks.text("out", found["out"]), **optional, folder=folder,
         )  # fmt: skip
-        if recipe.dynamic and not recipe.export and not recipe.wants_onnx:
+        # Who says export: [] has switched exports off for once, and need not take dynamic out.
+        if recipe.dynamic and "export" not in found and not recipe.wants_onnx:
             raise BadInput(
                 "dynamic says which sizes may vary in exported files, and nothing is exported: name formats in export "
                 f"({', '.join(FORMATS)}), or leave dynamic out"

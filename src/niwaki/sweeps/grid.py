@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from niwaki.errors import BadInput
-from niwaki.methods import build
 from niwaki.recipes import Recipe
 from niwaki.recipes.checks import plain
-from niwaki.recipes.zeros import leaves_zeros
 from niwaki.report.fairness import Mixture, Start, mixtures
 from niwaki.sweeps.names import digest, name_of
 from niwaki.sweeps.schema import Contestant, Sweep, changed
@@ -75,11 +73,19 @@ def _alone(given: dict[str, Any]) -> dict[str, Any]:
     """The recipe of one trial, checked. It is not timed: what runs beside other trials cannot be. (All networks are, at
     the end; for that their ONNX files are needed, if its runtime is to time them.)"""
     recipe = Recipe.read(given)
-    if recipe.pack and not leaves_zeros(build(recipe.methods[0].name, recipe.methods[0].settings)):
+    if recipe.pack and not _leaves_zeros(recipe):
         given = {key: value for key, value in given.items() if key != "pack"}  # a method that cuts has nothing to pack
     exports = [*recipe.export, *(["onnx"] if recipe.wants_onnx and "onnx" not in recipe.export else [])]
     quiet = {**recipe.measure.to_json(), "runs": 0, "forecast": False}
     return {k: v for k, v in {**given, "measure": quiet, "export": exports}.items() if k != "fast"}
+
+
+def _leaves_zeros(recipe: Recipe) -> bool:
+    """Does the method of a trial leave zeros to pack?"""
+    from niwaki.methods import build  # these load torch, and what waits for a trial must be small
+    from niwaki.recipes.zeros import leaves_zeros
+
+    return leaves_zeros(build(recipe.methods[0].name, recipe.methods[0].settings))
 
 
 def seedless(sweep: Sweep, trial: Trial) -> dict[str, Any]:
