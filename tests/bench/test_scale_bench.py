@@ -79,7 +79,7 @@ def test_tables_say_what_is_added_whether_that_is_little_and_how_far_curves_are_
 ) -> None:
     study = Study(tmp_path, ("ResNet-56",), (2,), runs=2, steps=2)
     (_, row) = table.added(study.timed(QUIET))
-    assert row == ["ResNet-56", "2", "DDP", "1150 ms", f"{64 / 1.15:.1f}", "+8.70%"]
+    assert row == ["ResNet-56", "2", "DDP", "1150 ms", f"{256 / 1.15:.1f}", "+8.70%"]
     assert table.verdict(study.timed(QUIET)) == "The engine adds 3% to a step at most in 0 of 1; the most is +8.7%."
     (_, *rows) = table.curves(study.followed(QUIET))
     assert rows == [["plain", "2.000 to 1.000", "0.0e+00", "7"], ["greg1", "2.000 to 1.500", "0.0e+00", "4"]]

@@ -21,10 +21,11 @@ def gradients(penalty: Penalty, weights: Mapping[str, Tensor]) -> Iterator[tuple
     Sums over rows and columns of all weights that lie on the same ranks travel together: what an exchange takes is
     mostly the same for few bytes and for many.
     """
-    sums = _summed(penalty, weights) if isinstance(penalty, Summing) else {}
+    summing = penalty if isinstance(penalty, Summing) else None  # asked once: of a protocol it takes its time
+    sums = {} if summing is None else _summed(summing, weights)
     for name, weight in weights.items():
-        if name in sums and isinstance(penalty, Summing):
-            yield name, _from_sums(penalty, weight, sums[name])
+        if summing is not None and name in sums:
+            yield name, _from_sums(summing, weight, sums[name])
         else:
             yield name, local(penalty.gradient(weight))
 
@@ -39,7 +40,7 @@ def _summed(penalty: Summing, weights: Mapping[str, Tensor]) -> dict[str, Sums]:
     """By name, of weights that are dealt out."""
     found: dict[str, Sums] = {}
     for names in _alike(weights):
-        parts = [_mine(penalty, weights[name], along) for name in names for along in ROWS_COLUMNS]
+        parts = [mine for name in names for mine in _mine(penalty, weights[name])]
         every = shares(weights[names[0]])(torch.cat([each.flatten() for each in parts]))
         whole = [t.reshape(each.shape) for t, each in zip(every.split([p.numel() for p in parts]), parts, strict=True)]
         found |= {name: tuple(whole[2 * k : 2 * k + 2]) for k, name in enumerate(names)}
@@ -55,13 +56,16 @@ def _alike(weights: Mapping[str, Tensor]) -> Iterable[list[str]]:
     return found.values()
 
 
-def _mine(penalty: Summing, weight: Tensor, along: int) -> Tensor:
-    """This rank's share of the sums over rows (columns): zero for those of which it holds nothing."""
+def _mine(penalty: Summing, weight: Tensor) -> list[Tensor]:
+    """This rank's share of the sums over rows, and over columns: zero for those of which it holds nothing."""
     terms = penalty.terms(local(weight))
-    held = terms.sum([d for d in range(terms.dim()) if d != along])
-    every = held.new_zeros(weight.shape[along])
-    every[numbers(weight, along)] = held
-    return every.reshape([-1 if d == along else 1 for d in range(terms.dim())])
+    found = []
+    for along in ROWS_COLUMNS:
+        held = terms.sum([d for d in range(terms.dim()) if d != along])
+        every = held.new_zeros(weight.shape[along])
+        every[numbers(weight, along)] = held
+        found.append(every.reshape([-1 if d == along else 1 for d in range(terms.dim())]))
+    return found
 
 
 __all__ = ["gradients"]

@@ -87,7 +87,7 @@ def _of_text(batch: int, **settings: Any) -> Subject:
 
 
 SUBJECTS: dict[str, Subject] = {
-    "ResNet-56": Subject(_resnet56, lambda: torch.zeros(1, 3, 32, 32), _images, _of_images, _blocks, batch=32),
+    "ResNet-56": Subject(_resnet56, lambda: torch.zeros(1, 3, 32, 32), _images, _of_images, _blocks, batch=128),
     "MiniLM-L6": _of_text(32, num_hidden_layers=6, hidden_size=384, num_attention_heads=12, intermediate_size=1536),
     "small encoder": _of_text(
         8, num_hidden_layers=4, hidden_size=128, num_attention_heads=4, intermediate_size=512, vocab_size=1000
