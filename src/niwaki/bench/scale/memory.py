@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.bench import results
-from niwaki.errors import BadInput, NiwakiError, nearest
+from niwaki.bench.names import named
+from niwaki.errors import NiwakiError
 from niwaki.recipes.progress import Teller
 
 GIGABYTE = 10**9
@@ -66,8 +67,7 @@ class Memory:
 
     def __post_init__(self) -> None:
         for size in self.sizes:
-            if size not in SIZES:
-                raise BadInput(f"no size is called {size!r}{nearest(size, SIZES) or '.'} Known: {', '.join(SIZES)}.")
+            named("size", size, SIZES)
 
     def run(self, teller: Teller | None = None) -> list[dict[str, Any]]:
         """Measure what is missing, and give all rows of these sizes."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from niwaki.bench.names import named
 from niwaki.bench.speed.subjects import hugging
-from niwaki.errors import BadInput, nearest
 
 TOKENS = 64
 """Of each sentence."""
@@ -104,9 +104,7 @@ def subject(name: str) -> Subject:
     Raises:
         BadInput: there is none.
     """
-    if name not in SUBJECTS:
-        raise BadInput(f"no network is called {name!r}{nearest(name, SUBJECTS) or '.'} Known: {', '.join(SUBJECTS)}.")
-    return SUBJECTS[name]
+    return named("network", name, SUBJECTS)
 
 
 __all__ = ["FOLLOWED", "SUBJECTS", "TIMED", "Subject", "subject"]

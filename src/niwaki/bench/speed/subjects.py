@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from niwaki.errors import BadInput, nearest
+from niwaki.bench.names import named
 
 SEQUENCE = 128
 
@@ -142,9 +142,7 @@ def subject(name: str) -> Subject:
     Raises:
         BadInput: there is none.
     """
-    if name not in SUBJECTS:
-        raise BadInput(f"no network is called {name!r}{nearest(name, SUBJECTS) or '.'} Known: {', '.join(SUBJECTS)}.")
-    return SUBJECTS[name]
+    return named("network", name, SUBJECTS)
 
 
 def plain(name: str) -> str:
