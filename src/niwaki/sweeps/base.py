@@ -6,7 +6,6 @@ the spread over seeds would be that of dense networks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from niwaki.artefact.manifest import digest as of_file
 from niwaki.errors import BadInput
 from niwaki.methods import build
 from niwaki.recipes import Recipe
@@ -174,13 +174,4 @@ class _Hashes(dict[Path, str]):
         return self.setdefault(path, of_file(path))
 
 
-def of_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
-__all__ = ["Base", "bases", "look_up_all", "of_file", "prepare", "starts"]
+__all__ = ["Base", "bases", "look_up_all", "prepare", "starts"]

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from niwaki import export
+from niwaki.artefact.manifest import digest as of_file
 from niwaki.graph.observe import evaluating
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.timing import latencies
 from niwaki.report import Latency, Report
 from niwaki.report.schema import DENSE
 from niwaki.surgery.store import load
-from niwaki.sweeps.base import Base, of_file
+from niwaki.sweeps.base import Base
 from niwaki.sweeps.ledger import read_json, write_json
 from niwaki.sweeps.names import digest
 
