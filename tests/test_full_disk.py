@@ -112,8 +112,10 @@ def test_a_file_where_the_folder_must_be_is_told(tmp_path: Path, name: str) -> N
 def test_what_may_be_missing_ends_no_run(tmp_path: Path) -> None:
     """A state that is saved now and then, the state beside a trainer's checkpoint, and times kept for other runs."""
     (tmp_path / "file").write_text("")
+    model = dense()
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters()), nk.methods.magnitude(nk.Ratio(0.5)), INPUTS)
     with pytest.warns(NotSaved, match=r"is a checkpoint without the state of the run.*a file is where its folder"):
-        checkpoints.write({"steps": 1}, tmp_path / "file", {})
+        checkpoints.write(run, tmp_path / "file", {})
     shelf = Shelf(Place.of(dense(), "pytorch", 1), tmp_path / "file")
     with pytest.warns(NotSaved, match=r"times of layers are not kept for other runs.*a file is where its folder"):
         shelf.add({})
