@@ -19,6 +19,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = (
     ("after_import", "errors", "wording"),
     ("replacing",),
+    ("savedfiles",),
     ("disk", "modes", "pattern", "place", "ranks", "recovery", "schedules", "sealing", "terminal", "units"),
     ("graph", "savepoints", "scores", "penalties", "targets"),
     ("packed",),

@@ -548,7 +548,7 @@ def test_a_state_that_one_rank_cannot_write_is_saved_by_none(tmp_path: Path, mon
         points = Savepoints(tmp_path, ranks=ranks)
         points.load()
         first = points.save(state(2))
-        assert not points._path(2).exists(), "it takes the room that others lack"
+        assert not points._files.path(2).exists(), "it takes the room that others lack"
         return [first, points.save(state(3))]
 
     with warnings.catch_warnings():  # of threads, they cannot be counted
@@ -575,7 +575,7 @@ def test_a_disk_that_was_lost_is_told_and_nothing_removed(
     def cleared(ranks: Any) -> int | None:
         points = Savepoints(tmp_path / str(ranks.rank) if own else tmp_path, ranks=ranks)
         points.clear()
-        assert not points._files()
+        assert not points._files.mine()
         assert points.load() is None
         return points.save(state(7))
 

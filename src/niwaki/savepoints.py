@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import time
 import warnings
@@ -16,12 +15,11 @@ import torch.distributed as dist
 
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
 from niwaki.ranks import Ranks
-from niwaki.replacing import left, made, replacing, writable
+from niwaki.replacing import made, writable
+from niwaki.savedfiles import SavedFiles
 from niwaki.sealing import require_readable, seal, unseal
 
 State = dict[str, Any]
-_RANK = r"\.rank-(\d{5})-of-(\d{5})"
-_LONGEST = 150  # bytes of a name: what is put behind it must find room in the 255 that file systems give
 
 
 class Savepoints:
@@ -50,9 +48,9 @@ class Savepoints:
     ) -> None:
         if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
             raise BadInput(f"keep is how many states are kept, a whole number, at least 1, not {keep!r}")
-        _require_name(name)
-        self.folder, self.keep, self.name = Path(folder), keep, name
         self.ranks = ranks or _here()
+        self.folder, self.keep, self.name = Path(folder), keep, name
+        self._files = SavedFiles(self.folder, name, self.ranks.rank, self.ranks.size)
         self._whole: list[int] | None = None  # numbers of states that all ranks have; None until they have been asked
         self._last = 0  # the highest number that any rank has used: none is used twice
         self._known = set[int]()  # numbers that this run has found here, or written
@@ -60,8 +58,7 @@ class Savepoints:
         self._since = time.time()
         with self.ranks.every("opening savepoints"):
             writable(self.folder)
-            for path in left(self.folder, rf"{re.escape(name)}-(?:\d{{6,}}{self._ending}\.pt|begun{self._ending})"):
-                self._remove(path)
+            self._files.remove_begun()
 
     @classmethod
     def beside(cls, path: Path) -> Savepoints:
@@ -86,18 +83,17 @@ class Savepoints:
             self._refuse_another_run()
         self._last += 1
         self._known.add(self._last)
-        path = self._path(self._last)
         try:
             with self.ranks.every("saving a state"):
-                trouble = self._write(state, path)
+                trouble = self._write(state, self._files.path(self._last))
         except BaseException:
-            self._remove(path)
+            self._files.remove(self._last)
             raise
         told = [json.loads(text) for text in self.ranks.texts(json.dumps([trouble, self._run or secrets.token_hex(8)]))]
         reasons = [reason for reason, _ in told if reason]
         if reasons:
-            self._remove(path)
-            there = any(self._path(number).is_file() for number in self._whole)
+            self._files.remove(self._last)
+            there = any(self._files.path(number).is_file() for number in self._whole)
             kept = f"the last one is of {self._age()}" if there else "there is none yet"
             warnings.warn(f"a state was not saved, and the run goes on; {kept}. {reasons[0]}", NotSaved, stacklevel=2)
             return False
@@ -105,10 +101,8 @@ class Savepoints:
         self._whole = [*self._whole, self._last][-self.keep :]
         self._since = time.time()
         with suppress(OSError, CannotWrite):  # the state is there; what is left to do is done the next time
-            self._note_run()
-            for number, old in self._mine().items():
-                if number not in self._whole:
-                    self._remove(old)
+            self._files.note_run(self._run)
+            self._files.remove_mine(keep=tuple(self._whole))
         return True
 
     def load(self) -> State | None:
@@ -138,65 +132,24 @@ class Savepoints:
         if damaged or max(map(len, numbers)) > 1 or (any(numbers) and any(each["run"] for each in every)):
             raise self._nothing_left(numbers, damaged)
         with self.ranks.every("removing what was begun"):  # or else two such would look like one that was whole
-            for path in (*mine.values(), self._note):
-                self._remove(path)
+            self._files.remove_mine()
         self._whole, self._run = [], ""
         return None
 
     def clear(self) -> None:
         """Remove all states of this name, of all ranks: the run is over, or begins anew."""
-        name = re.escape(self.name)
         with self.ranks.every("removing saved states"):
-            states = [path for path in self._files() if self._told(path) is not None]
-            notes = [path for path in self._files() if re.fullmatch(rf"{name}-begun{_RANK}", path.name, re.ASCII)]
-            parts = left(self.folder, rf"{name}-(?:\d{{6,}}(?:{_RANK})?\.pt|begun{_RANK})")
-            for path in (*states, *notes, *parts):
-                self._remove(path)
+            self._files.remove_all()
         self._whole, self._run = [], ""
-
-    @property
-    def _ending(self) -> str:
-        return "" if self.ranks.size == 1 else f".rank-{self.ranks.rank:05}-of-{self.ranks.size:05}"
-
-    @property
-    def _note(self) -> Path:
-        """Which run has states here that were whole on all ranks."""
-        return self.folder / f"{self.name}-begun{self._ending}"
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{self.name}-{number:06}{self._ending}.pt"
-
-    def _files(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.iterdir() if path.name.startswith(f"{self.name}-"))
-
-    def _told(self, path: Path) -> tuple[int, int, int] | None:
-        """What a file's name says: its number, its rank, and how many ranks there were."""
-        found = re.fullmatch(rf"{re.escape(self.name)}-(\d{{6,}})(?:{_RANK})?\.pt", path.name, re.ASCII)
-        return None if found is None else (int(found[1]), int(found[2] or 0), int(found[3] or 1))
-
-    def _by_rank(self) -> dict[int, dict[int, Path]]:
-        """Files of as many ranks as there are, by rank, and by number, ascending."""
-        found: dict[int, dict[int, Path]] = {self.ranks.rank: {}}
-        for path in self._files():
-            told = self._told(path)
-            if told is not None and told[2] == self.ranks.size:
-                found.setdefault(told[1], {})[told[0]] = path
-        return found
-
-    def _mine(self) -> dict[int, Path]:
-        """The files of this rank by number, ascending."""
-        return self._by_rank()[self.ranks.rank]
 
     def _looked(self) -> tuple[dict[int, Path], list[dict[str, Any]]]:
         """This rank's files by number; and of every rank its ``numbers``, its ``run``, and which ``others`` have files
         in its folder."""
         with self.ranks.every("looking for saved states"):
-            there = self._by_rank()
+            there = self._files.by_rank()
             mine = there.pop(self.ranks.rank)
             self._refuse_other_ranks(mine)
-            found = {"numbers": sorted(mine), "others": sorted(there), "run": self._noted_run()}
+            found = {"numbers": sorted(mine), "others": sorted(there), "run": self._files.run()}
         every = [json.loads(text) for text in self.ranks.texts(json.dumps(found))]
         self._last = max([self._last, *(number for each in every for number in each["numbers"])])
         self._known |= set(mine)
@@ -209,18 +162,6 @@ class Savepoints:
             )
         self._run = runs[0] if runs else ""
         return mine, every
-
-    def _noted_run(self) -> str:
-        try:
-            found = self._note.read_text(encoding="ascii")
-        except (OSError, ValueError):
-            return ""
-        return found if re.fullmatch(r"[0-9a-f]{16}", found) else ""
-
-    def _note_run(self) -> None:
-        if self.ranks.size > 1 and not self._note.exists():
-            with replacing(self._note) as part:
-                part.write_text(self._run, encoding="ascii")
 
     def _write(self, state: State, path: Path) -> str:
         """What went wrong, if the disk did not take it."""
@@ -262,7 +203,7 @@ class Savepoints:
     def _refuse_another_run(self) -> None:
         found = set[int]()
         with suppress(OSError):  # a folder that cannot be read cannot be written either, which is told then
-            found = set(self._mine()) - self._known
+            found = set(self._files.mine()) - self._known
         if found:
             raise BadInput(
                 f"{self.folder} holds state {max(found)} of {self.name}-*, which this run has not written: another one "
@@ -270,7 +211,7 @@ class Savepoints:
             )
 
     def _refuse_other_ranks(self, mine: dict[int, Path]) -> None:
-        sizes = {told[2] for told in map(self._told, self._files()) if told is not None} - {self.ranks.size}
+        sizes = self._files.other_sizes()
         if sizes and not mine:
             raise BadInput(
                 f"the states in {self.folder} were written by {min(sizes)} ranks, and here are {self.ranks.size}. "
@@ -304,10 +245,6 @@ class Savepoints:
     def _age(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._since))
 
-    def _remove(self, path: Path) -> None:
-        with suppress(OSError):  # one too many does no harm
-            path.unlink(missing_ok=True)
-
 
 def _here() -> Ranks:
     """All processes of the default group, which must be there if a launcher has started several."""
@@ -320,14 +257,6 @@ def _here() -> Ranks:
                 "of its own and ranks=niwaki.ranks.Ranks.alone()."
             )
     return Ranks.here()
-
-
-def _require_name(name: object) -> None:
-    if not isinstance(name, str) or not name.isprintable() or name in ("", ".", "..") or re.search(r"[/\\]", name):
-        raise BadInput(f"name is the beginning of files' names, without a folder, not {name!r}")
-    size = len(name.encode())
-    if size > _LONGEST:
-        raise BadInput(f"name is the beginning of files' names, up to {_LONGEST} bytes, and {name[:20]!r}… has {size}")
 
 
 __all__ = ["Savepoints", "State"]
