@@ -78,7 +78,7 @@ def measured(found: dict) -> str:
     busy = max(load for cell in cells for load in cell["load_average"])
     rounds = [cell["rounds"] for cell in cells if cell["rounds"]]
     told = [
-        f"`niwaki bench speed`, one thread, {machine(found)}; load average up to {busy:.1f}. In each of",
+        f"`niwaki bench speed`, one thread, {_processors(cells)}; load average up to {busy:.1f}. In each of",
         f"{min(rounds, default=0)} to {max(rounds, default=0)} rounds every variant of a network is called once, in",
         "random order; faster: the median over the rounds of the dense network's time over the variant's; fewer: the",
         "dense network's multiply-adds over the variant's. Even widths are as they come; targets of multiply-adds have",
@@ -102,6 +102,18 @@ def measured(found: dict) -> str:
             *(f"- {why}" for why in table.reasons(cells)),
         ]
     ).rstrip()
+
+
+def _processors(cells: list) -> str:
+    """On what they were measured; if on several, which where."""
+    by_name: dict[str, list[str]] = {}
+    for cell in cells:
+        by_name.setdefault(cell["processor"], []).append(f"{cell['network']} in {cell['runtime']}, {cell['batch']}")
+    if len(by_name) == 1:
+        return next(iter(by_name))
+    most = max(by_name, key=lambda name: len(by_name[name]))
+    rest = [f"{name} ({'; '.join(cells)})" for name, cells in by_name.items() if name != most]
+    return f"{most}, but for {', '.join(rest)}"
 
 
 def _missing(asked: list, made: list) -> list[str]:

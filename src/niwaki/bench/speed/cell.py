@@ -16,6 +16,7 @@ from niwaki.bench.speed.subjects import plain, subject
 from niwaki.bench.speed.ways import Cut, Ways, asked
 from niwaki.errors import MissingExtra
 from niwaki.measure import macs
+from niwaki.measure.hardware import processor
 from niwaki.measure.runtimes import ready
 from niwaki.measure.speed import in_rounds, using_threads
 from niwaki.tracing import trace
@@ -73,7 +74,7 @@ class Cell:
             rounds = in_rounds(calls, runs=runs, seconds=SECONDS, seed=0) if DENSE in calls else {}
             advance("timed")
         seconds = {"plans": planned - start, "ready": prepared - planned, "rounds": time.perf_counter() - prepared}
-        found = {**self.told, "seconds": seconds, "load_average": [load, os.getloadavg()[0]]}
+        found = {**self.told, "processor": processor(), "seconds": seconds, "load_average": [load, os.getloadavg()[0]]}
         return {**found, **summary(variants, rounds), "rounds_ms": rounds}
 
     def _variants(self, rivals: Path, advance: Advance) -> tuple[Variants, dict[str, nn.Module], Any]:

@@ -59,10 +59,14 @@ def sums(found: Iterable[Mapping[str, Any]]) -> list[str]:
         mine = [r for c in cells if verdicts.counts(c) for r in c["variants"] if r["way"] == way and verdicts.timed(r)]
         if mine:
             said.append(f"{label} {sum(map(verdicts.reached, mine))} of {len(mine)}")
+    timely = [r for c in cells for r in c["variants"] if r["way"] == "latency" and verdicts.timed(r)]
     beside = [r for c in cells for r in c["variants"] if "over_even" in r]
     lines = []
     if said:
         lines.append(f"{verdicts.GOAL:g} of the ratio of multiply-adds in speed is met by: {'; '.join(said)}.")
+    if timely:
+        met = sum(map(verdicts.on_time, timely))
+        lines.append(f"Plans by latency that take the time they were made for, or less: {met} of {len(timely)}.")
     if beside:
         no_slower = sum(map(verdicts.no_slower, beside))
         lines.append(f"Plans by latency no slower than even widths that keep no more: {no_slower} of {len(beside)}.")
