@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import niwaki.replacing as replacing_module
 from niwaki.errors import CannotWrite
@@ -27,6 +29,20 @@ def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path: Path) 
         assert part.parent == tmp_path
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are others there")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_the_file_has_the_rights_of_any_new_one(tmp_path: Path, umask: int) -> None:
+    """safetensors writes files that only the owner may read, and who delivers a model means others to."""
+    before = os.umask(umask)
+    try:
+        (tmp_path / "any").touch()
+        with replacing(tmp_path / "x") as part:
+            save_file({"x": torch.zeros(2)}, part)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
 def test_what_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

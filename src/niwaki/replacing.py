@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,7 +55,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Who is broken off while it writes leaves the old file as it was, and no half of a new one under its name: the new
     one is on the disk before it takes the name. Of several processes that write the same, each has a path of its own,
-    and the last one's file stays.
+    and the last one's file stays. The path is there, empty, and the file gets the rights of any new file, whatever
+    those are that the writer gives it: safetensors' are for the owner alone.
 
     Raises:
         CannotWrite: the disk is full, may only be read, and the like. The old file is as it was; or, where the message
@@ -63,8 +65,10 @@ def replacing(path: Path) -> Iterator[Path]:
     part = _part(path)
     try:
         with told(path, part):
+            rights = _begun(part)
             yield part
             _to_disk(part)
+            _set_rights(part, rights)
             os.replace(part, path)
         with told(path, then=_IN_PLACE):
             _to_disk(path.parent)
@@ -137,6 +141,18 @@ def left(folder: Path, names: str) -> list[Path]:
 
 def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+
+
+def _begun(part: Path) -> int:
+    """Make an empty file, and tell its rights: the only way to learn them that other threads do not feel."""
+    with part.open("xb") as file:
+        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+
+
+def _set_rights(part: Path, rights: int) -> None:
+    if stat.S_IMODE(part.stat().st_mode) != rights:
+        with suppress(OSError):  # of file systems that know no rights
+            part.chmod(rights)
 
 
 def _lives(process: int) -> bool:

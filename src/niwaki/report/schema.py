@@ -344,7 +344,7 @@ def _text(data: dict[str, Any]) -> str:
 
 def write(path: Path, text: str) -> Path:
     """Replace a file whole: nobody reads half of one."""
-    with replacing(path) as part, part.open("x", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
     return path
 
