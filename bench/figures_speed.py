@@ -59,10 +59,12 @@ def targets(found: dict) -> str:
         rows.append(
             f"| {name} | {f['latency_share']:.3f} | {f['macs_share']:.3f} | {f['importance_share']:.3f} | {even} |"
         )
+    processors = {name: row.get("machine", found["environment"])["processor"] for name, row in found["raw"].items()}
     told = [
-        f"`python bench/latency_target.py`, one thread, {machine(found)}: shares of the dense network. Even widths are",
-        "in multiples of 8, a twentieth more removed each time; shown is the one that keeps most of those that are no",
-        "slower. Weights are random, so importance says how much of the score stays, not how accurate the network is.",
+        f"`python bench/latency_target.py`, one thread, {_on(processors)}: shares of the dense network. Even widths",
+        "are in multiples of 8, a twentieth more removed each time; shown is the one that keeps most of those that are",
+        "no slower. Weights are random, so importance says how much of the score stays, not how accurate the network",
+        "is.",
     ]
     return "\n".join([*rows, "", *told])
 
@@ -76,9 +78,10 @@ def measured(found: dict) -> str:
 
     cells = found["raw"]
     busy = max(load for cell in cells for load in cell["load_average"])
+    processors = {f"{c['network']}, {c['runtime']}, batch {c['batch']}": c["processor"] for c in cells}
     rounds = [cell["rounds"] for cell in cells if cell["rounds"]]
     told = [
-        f"`niwaki bench speed`, one thread, {_processors(cells)}; load average up to {busy:.1f}. In each of",
+        f"`niwaki bench speed`, one thread, {_on(processors)}; load average up to {busy:.1f}. In each of",
         f"{min(rounds, default=0)} to {max(rounds, default=0)} rounds every variant of a network is called once, in",
         "random order; faster: the median over the rounds of the dense network's time over the variant's; fewer: the",
         "dense network's multiply-adds over the variant's. Even widths are as they come; targets of multiply-adds have",
@@ -104,16 +107,14 @@ def measured(found: dict) -> str:
     ).rstrip()
 
 
-def _processors(cells: list) -> str:
-    """On what they were measured; if on several, which where."""
+def _on(processors: dict[str, str]) -> str:
+    """On what rows were measured, by their names; if on several, which where."""
     by_name: dict[str, list[str]] = {}
-    for cell in cells:
-        by_name.setdefault(cell["processor"], []).append(f"{cell['network']} in {cell['runtime']}, {cell['batch']}")
-    if len(by_name) == 1:
-        return next(iter(by_name))
-    most = max(by_name, key=lambda name: len(by_name[name]))
-    rest = [f"{name} ({'; '.join(cells)})" for name, cells in by_name.items() if name != most]
-    return f"{most}, but for {', '.join(rest)}"
+    for name, processor in processors.items():
+        by_name.setdefault(processor, []).append(name)
+    most, *others = sorted(by_name, key=lambda name: -len(by_name[name]))
+    rest = "; ".join(f"{name}: {', '.join(by_name[name])}" for name in others)
+    return f"{most} (but {rest})" if rest else most
 
 
 def _missing(asked: list, made: list) -> list[str]:

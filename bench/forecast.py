@@ -9,13 +9,13 @@ with --again.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from ledger import RESULTS, environment, keep
+from rowwise import go_on
 
 import niwaki as nk
 from niwaki.bench.speed.subjects import SUBJECTS
@@ -41,22 +41,11 @@ def main() -> None:
     parser.add_argument("--network", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
-    raw = kept()
-    for name in options.network:
-        key = f"{name}, {options.runtime}, batch {options.batch}"
-        if key in raw and not options.again:
-            continue
-        raw[key] = {"kind": SUBJECTS[name].kind, **one(name, options.runtime, options.batch), "machine": environment()}
-        keep("forecast", {k: figures(row) for k, row in raw.items()}, raw)
-
-
-def kept() -> dict[str, Any]:
-    """The rows that are there. Those from before each told its machine were made on that of the file."""
-    path = RESULTS / "forecast.json"
-    if not path.is_file():
-        return {}
-    found = json.loads(path.read_text())
-    return {key: {"machine": found["environment"], **row} for key, row in found["raw"].items()}
+    wanted = {
+        f"{name}, {options.runtime}, batch {options.batch}": partial(one, name, options.runtime, options.batch)
+        for name in options.network
+    }
+    go_on("forecast", wanted, figures, again=options.again)
 
 
 def figures(row: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +91,7 @@ def one(name: str, runtime: str, batch: int) -> dict[str, Any]:
         for label, plan in plans.items()
     ]
     return {
+        "kind": subject.kind,
         "seconds": seconds,
         "dense_ms_profile": forecast.dense_ms,
         "dense_ms": times["dense"].median_ms,

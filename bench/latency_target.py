@@ -9,11 +9,11 @@ worth, and nothing about accuracy. A network's row is kept when it is done; what
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from functools import partial
 from typing import Any
 
-from ledger import RESULTS, keep
+from rowwise import go_on
 
 import niwaki as nk
 from niwaki.bench.speed.importance import Importance
@@ -32,14 +32,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--network", nargs="+", default=list(NETWORKS), choices=list(SUBJECTS))
     options = parser.parse_args()
-    path = RESULTS / "latency_target.json"
-    raw = json.loads(path.read_text())["raw"] if path.is_file() else {}
-    for name in options.network:
-        key = f"{name}, {options.runtime}, batch {options.batch}, {options.remain}"
-        if key in raw:
-            continue
-        raw[key] = one(name, options.runtime, options.batch, options.remain)
-        keep("latency_target", {k: figures(row) for k, row in raw.items()}, raw)
+    wanted = {
+        f"{name}, {options.runtime}, batch {options.batch}, {options.remain}": partial(
+            one, name, options.runtime, options.batch, options.remain
+        )
+        for name in options.network
+    }
+    go_on("latency_target", wanted, figures)
 
 
 def figures(row: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +55,7 @@ def figures(row: dict[str, Any]) -> dict[str, Any]:
         "even_macs_share": best and round(best["macs"], 3),
         "even_importance_share": best and round(best["importance"], 3),
         "seconds": round(row["seconds"], 1),
+        "processor": row["machine"]["processor"],
     }
 
 

@@ -199,7 +199,8 @@ def forecast(
     Layers are timed alone at a ladder of widths, which is kept for the next time, and a few networks whole.
     """
     asked = _asked(what, inputs, changes)
-    from niwaki.recipes.foresight import foresee, save, tables
+    from niwaki.recipes.foresight import foresee, save
+    from niwaki.recipes.foresight_tables import tables
 
     console = stdout()
     found = foresee(asked, runtime, threads)

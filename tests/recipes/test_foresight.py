@@ -19,7 +19,8 @@ from niwaki.errors import BadInput
 from niwaki.forecast import Forecast
 from niwaki.graph import Graph
 from niwaki.recipes import Recipe, aims, foresight
-from niwaki.recipes.foresight import Foresight, foresee, save, tables
+from niwaki.recipes.foresight import Foresight, foresee, save
+from niwaki.recipes.foresight_tables import tables
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.run import run
 from niwaki.recipes.schema import Measure

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from niwaki.errors import NiwakiError
 from niwaki.forecast import Forecast, profile
-from niwaki.forecast.likes import liked
-from niwaki.forecast.outlook import Outlook, even, outlook, to_json, usual
+from niwaki.forecast.outlook import Outlook, outlook, to_json
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
 from niwaki.measure import RUNTIMES
@@ -30,11 +29,6 @@ from niwaki.scores import L1, Score
 from niwaki.surgery.decide import plan as decide
 from niwaki.tracing import trace
 from niwaki.units import Plan
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-_SMALL = 0.03  # dearer by less than this share: not worth telling
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,77 +134,4 @@ class _Bars:
         self._done = done
 
 
-# -- what is printed -----------------------------------------------------------------------------------
-
-
-def tables(found: Foresight) -> Iterator[Table | str]:
-    """What there is to say of one runtime, for a terminal."""
-    forecast = found.forecast
-    place = forecast.place.to_json()
-    yield (
-        f"{RUNTIMES[forecast.place.runtime]} {place['version']}, {place['threads']} thread(s), batch {found.batch}, "
-        f"{place['device']}: the dense network takes {forecast.dense_ms:.2f} ms."
-    )
-    yield _even(forecast)
-    yield from _methods(found)
-    yield _widths(forecast)
-
-
-def _even(forecast: Forecast) -> Table:
-    multiple = usual(forecast)
-    table = _table(
-        "removed evenly",
-        "multiply-adds left",
-        "ms",
-        "times as fast",
-        f"in multiples of {multiple}: ms",
-        "times as fast",
-    )
-    for plain, rounded in even(forecast):
-        table.add_row(
-            plain.name, f"{plain.macs:.1%}", f"{plain.ms:.2f}", _speed(plain), f"{rounded.ms:.2f}", _speed(rounded)
-        )
-    return table
-
-
-def _methods(found: Foresight) -> Iterator[Table | str]:
-    if found.plans:
-        table = _table("method of the recipe", "multiply-adds left", "ms", "times as fast")
-        for row in found.outlooks:
-            table.add_row(row.name, f"{row.macs:.1%}", f"{row.ms:.2f}", _speed(row))
-        yield table
-    for row in found.outlooks:
-        if row.slower:
-            yield (
-                f"Warning: {row.name} would make the network slower than it is. Round its widths (round_to: "
-                f"{usual(found.forecast)}), or aim at latency itself: target: {{latency: 0.5}}."
-            )
-    for name, why in found.failed.items():
-        yield f"{name}: {why}"
-
-
-def _widths(forecast: Forecast) -> Table | str:
-    rows = [x for x in liked(forecast).values() if x.multiple > 1]
-    if not rows:
-        return "Every width is worth having: none costs more than the next larger one."
-    table = _table("group", "units", "worth having", "others cost as much as the next larger one", "in")
-    for x in rows:
-        more = f"and {x.dearer:.0%} more" if x.dearer > _SMALL else ""
-        table.add_row(x.group.name, str(len(x.group)), f"multiples of {x.multiple}", more, x.layer)
-    return table
-
-
-def _speed(row: Outlook) -> str:
-    return f"{row.speedup:.2f}{' (slower)' if row.slower else ''}"
-
-
-def _table(*columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    for k, name in enumerate(columns):
-        table.add_column(name, justify="left" if k == 0 else "right")
-    return table
-
-
-__all__ = ["Foresight", "foresee", "profiles", "save", "tables"]
+__all__ = ["Foresight", "foresee", "profiles", "save"]
