@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from niwaki.errors import BadInput
 from niwaki.export.portability import without_notes
 from niwaki.export.varying import Dynamic, Sizes, dimensions, long_enough, named, sizes_of
+from niwaki.export.windows import ClippedWindows
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.modes import cacheless
 
@@ -40,7 +41,7 @@ def capture_tensors(model: nn.Module, inputs: Inputs, dynamic: Dynamic, format: 
     call = _Call.of(model, inputs, dynamic)
     bound = _Bound(model, call.args, call.kwargs)
     specs = tuple(call.dims.get(name) for name in call.names)
-    with _portable(model), _FourDimensions():
+    with _portable(model), _FourDimensions(), ClippedWindows():
         program = call.exported(bound, tuple(bound.tensors), {}, {"tensors": specs}, format)
     return Captured(program, tuple(call.names), call.sizes)
 
