@@ -92,10 +92,12 @@ def measured(found: dict) -> str:
     there = {(cell["network"], cell["runtime"], cell["batch"]) for cell in cells}
     asked = Study(Path("runs")).cells
     made = [each for each in asked if (each.network, each.runtime, each.batch) in there]
-    shown = markdown(table.rows(cells, made))
+    shown = {(each.network, each.runtime, each.batch) for each in made}
+    cells = [c for c in cells if (c["network"], c["runtime"], c["batch"]) in shown]
+    rows = markdown(table.rows(cells, made))
     return "\n".join(
         [
-            shown,
+            rows,
             "",
             *table.sums(cells),
             *_missing(asked, made),

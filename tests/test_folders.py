@@ -42,6 +42,20 @@ def test_what_is_cut_on_disk_is_what_is_cut_in_memory(tmp_path: Path) -> None:
     assert "training.bin" not in names
 
 
+def test_how_it_generates_stays_and_papers_of_the_dense_model_do_not_come_along(tmp_path: Path) -> None:
+    source = dense(tmp_path / "dense")
+    told = {"eos_token_id": [1, 5], "do_sample": True, "temperature": 0.6, "max_new_tokens": 77}
+    (source / "generation_config.json").write_text(json.dumps(told))
+    for name in ("manifest.json", "certificate.json", "examples.json", "source.spm"):
+        (source / name).write_text("{}")
+    nk.cut_folder(source, tmp_path / "small", nk.Ratio(0.5))
+    found = json.loads((tmp_path / "small" / "generation_config.json").read_text())
+    assert {key: found.get(key) for key in told} == told
+    names = {file.name for file in (tmp_path / "small").iterdir()}
+    assert "source.spm" in names
+    assert not names & {"manifest.json", "certificate.json", "examples.json"}
+
+
 def test_the_command_tells_what_went(tmp_path: Path) -> None:
     source = dense(tmp_path / "dense")
     words = ["cut", str(source), str(tmp_path / "small"), "--target", "{ratio: 0.5, only: '*mlp*'}"]

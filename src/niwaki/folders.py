@@ -25,8 +25,11 @@ from niwaki.targets import Target
 from niwaki.tracing import trace
 from niwaki.units import Plan
 
-_BESIDE = (".json", ".txt", ".model", ".jinja")
-_OURS = {"config.json", "generation_config.json", "model.safetensors.index.json", "plan.json", "modules.json"}
+_BESIDE = (".json", ".txt", ".model", ".spm", ".bpe", ".codes", ".tiktoken", ".jinja")
+_GENERATION = "generation_config.json"
+_OURS = {"config.json", _GENERATION, "model.safetensors.index.json", "plan.json", "modules.json", "packing.json"}
+_OURS |= {"manifest.json", "certificate.json", "verdict.json", "examples.json", "measurements.json", "environment.json"}
+"""Written anew, or papers of another model: of the one that is cut."""
 Tick = Callable[[str], None]
 
 
@@ -65,6 +68,7 @@ def cut_folder(
     """
     source, out = Path(source), Path(out)
     model = model_without_values(source)
+    _generates_as(source, model)
     weights = Checkpoint(source)
     graph = trace(model, _example(model) if inputs is None else inputs)
     names = [g.name for g in graph.groups if g.kind != "head_dim"] if groups is None else groups
@@ -95,6 +99,16 @@ def model_without_values(folder: Path) -> nn.Module:
     if kind is None:
         raise BadInput(f"{path} names {names or 'no class'}, and transformers has no such model")
     return hollow(lambda: kind(kind.config_class.from_dict(without_code(config))))
+
+
+def _generates_as(folder: Path, model: Any) -> None:
+    """Keep how the model generates: its ends, its temperature, … which config.json need not tell."""
+    path = folder / _GENERATION
+    if path.is_file() and getattr(model, "generation_config", None) is not None:
+        try:
+            model.generation_config = type(model.generation_config).from_dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError, RecursionError) as trouble:
+            raise BadInput(f"{path} does not say how the model generates: {trouble}") from trouble
 
 
 def _example(model: nn.Module) -> Inputs:

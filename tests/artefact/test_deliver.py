@@ -173,7 +173,7 @@ def test_given_figures_recipe_and_command_are_told(tmp_path: Path) -> None:
 
 
 class Answers(nn.Module):
-    """Whole numbers alone, or none that is finite."""
+    """Nothing, or what is no number."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -181,11 +181,11 @@ class Answers(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.b(torch.relu(self.a(x)))
-        return y.argmax(-1) if self.what == "whole" else y / 0
+        return y[:0] if self.what == "empty" else torch.log(-1 - y.abs())
 
 
 @pytest.mark.parametrize(
-    ("what", "said"), [("whole", "no floating-point tensor"), ("endless", "numbers that are not finite")]
+    ("what", "said"), [("empty", "no tensor that could be compared"), ("no number", "what is no number")]
 )
 def test_answers_that_cannot_be_compared_are_refused(what: str, said: str, tmp_path: Path) -> None:
     model = Answers(what)
@@ -193,6 +193,22 @@ def test_answers_that_cannot_be_compared_are_refused(what: str, said: str, tmp_p
     with pytest.raises(BadInput, match=said):
         nk.deliver(small, tmp_path / "small", inputs=torch.ones(2, 4))
     assert not (tmp_path / "small").exists()
+
+
+def test_a_name_that_the_manifest_could_not_be_read_with_is_refused(tmp_path: Path) -> None:
+    _, small, _ = cut("vgg_flatten")
+    (tmp_path / "log 12:30.txt").write_text("")
+    with pytest.raises(BadInput, match=r"holds 'log 12:30\.txt', a name that not every system takes.*Rename it"):
+        nk.deliver(small, tmp_path)
+
+
+def test_the_config_of_an_older_model_goes_and_one_of_the_user_s_stays(tmp_path: Path) -> None:
+    _, small, _ = cut("vgg_flatten")
+    (tmp_path / "config.json").write_text('{"transformers_version": "5.0", "model_type": "bert"}')
+    (tmp_path / "generation_config.json").write_text('{"mine": 1}')
+    nk.deliver(small, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    assert (tmp_path / "generation_config.json").exists()
 
 
 def test_large_examples_are_refused_or_fewer(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ FAULTS = {
     "a check that does not hold": (lying, "certificate.json", "it does not hold"),
     "a certificate of another model": (of_another, "certificate.json", "of another network than plan.json"),
     "an example without answers": (renamed, "examples.safetensors", "does not fit examples.safetensors"),
-    "answers of another shape": (reshaped, "model.safetensors", "example 1: outputs of other shapes"),
+    "answers of another shape": (reshaped, "model.safetensors", "example 1: outputs of other shapes: "),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,48 @@ def test_a_program_that_is_not_there_or_damaged_is_told(tmp_path: Path) -> None:
         nk.export.opened(tmp_path / "bad.pt2")
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_that_was_cut_short_is_told(form: str, tmp_path: Path) -> None:
+    path = written(form, nn.Linear(2, 2), torch.ones(1, 2), tmp_path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(BrokenFile, match=re.escape(str(path))):
+        nk.export.opened(path)
+
+
+def test_a_program_that_lacks_a_record_is_told(tmp_path: Path) -> None:
+    path = written("torch_export", nn.Linear(2, 2), torch.ones(1, 2), tmp_path)
+    with zipfile.ZipFile(path) as old:
+        names = {name: old.read(name) for name in old.namelist() if not name.endswith("weight_0")}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in names.items():
+            new.writestr(name, content)
+    with pytest.raises(BrokenFile, match=r"torch\.export could load"):
+        nk.export.opened(path)
+
+
+def test_weights_that_one_file_of_onnx_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lie beside it, are counted, and go with an older file."""
+    pytest.importorskip("onnxscript")
+    from torch.onnx._internal.exporter import _onnx_program
+
+    net, x = nn.Linear(40, 30).eval(), torch.ones(1, 40)
+    monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 0)
+    for _ in range(2):
+        path = written("onnx", net, x, tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["small.onnx", "small.onnx.data"]
+    found = nk.export.opened(path)
+    torch.testing.assert_close(found(x)[0], net(x).detach())
+    assert found.file_bytes > found.weight_bytes == 4 * (40 * 30 + 30)
+    monkeypatch.undo()
+    written("onnx", net, x, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["small.onnx"]
+
+
+def test_bfloat16_is_not_written_for_openvino(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"holds bfloat16, which OpenVINO .* write model\.float\(\)"):
+        written("openvino", nn.Linear(2, 2).bfloat16(), torch.ones(1, 2, dtype=torch.bfloat16), tmp_path)
+
+
 class Trap:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return (pytest.fail, ("unpickled",))
@@ -90,7 +133,9 @@ def trapped() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("at", ["data/sample_inputs/model.pt", "data/constants/custom_obj_0", "twice"])
+@pytest.mark.parametrize(
+    "at", ["data/sample_inputs/model.pt", "data/constants/custom_obj_0", "data/constants/opaque_obj_0/x", "twice"]
+)
 def test_a_program_that_would_be_unpickled_is_refused(at: str, tmp_path: Path) -> None:
     path = written("torch_export", nn.Linear(2, 2), torch.ones(1, 2), tmp_path)
     with zipfile.ZipFile(path) as old:

@@ -141,6 +141,36 @@ def test_tensors_are_named_by_the_parameters_that_take_them() -> None:
     ]
 
 
+def test_samples_of_one_value_change_only_where_they_can() -> None:
+    """Zeros for a picture say little; a mask of ones says what it is, and twice the same call says nothing."""
+    pictures, mask = torch.zeros(2, 3, 4, 4), torch.ones(2, 6)
+    given, drawn = samples(nn.Identity(), pictures)
+    assert (given.told, drawn.told) == ("as given", "seed 1")
+    assert len(drawn.args[0].unique()) == pictures.numel()
+    assert [s.told for s in samples(nn.Identity(), mask)] == ["as given"]
+
+
+class Sorted(nn.Module):
+    """Takes lengths that fall, and no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if lengths.tolist() != sorted(lengths.tolist(), reverse=True):
+            raise RuntimeError
+        return self.b(torch.relu(self.a(x)))
+
+
+def test_what_the_model_does_not_take_is_not_asked_of_a_file() -> None:
+    model, inputs = Sorted(), (torch.randn(5, 4), torch.tensor([9, 7, 5, 3, 1]))
+    found = list(exported_checks("model", model, model, inputs, tolerance=1e-4))
+    assert [(check.detail, check.holds) for check in found] == [("as given", True)]
+    with pytest.raises(RuntimeError):
+        list(exported_checks("model", model, model, (inputs[0], torch.tensor([1, 2, 3, 4, 5])), tolerance=1e-4))
+
+
 def test_samples_have_other_values_and_sizes_and_keep_masks() -> None:
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     ids = torch.tensor([[5, 6, 7, 8], [9, 5, 1, 1]])

@@ -367,6 +367,8 @@ def test_batches_by_hand() -> None:
     with pytest.raises(BadInput, match=r"most tensors have the batch as dimension 0, found lengths \[2, 3\]"):
         latency.batched((torch.ones(3), torch.ones(2)), 4)
     assert latency.batched((x,), 2)[0].tolist() == [0, 1]
+    most = latency.batched({"ids": torch.ones(1, 8), "mask": torch.ones(1, 8), "places": torch.ones(8)}, 4)
+    assert [tuple(t.shape) for t in most.values()] == [(4, 8), (4, 8), (8,)]
     with pytest.raises(BadInput, match="most tensors have the batch"):
         latency.batched((3,), 2)
 

@@ -56,16 +56,16 @@ class Spy(nn.Module):
         self.seen: list[tuple[bool, bool, int]] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen.append((self.training, torch.is_inference_mode_enabled(), torch.get_num_threads()))
+        self.seen.append((self.training, torch.is_grad_enabled(), torch.get_num_threads()))
         return x * self.weight
 
 
-def test_models_run_in_eval_and_inference_mode_on_the_threads_asked_for() -> None:
+def test_models_run_in_eval_and_without_gradients_on_the_threads_asked_for() -> None:
     first, second = Spy().train(), Spy().eval()
     threads = torch.get_num_threads()
     found = latency({"first": first, "second": second}, torch.ones(2), threads=2, runs=2, warmup=1)
     assert set(found) == {"first", "second"}
-    assert first.seen == second.seen == [(False, True, 2)] * 3
+    assert first.seen == second.seen == [(False, False, 2)] * 3
     assert (first.training, second.training, torch.get_num_threads()) == (True, False, threads)
 
 
@@ -116,3 +116,29 @@ def test_on_a_gpu_it_says_which() -> None:
     found = latency(Spy().cuda(), torch.ones(2).cuda(), runs=1)["model"]
     assert found.where is not None
     assert found.where.device == torch.cuda.get_device_name()
+
+
+class Remembers(nn.Module):
+    """Makes a table when it is called first, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.table = nn.Linear(2, 2), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.table is None:
+            self.table = torch.ones(2)
+        return self.linear(x) * self.table
+
+
+def test_what_was_timed_can_be_trained() -> None:
+    model = Remembers()
+    latency(model, torch.ones(1, 2), runs=1, warmup=0)
+    model(torch.ones(1, 2)).sum().backward()
+    assert model.linear.weight.grad is not None
+
+
+def test_slow_calls_are_warmed_up_once_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_SLOW", -1.0)
+    assert interleaved({"a": lambda: None}, runs=1, warmup=3, seconds=0.0)["a"].warmup == 1
+    assert interleaved({"a": lambda: None}, runs=1, warmup=3)["a"].warmup == 3

@@ -40,6 +40,44 @@ def test_a_model_that_does_not_load_there_is_told(tmp_path):
         Elsewhere("garden_nets:build", {}, tmp_path / "small", [tmp_path])(torch.randn(2, 3, 8, 8))
 
 
+TWICE = """
+import torch
+from torch import nn
+
+class Answers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x, again):
+        from transformers import DynamicCache
+
+        y = self.b(torch.relu(self.a(x + again)))
+        cache = DynamicCache()
+        cache.update(y[:, None, None], y[:, None, None], 0)
+        return {"first": y, "again": y, "cache": cache}
+
+def build():
+    torch.manual_seed(0)
+    return Answers()
+"""
+
+
+def test_one_tensor_may_be_given_twice_and_caches_stay_at_home(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    (tmp_path / "twice_nets.py").write_text(TWICE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from twice_nets import build
+
+    x = torch.ones(2, 4)
+    small = nk.prune(build().eval(), (x, x), nk.methods.magnitude(nk.Ratio(0.5)))
+    nk.save(small, tmp_path / "small")
+    found = Elsewhere("twice_nets:build", {}, tmp_path / "small", [tmp_path])(x, x)
+    wanted = small(x, x)["first"].detach()
+    assert len(found) == 2
+    assert all(torch.equal(each, wanted) for each in found)
+
+
 def test_only_tensors_can_travel():
     assert can_travel((torch.ones(1),), {"mask": torch.ones(1)})
     assert not can_travel((torch.ones(1), 3), {})

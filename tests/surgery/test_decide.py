@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import niwaki as nk
 from niwaki.errors import BadInput, IllegalPlan, NothingToPrune, UnreachableTarget
-from niwaki.surgery.decide import select
+from niwaki.surgery.decide import _by_one_measure, select
+from niwaki.surgery.ladders import ladder
 from tests.graph.nets import Net, graph_of, tokens
 
 
@@ -248,3 +249,14 @@ def test_an_unknown_scope_is_refused() -> None:
 def test_targets_are_values() -> None:
     assert nk.Ratio(0.5, only="a") == nk.Ratio(0.5, only=["a"]) != nk.Ratio(0.5)
     assert len({nk.Ratio({"a": 0.5}), nk.Ratio({"a": 0.5}), nk.Macs(0.5), nk.Params(0.5)}) == 3
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-6])
+def test_worths_as_they_are_get_one_measure_of_their_own_size(size: float) -> None:
+    """Solvers stop at a share of all that there is: beside worths of a millionth, a measure of 1 would be all."""
+    graph = chain(8, 12)
+    ladders = [ladder(g, size * torch.rand(len(g)).double().numpy(), 1) for g in graph.groups]
+    found = _by_one_measure(ladders)
+    assert len({rungs.mean for rungs in found}) == 1
+    shares = sum((r.worth.sum() / r.mean for r in found), 0.0)
+    assert 0.1 * sum(map(len, found)) < shares < 2 * sum(map(len, found))

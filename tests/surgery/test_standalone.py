@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import niwaki as nk
@@ -78,6 +79,47 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     nk.save(nk.cut(MLP, nk.plan(nk.trace(MLP, torch.ones(1, 4)))), tmp_path)
     with pytest.raises(ValueError, match=r"0\.weight has shape \[9, 4\], the network that was pruned had \[8, 4\]"):
         loader(tmp_path)(nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 2)), tmp_path)
+
+
+def test_a_shard_that_is_missing_is_told(tmp_path: Path) -> None:
+    small = nk.cut(MLP, nk.plan(nk.trace(MLP, torch.ones(1, 4))))
+    nk.save(small, tmp_path, shard_bytes=64)
+    (tmp_path / "model-old.safetensors").write_bytes(b"no such thing")
+    found = loader(tmp_path)(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), tmp_path)
+    assert torch.equal(found(torch.ones(1, 4)), small(torch.ones(1, 4)))
+    min(tmp_path.glob("model-0*")).unlink()
+    with pytest.raises(FileNotFoundError, match="model-00001-of"):
+        loader(tmp_path)(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), tmp_path)
+
+
+def test_a_file_that_lacks_a_tensor_is_told(tmp_path: Path) -> None:
+    nk.save(nk.cut(MLP, nk.plan(nk.trace(MLP, torch.ones(1, 4)))), tmp_path)
+    left = load_file(tmp_path / "model.safetensors")
+    del left["2.weight"]
+    save_file(left, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"2\.weight is in none of model\.safetensors"):
+        loader(tmp_path)(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), tmp_path)
+
+
+class Twice(nn.Module):
+    """One module under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.m = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
+        self.n = self.m
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.n(self.m(x))
+
+
+def test_a_module_of_two_names(tmp_path: Path) -> None:
+    model, x = Twice().eval(), torch.ones(1, 4)
+    small = nk.cut(model, nk.plan(nk.trace(model, x)))
+    nk.save(small, tmp_path)
+    found = loader(tmp_path)(Twice(), tmp_path)
+    assert torch.equal(found(x), small(x))
+    assert found.n[0].out_features == 4
 
 
 def test_it_is_short() -> None:

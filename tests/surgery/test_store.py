@@ -65,6 +65,29 @@ def test_a_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(model(torch.ones(2, 4)), back(torch.ones(2, 4)))
 
 
+def test_weights_under_other_names_in_a_state_dict_are_saved(tmp_path: Path) -> None:
+    """Checkpointed activations rename what a state dict tells."""
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    def build(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            checkpoint_wrapper(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))), nn.Linear(4, 2)
+        )
+
+    model, x = build(0), torch.ones(2, 4)
+    cut = nk.cut(model, nk.plan(nk.trace(model, x)))
+    back = nk.load(nk.save(cut, tmp_path), build(9))
+    assert len(load_file(tmp_path / WEIGHTS)) == 6
+    assert torch.equal(back(x), cut(x))
+
+
+def test_a_dense_model_on_meta_is_refused(tmp_path: Path) -> None:
+    nk.save(small(), tmp_path)
+    with pytest.raises(BadInput, match=r"'inn\.weight' of the dense model is on the meta device.*build it on the CPU"):
+        nk.load(tmp_path, Tied().to("meta"))
+
+
 def test_shared_tensors_are_written_once(tmp_path: Path) -> None:
     nk.save(small(), tmp_path)
     assert set(load_file(tmp_path / WEIGHTS)) == set(dense().state_dict()) - {"again.weight"}

@@ -137,9 +137,12 @@ def _moved(call: Any) -> Any:
 def _answered(model: nn.Module, args: Any, kwargs: Any, origin: str | int) -> Example:
     outputs = ask(model, args, kwargs)
     if not any(t.numel() for t in outputs):
-        raise BadInput(f"{type(model).__name__} answers with no floating-point tensor that could be compared")
-    if not all(bool(torch.isfinite(t).all()) for t in outputs):
-        raise BadInput(f"{type(model).__name__} answers these inputs with numbers that are not finite")
+        raise BadInput(f"{type(model).__name__} answers with no tensor that could be compared")
+    if any(bool(torch.isnan(t).any()) for t in outputs):
+        raise BadInput(
+            f"{type(model).__name__} answers these inputs with what is no number (NaN), so nothing can be compared; "
+            "give others"
+        )
     return Example(tuple(args), dict(kwargs), outputs, origin)
 
 
@@ -153,6 +156,8 @@ def _like(tensor: Tensor, generator: torch.Generator) -> Tensor:
         return tensor
     if tensor.is_floating_point():
         wide = tensor.float()
+        if set(wide.unique().tolist()) == {0.0, 1.0}:  # a mask
+            return tensor
         spread = float(wide.std()) if tensor.numel() > 1 else 0.0
         return (torch.randn(tensor.shape, generator=generator) * (spread or 1.0) + wide.mean()).to(tensor.dtype)
     if int(tensor.min()) >= 0 and int(tensor.max()) <= 1:

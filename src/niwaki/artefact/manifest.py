@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from niwaki.artefact.documents import read_json, write_json
-from niwaki.errors import BrokenFile
+from niwaki.errors import BadInput, BrokenFile
 
 MANIFEST = "manifest.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -46,7 +46,17 @@ class Manifest:
 
     @staticmethod
     def of(folder: Path, model: Mapping[str, Any]) -> Manifest:
-        """Of all files that lie there now; hidden ones, links and Python's own caches are left out."""
+        """Of all files that lie there now; hidden ones, links and Python's own caches are left out.
+
+        Raises:
+            BadInput: a file has a name that :meth:`load` would refuse.
+        """
+        strange = [name for name in sorted(_names(folder)) if not _plain(name)]
+        if strange:
+            raise BadInput(
+                f"{folder} holds {strange[0]!r}, a name that not every system takes as that of a file. Rename it, or "
+                "move it out of the folder"
+            )
         return Manifest({name: Stamp.of(folder / name) for name in sorted(_names(folder))}, model)
 
     def save(self, folder: Path) -> None:
@@ -97,11 +107,20 @@ def _names(folder: Path) -> Iterator[str]:
             yield "/".join(parts)
 
 
+def _plain(name: str) -> bool:
+    """Is it a name that every system takes?"""
+    return (
+        bool(name)
+        and name.isprintable()
+        and not set(name) & set('\\:*?"<>|')
+        and PurePosixPath(name).as_posix() == name
+    )
+
+
 def _inside(folder: Path, name: str) -> str:
     """The name, if it is that of a file in the folder."""
     pure = PurePosixPath(name)
-    plain = bool(name) and name.isprintable() and not set(name) & set('\\:*?"<>|') and pure.as_posix() == name
-    if not plain or pure.is_absolute() or {"..", "."} & set(pure.parts) or name == MANIFEST:
+    if not _plain(name) or pure.is_absolute() or {"..", "."} & set(pure.parts) or name == MANIFEST:
         raise BrokenFile(f"{folder / MANIFEST} lists {name!r}, which is no name of a file in the folder; refused")
     if not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise BrokenFile(

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.errors import BadInput, require_extra
+from niwaki.errors import BadInput, BrokenFile, require_extra
 from niwaki.export.capture import Captured, capture_tensors, plain_attention
 from niwaki.export.portability import arrays, in_order, portable_told, without_notes
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs
 from niwaki.replacing import made, replacing
+from niwaki.replacing import told as told_of
 
 
 def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
-    """Write ``model`` (in eval mode) as one ONNX file, whose inputs have the names of the model's parameters.
+    """Write ``model`` (in eval mode) as one ONNX file, whose inputs have the names of the model's parameters. Of more
+    than 1.5 GB, which one file cannot hold, the weights go into a second one beside it, ``model.onnx.data``.
 
     ONNX knows no product with single entries. Packed layers that have such are written as rows × columns, or dense; the
     log (``niwaki``) names them. Mixtures of experts of transformers are written by batched products, which hold a
@@ -47,9 +50,28 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
     with _quiet():
         program = _written(told, type(model).__name__, inputs, dynamic)
         made(path.parent)
-        with replacing(path) as part:
-            program.save(str(part), external_data=False)
+        with told_of(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as room:
+            program.save(str(Path(room) / path.name), external_data=False)
+            _moved(Path(room), path)
     return path
+
+
+def weights_beside(path: Path) -> Path:
+    """Where the weights of an ONNX file lie that is too large to hold them."""
+    return path.with_name(f"{path.name}.data")
+
+
+def _moved(room: Path, path: Path) -> None:
+    """Let the new files take the places of older ones; the weights first: who finds the file finds them."""
+    beside = weights_beside(path)
+    large = (room / beside.name).is_file()
+    if large:
+        path.unlink(missing_ok=True)  # or else, for a moment, an older one would stand beside the new weights
+    for place in (beside, path) if large else (path,):
+        with replacing(place) as part:
+            os.replace(room / place.name, part)
+    if not large:
+        beside.unlink(missing_ok=True)
 
 
 def _written(model: nn.Module, name: str, inputs: Inputs, dynamic: Dynamic) -> Any:
@@ -80,7 +102,7 @@ def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[
     of the file.
 
     Raises:
-        MissingExtra: onnxruntime is not installed. BadInput: there is no such file.
+        MissingExtra: onnxruntime is not installed. BadInput: there is no such file. BrokenFile: it cannot be run.
     """
     runtime = _onnxruntime()
     if not Path(path).is_file():
@@ -118,7 +140,13 @@ def loaded(model: bytes, *, threads: int) -> Any:
 def _opened(runtime: Any, model: str | bytes, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as trouble:  # of classes of its own
+        said = " ".join(str(trouble).split())[:300]
+        raise BrokenFile(
+            f"{model if isinstance(model, str) else 'a model'} cannot be run in ONNX Runtime: {said}"
+        ) from trouble
 
 
 def _onnxruntime() -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.export.onnx_format import onnx_session, onnx_weights
+from niwaki.export.onnx_format import onnx_session, onnx_weights, weights_beside
 from niwaki.export.openvino_format import openvino_session
 from niwaki.export.torch_format import torch_session, torch_weights
 
@@ -81,9 +81,12 @@ def opened(path: str | os.PathLike[str], *, threads: int = 1) -> Opened:
 
 
 def files_of(path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """The files that an exported model consists of: OpenVINO's has its weights in a .bin beside the .xml."""
+    """The files that an exported model consists of: OpenVINO's has its weights in a .bin beside the .xml, a large one
+    of ONNX in a .onnx.data."""
     path = Path(path)
-    return (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,)
+    beside = path.with_suffix(".bin") if path.suffix == ".xml" else weights_beside(path)
+    large = path.suffix == ".onnx" and beside.is_file()
+    return (path, beside) if path.suffix == ".xml" or large else (path,)
 
 
 __all__ = ["Opened", "files_of", "opened"]

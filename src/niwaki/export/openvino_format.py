@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.errors import BadInput, require_extra
+from niwaki.errors import BadInput, BrokenFile, require_extra
 from niwaki.export.capture import Captured, capture_tensors
 from niwaki.export.portability import arrays, in_order, portable_told, without_notes
 from niwaki.export.varying import Dynamic
@@ -33,12 +33,18 @@ def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, 
     ov, path = _openvino(), Path(path)
     if path.suffix != ".xml":
         raise BadInput(f"OpenVINO's files end in .xml, with a .bin beside it; name {path.with_suffix('.xml')}")
+    if any(t.dtype is torch.bfloat16 for t in (*model.parameters(), *model.buffers())):
+        raise BadInput(
+            f"{type(model).__name__} holds bfloat16, which OpenVINO gives back as another type; write model.float(), "
+            "and let the processor choose"
+        )
     model = portable_told(model, "OpenVINO")
     found = capture_tensors(model, inputs, dynamic, "OpenVINO")
     converted = _converted(ov, type(model).__name__, found)
     made(path.parent)
     with told(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as room:
         ov.save_model(converted, Path(room) / path.name, compress_to_fp16=False)
+        path.unlink(missing_ok=True)  # or else, for a moment, an older one would stand beside the new weights
         for ending in (".bin", ".xml"):  # the .xml last: who finds it finds its weights
             os.replace(Path(room) / path.with_suffix(ending).name, path.with_suffix(ending))
     return path
@@ -64,7 +70,7 @@ def openvino_session(path: str | os.PathLike[str], *, threads: int = 1) -> Calla
     It computes in float32, also where the processor would be faster in bfloat16, so that runtimes can be compared.
 
     Raises:
-        MissingExtra: OpenVINO is not installed. BadInput: there is no such file.
+        MissingExtra: OpenVINO is not installed. BadInput: there is no such file. BrokenFile: it cannot be run.
     """
     _openvino()
     if not Path(path).is_file():
@@ -87,7 +93,13 @@ def compiled(model: Path | bytes, *, threads: int, counting: bool = False) -> An
     core = _openvino().Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     settings |= {"PERF_COUNT": True} if counting else {}
-    return core.compile_model(core.read_model(model), "CPU", settings)
+    try:
+        return core.compile_model(core.read_model(model), "CPU", settings)
+    except Exception as trouble:  # a RuntimeError, mostly
+        said = " ".join(str(trouble).split())[:300]
+        raise BrokenFile(
+            f"{model if isinstance(model, Path) else 'a model'} cannot be run in OpenVINO: {said}"
+        ) from trouble
 
 
 def _openvino() -> Any:

@@ -16,19 +16,22 @@ from niwaki.graph.observe import Inputs, call_arguments
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Arguments of one call, and in a few words what they are. ``changed``: the sizes that are not as given."""
+    """Arguments of one call, and in a few words what they are. ``changed``: the sizes that are not as given. ``given``:
+    by the user, as they are; a model may refuse what was drawn, such as lengths that are not sorted."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     told: str
     changed: tuple[str, ...] = ()
+    given: bool = False
 
 
 def samples(model: nn.Module, inputs: Inputs, dynamic: Dynamic = False) -> Iterator[Sample]:
     """The inputs given; such with other values; and for each size that varies such of other sizes, at last of all.
 
     Values are drawn, with a seed, from those that the tensor has, so that ids stay in the vocabulary and numbers in
-    their range; masks and other tensors of two values keep their pattern, cropped or repeated. A batch is tried with 1
+    their range; masks and other tensors of two values keep their pattern, cropped or repeated, and three dimensions or
+    more of one value become normal numbers. Where nothing changes there is no such call. A batch is tried with 1
     and 3, a sequence with half of its length and with 3 more, any other size with half and twice.
 
     Args:
@@ -38,13 +41,15 @@ def samples(model: nn.Module, inputs: Inputs, dynamic: Dynamic = False) -> Itera
         BadInput: ``dynamic`` names what the inputs do not have.
     """
     args, kwargs = call_arguments(inputs)
-    yield Sample(args, kwargs, "as given")
+    yield Sample(args, kwargs, "as given", given=True)
     args, kwargs = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
     tensors = named(model, args, kwargs)
     sizes = sizes_of(dynamic, tensors)
     for seed, lengths in enumerate(_lengths(sizes, tensors), start=1):
         generator = torch.Generator().manual_seed(seed)
         new = {id(t): _drawn(_resized(t, sizes.get(name, {}), lengths), generator) for name, t in tensors.items()}
+        if not lengths and all(new[id(t)] is t for t in tensors.values()):
+            continue
         ours = tree_map(lambda leaf, new=new: new.get(id(leaf), leaf) if isinstance(leaf, Tensor) else leaf, kwargs)
         theirs = tree_map(lambda leaf, new=new: new.get(id(leaf), leaf) if isinstance(leaf, Tensor) else leaf, args)
         told = ", ".join([*(f"{size} {length}" for size, length in lengths.items()), f"seed {seed}"])
@@ -81,6 +86,8 @@ def _resized(t: Tensor, dims: Mapping[int, str], lengths: Mapping[str, int]) -> 
 
 def _drawn(t: Tensor, generator: torch.Generator) -> Tensor:
     values = t.flatten()
+    if t.is_floating_point() and t.dim() >= 3 and bool((values == values[:1]).all()):
+        return torch.randn(t.shape, generator=generator).to(t)
     if values.unique().numel() <= 2 or not torch.isfinite(values).all():
         return t
     return values[torch.randint(values.numel(), values.shape, generator=generator).to(t.device)].reshape(t.shape)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,10 @@ def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable
         raise BadInput(f"no program of torch.export at {path}")
     for wrong in _unsafe(path):
         raise BrokenFile(f"{path}: {wrong} would have to be unpickled, which can run any code; write it again")
-    program = torch.export.load(str(path)).module()
+    try:
+        program = torch.export.load(str(path)).module()
+    except Exception as trouble:  # whatever torch says of a record that is not there
+        raise BrokenFile(f"{path} is no program that torch.export could load: {trouble}") from trouble
 
     def run(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
         with torch.no_grad():
@@ -85,17 +89,24 @@ def _unsafe(path: Path) -> Iterator[str]:
             yield from (f"the second {name!r}" for name in sorted({n for n in names if names.count(n) > 1}))
             for name in names:
                 yield from _unsafe_in(name, archive.read(name))
-    except (zipfile.BadZipFile, json.JSONDecodeError, EOFError) as trouble:
+    except (zipfile.BadZipFile, zlib.error, ValueError, AttributeError, EOFError) as trouble:
         raise BrokenFile(f"{path} is no program of torch.export: {trouble}") from trouble
+
+
+def _is_object(name: str) -> bool:
+    """Is it, or anything on the way to it, called as torch calls what is no tensor?"""
+    return any(part.startswith(("custom_obj", "opaque_obj")) for part in name.replace("\\", "/").split("/"))
 
 
 def _unsafe_in(name: str, content: bytes) -> Iterator[str]:
     last = name.rpartition("/")[2]
-    if last.startswith(("custom_obj", "opaque_obj")) or "/aotinductor/" in name:
+    if _is_object(name) or "/aotinductor/" in name:
         yield repr(name)
     elif last.endswith("_config.json"):
-        payloads = json.loads(content).get("config", {})
-        yield from (f"{key!r} in {last}" for key, payload in payloads.items() if payload.get("use_pickle"))
+        for key, payload in json.loads(content).get("config", {}).items():
+            place = str(payload.get("path_name", ""))
+            if payload.get("use_pickle") or _is_object(place) or "/" in place or "\\" in place:
+                yield f"{key!r} in {last}"
     elif last.endswith(".pt") and content:
         try:
             torch.load(io.BytesIO(content), weights_only=True)

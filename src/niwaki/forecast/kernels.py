@@ -16,6 +16,7 @@ from niwaki.export.openvino_format import compiled as openvino_compiled
 from niwaki.forecast.counted import Counted
 from niwaki.forecast.hardware import Place
 from niwaki.graph.work import Convolution, Linear, Task
+from niwaki.measure.hardware import synchronize
 
 _SLIDES: dict[int, Callable[..., Tensor]] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _SPREADS: dict[int, Callable[..., Tensor]] = {
@@ -65,8 +66,7 @@ def _torch(task: Task, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
     def run() -> tuple[Tensor, ...]:
         with torch.inference_mode():
             found = compute()
-        if not x.is_cpu:
-            torch.get_device_module(x.device).synchronize()
+        synchronize(x.device)
         return (found,)
 
     return run

@@ -69,10 +69,13 @@ def decide(graph: Graph, ladders: Sequence[Ladder], target: Latency) -> dict[str
         UnreachableTarget: no legal plan is. CannotFollow: in several processes, each of which would measure otherwise.
     """
     _alone()
-    if not ladders:
-        raise UnreachableTarget(f"asked for {target.remain:.3g} of the dense latency, and no group may be pruned")
+    if not any(map(len, ladders)):
+        raise UnreachableTarget(
+            f"asked for {target.remain:.3g} of the dense latency, and no group may be pruned. Allow more groups, or "
+            "lower round_to."
+        )
     known: dict[Any, Any] = graph.__dict__.setdefault("_latency", {})  # goes when the graph goes
-    key = (target, *((r.group.name, r.order.tobytes(), r.ends.tobytes(), r.worth.tobytes()) for r in ladders))
+    key = (target, *((r.group.name, r.order.tobytes(), r.ends.tobytes(), r.worth.tobytes(), r.mean) for r in ladders))
     if key not in known:
         known[key] = _decided(known, graph, ladders, target)
     return dict(known[key])
@@ -87,7 +90,8 @@ def _decided(
     if best.measured > target.remain * (1 + _FAR):
         raise UnreachableTarget(
             f"asked for {target.remain:.3g} of the dense latency in {RUNTIMES[target.runtime]}; of {len(tries)} plans "
-            f"that were timed the quickest takes {best.measured:.3g}. Ask for more, or allow more groups."
+            f"that were timed the quickest takes {best.measured:.3g}. Ask for more, allow more groups, or lower "
+            "round_to."
         )
     if best.measured > target.remain * (1 + NEAR):
         logger.warning("asked for %.3g of the dense latency; the plan takes %.3g", target.remain, best.measured)
@@ -123,6 +127,8 @@ def _solved(levels: Levels, budget: float) -> tuple[int, ...] | None:
     """The levels of most worth that the forecast holds to cost no more; None if there are none. Costs that three groups
     decide are lines around one plan: solved again around what was found, until that stays as it is."""
     around, best = _halfway(levels, budget), None
+    if levels.forecast.ms(levels.selection(around)) <= budget:
+        best = tuple(around)
     for _ in range(_LOOKS):
         found = solve(levels.worth, levels.costs(around), budget)
         if found is None:
@@ -186,7 +192,7 @@ def _forecast(known: dict[Any, Any], graph: Graph, ladders: Sequence[Ladder], ta
 
 def batched(inputs: Inputs, size: int | None) -> Any:
     """The same inputs, ``size`` of them: repeated in turns, or the first ones. The batch is the length that dimension 0
-    of most tensors has; the other tensors stay as they are.
+    of most tensors has (1 only if of more than any other); the other tensors stay as they are.
 
     Raises:
         BadInput: there is no tensor that has a batch, or no length that most have.
@@ -195,7 +201,9 @@ def batched(inputs: Inputs, size: int | None) -> Any:
         return inputs
     args, kwargs = call_arguments(inputs)
     found = [t.shape[0] for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and t.dim() > 0]
-    lengths = Counter([n for n in found if n > 1] or found)  # what is one long may be for all
+    ones, lengths = found.count(1), Counter(n for n in found if n > 1)
+    if ones > max(lengths.values(), default=0):  # or else what is one long may be for all
+        lengths = Counter({1: ones})
     (before, count), *others = lengths.most_common() or [(0, 0)]
     if not count or (others and others[0][1] == count):
         raise BadInput(

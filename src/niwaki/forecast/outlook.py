@@ -15,6 +15,7 @@ from niwaki.units import Plan
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Removed, of all units."""
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Outlook:
 
     @property
     def slower(self) -> bool:
-        """Than the dense network."""
-        return self.speedup < 1
+        """Than the dense network, by more than rounding."""
+        return self.speedup < 1 - _ROUNDING
 
     def to_json(self) -> dict[str, Any]:
         return {"plan": self.name, "macs": self.macs, "ms": self.ms, "speedup": self.speedup}

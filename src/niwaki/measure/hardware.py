@@ -35,6 +35,14 @@ def device_of(model: nn.Module, runtime: str) -> torch.device:
     return torch.device("cpu") if first is None or runtime not in ("pytorch", "compile") else first.device
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was given; the CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # which need not be the current one
+    elif device.type not in ("cpu", "meta"):
+        torch.get_device_module(device).synchronize()
+
+
 def version(runtime: str) -> str:
     """Of the package that a runtime is in."""
     try:
@@ -61,4 +69,4 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-__all__ = ["Conditions", "device_of", "named", "processor", "version"]
+__all__ = ["Conditions", "device_of", "named", "processor", "synchronize", "version"]

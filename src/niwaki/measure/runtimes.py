@@ -18,6 +18,7 @@ from niwaki import export
 from niwaki.errors import BadInput, nearest
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs, call_arguments
+from niwaki.measure.hardware import synchronize
 
 RUNTIMES = {
     "pytorch": "PyTorch",
@@ -83,10 +84,9 @@ def _torch(model: nn.Module, inputs: Inputs) -> Callable[[], Any]:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
     def run() -> None:
-        with torch.inference_mode():
+        with torch.no_grad():  # what the model keeps of a call may be trained with afterwards
             model(*args, **kwargs)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
 
     return run
 

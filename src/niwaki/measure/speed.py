@@ -53,8 +53,9 @@ def interleaved(
         seconds: stop after so long, though not before ``LEAST`` calls of each, and warm up slow ones once; None: never.
         tick: called after every round (for a progress bar).
     """
-    rounds = in_rounds(calls, runs=runs, warmup=warmup, seconds=seconds, tick=tick)
-    return {name: replace(_timing(values), warmup=warmup) for name, values in rounds.items()}
+    warm = _warmed(calls, runs, warmup, seconds)
+    rounds = _rounds(calls, runs, seconds, None, tick)
+    return {name: replace(_timing(values), warmup=warm[name]) for name, values in rounds.items()}
 
 
 def in_rounds(
@@ -70,10 +71,17 @@ def in_rounds(
 
     ``seed``: each round is in a random order; None: in alternating order.
     """
-    if not calls or runs < 1:
-        raise BadInput("interleaved needs at least one call and one run")
-    for call in calls.values():
-        _warm(call, warmup, seconds)
+    _warmed(calls, runs, warmup, seconds)
+    return _rounds(calls, runs, seconds, seed, tick)
+
+
+def _rounds(
+    calls: Mapping[str, Callable[[], Any]],
+    runs: int,
+    seconds: float | None,
+    seed: int | None,
+    tick: Callable[[], None] | None,
+) -> dict[str, list[float]]:
     spent: dict[str, list[float]] = {name: [] for name in calls}
     rng, end = None if seed is None else random.Random(seed), _end(seconds)
     for k in range(runs):
@@ -90,12 +98,20 @@ def _order(names: list[str], k: int, rng: random.Random | None) -> list[str]:
     return rng.sample(names, len(names)) if rng is not None else names if k % 2 == 0 else names[::-1]
 
 
-def _warm(call: Callable[[], Any], times: int, seconds: float | None) -> None:
-    for _ in range(times):
+def _warmed(calls: Mapping[str, Callable[[], Any]], runs: int, warmup: int, seconds: float | None) -> dict[str, int]:
+    """Call each before it is timed; how often each was."""
+    if not calls or runs < 1:
+        raise BadInput("interleaved needs at least one call and one run")
+    return {name: _warm(call, warmup, seconds) for name, call in calls.items()}
+
+
+def _warm(call: Callable[[], Any], times: int, seconds: float | None) -> int:
+    for k in range(times):
         if seconds is None:
             call()
         elif _milliseconds(call) > _SLOW:
-            break
+            return k + 1
+    return times
 
 
 def _milliseconds(call: Callable[[], Any]) -> float:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.errors import NiwakiError
-from niwaki.graph.observe import tensors_of
+from niwaki.surgery.comparing import outputs_of
 
 _PLACES, _NAMES = "positional-", "keyword-"
 
@@ -41,7 +41,7 @@ class Elsewhere(nn.Module):
 
         named = {f"{_PLACES}{k:03}": t for k, t in enumerate(args)} | {_NAMES + k: t for k, t in kwargs.items()}
         with tempfile.TemporaryDirectory() as exchange:
-            save_file({k: t.detach().contiguous() for k, t in named.items()}, f"{exchange}/inputs.safetensors")
+            save_file({k: _alone(t) for k, t in named.items()}, f"{exchange}/inputs.safetensors")
             Path(exchange, "threads").write_text(str(torch.get_num_threads()))
             program = [sys.executable, "-m", "niwaki.recipes.elsewhere", *self.job, exchange, *self.places]
             done = subprocess.run(program, capture_output=True, text=True, check=False)
@@ -72,8 +72,13 @@ def main(model: str, settings: str, folder: str, exchange: str, *places: str) ->
     args = [named[k] for k in sorted(named) if k.startswith(_PLACES)]
     kwargs = {k.removeprefix(_NAMES): t for k, t in named.items() if k.startswith(_NAMES)}
     with torch.no_grad():
-        outputs = [t.contiguous() for t in tensors_of(small(*args, **kwargs)) if t.is_floating_point()]
+        outputs = [_alone(t) for t in outputs_of(small(*args, **kwargs))]
     save_file({f"{k:03}": t for k, t in enumerate(outputs)}, f"{exchange}/outputs.safetensors")
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """In memory of its own, as safetensors wants it."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from niwaki import __version__, measure
 from niwaki.forecast import Forecast
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
+from niwaki.measure.hardware import processor
 from niwaki.measure.size import batch_size
 from niwaki.methods import Method, Press
 from niwaki.recipes.checks import plain
@@ -226,7 +227,7 @@ def _left(group: Group, plan: Plan) -> int:
 def _environment(recipe: Recipe) -> dict[str, Any]:
     found: dict[str, Any] = {
         "niwaki": __version__, "torch": torch.__version__, "python": platform.python_version(),
-        "system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count(),
+        "system": platform.system(), "machine": platform.machine(), "processor": processor(), "cores": os.cpu_count(),
         "training threads": torch.get_num_threads(), "seed": recipe.seed,
     }  # fmt: skip
     return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})

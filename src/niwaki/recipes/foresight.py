@@ -17,6 +17,7 @@ from niwaki.forecast.outlook import Outlook, outlook, to_json
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
 from niwaki.measure import RUNTIMES
+from niwaki.measure.runtimes import require
 from niwaki.measure.size import batch_size
 from niwaki.methods import build
 from niwaki.recipes.borrowed import importing_from
@@ -63,6 +64,8 @@ def foresee(
         runtimes: where; those of the recipe's section ``measure`` if none is named. threads: as there.
     """
     teller = teller or Teller()
+    for runtime in runtimes:
+        require(runtime)  # before minutes are spent on another one
     with importing_from(recipe.folder):
         model, inputs = model_and_inputs(recipe)
         with teller.wait(f"trace {type(model).__name__}"):

@@ -19,7 +19,7 @@ _TOLD = {
     "evaluation": "The runs do not measure accuracy in the same way: their recipes differ in how they evaluate: {}.",
     "measuring": "The runs do not measure their networks on the same inputs: {}.",
 }
-_PLACE = ("system", "machine", "cores", "gpu", "torch", "niwaki")
+_PLACE = ("system", "machine", "processor", "cores", "gpu", "torch", "niwaki")
 _SAME = 5e-4  # two accuracies that differ by less are the same figure, rounded otherwise
 
 

@@ -16,14 +16,19 @@ from safetensors.torch import load_file
 def load(model: torch.nn.Module, folder: Path = Path(__file__).parent) -> torch.nn.Module:
     """Shrink ``model`` in place to the tensors beside this file, set the numbers of its modules, and return it."""
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    modules, files = dict(model.named_modules()), sorted(folder.glob("model*.safetensors"))
+    modules, index = dict(model.named_modules(remove_duplicate=False)), folder / "model.safetensors.index.json"
+    shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
+    files = [folder / Path(name).name for name in sorted({*shards} or {"model.safetensors"})]
     tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
     for name, shape in plan["tensors"].items():
         place, _, leaf = name.rpartition(".")
         old = getattr(modules[place], leaf)
         if list(old.shape) != shape:
             raise ValueError(f"{name} has shape {list(old.shape)}, the network that was pruned had {shape}")
-        new = tensors[name].to(old.device) if name in tensors else _cut(old, name, plan)
+        if name not in tensors and leaf not in modules[place]._non_persistent_buffers_set:
+            raise ValueError(f"{name} is in none of {', '.join(file.name for file in files)}")
+        new = tensors[name] if name in tensors else _cut(old, name, plan)
+        new = new if old.is_meta else new.to(old.device)
         new = torch.nn.Parameter(new, old.requires_grad) if isinstance(old, torch.nn.Parameter) else new
         for each in [name, *(other for other, first in plan["aliases"].items() if first == name)]:
             place, _, leaf = each.rpartition(".")

@@ -181,7 +181,10 @@ def _twin_checks(twins: _Twins) -> Iterator[Check]:
         yield Check("cut", "masked", "forward", None, twins.tolerance, f"not comparable: {reduced.missed}")
         return
     yield compare("cut", "masked", "forward", masked, cut, twins.tolerance, note)
-    if not masked_grads or not cut_grads:
+    if not masked_grads:
+        return
+    if not cut_grads:
+        yield Check("cut", "masked", "gradient", None, twins.tolerance, "not comparable: it has no gradient")
         return
     left = [_kept(twins.plan, name, g) for name, g in masked_grads.items()]
     right = [cut_grads[name] for name in masked_grads]
@@ -214,7 +217,7 @@ def forward_and_gradient(model: nn.Module, args: Any, kwargs: Any) -> tuple[list
             p.grad = None
             p.requires_grad_(p.is_floating_point())
         outputs = outputs_of(model(*args, **kwargs))
-        loss = _project([t for t in outputs if t.requires_grad])
+        loss = _project([t for t in outputs if t.requires_grad and t.is_floating_point()])
         gradients: dict[str, Tensor] = {}
         if loss is not None and _differentiates(loss):
             gradients = {n: p.grad.detach() for n, p in model.named_parameters() if p.grad is not None}

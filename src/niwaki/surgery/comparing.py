@@ -30,14 +30,15 @@ class Check:
 
 
 def answers(model: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor]:
-    """The floating-point tensors that a call returns."""
+    """The tensors that a call returns, as :func:`outputs_of` takes them."""
     args, kwargs = fresh((args, kwargs))
     return outputs_of(model(*args, **kwargs))
 
 
 def outputs_of(value: Any) -> list[Tensor]:
-    """The floating-point tensors in what a call returned, caches left out."""
-    return [t for t in tensors_of(value, caches=False) if t.is_floating_point()]
+    """The tensors of numbers in what a call returned, caches left out; where there are none, those of whole numbers."""
+    found = list(tensors_of(value, caches=False))
+    return [t for t in found if t.is_floating_point() or t.is_complex()] or found
 
 
 def compare(
@@ -50,20 +51,42 @@ def compare(
     detail: str = "",
 ) -> Check:
     """Tensor by tensor; each difference is taken relative to the largest value of its reference tensor (for gradients:
-    of all of them, since a gradient that should vanish has no scale of its own)."""
-    if len(reference) != len(found) or any(a.shape != b.shape for a, b in zip(reference, found, strict=True)):
-        return Check(name, against, kind, None, tolerance, "outputs of other shapes")
-    pairs = [(a.double().cpu(), b.double().cpu()) for a, b in zip(reference, found, strict=True)]
-    pairs = [(a, b) for a, b in pairs if a.numel()]
-    if not all(torch.isfinite(a).all() and torch.isfinite(b).all() for a, b in pairs):
+    of all of them, since a gradient that should vanish has no scale of its own). Whole numbers must be equal, and
+    infinities in the same places. Where there is nothing to compare, that is a check that fails."""
+    if len(reference) != len(found):
+        told = f"outputs of other shapes: {len(reference)} tensors and {len(found)}"
+        return Check(name, against, kind, None, tolerance, told)
+    for a, b in zip(reference, found, strict=True):
+        if a.shape != b.shape:
+            told = f"outputs of other shapes: {tuple(a.shape)} and {tuple(b.shape)}"
+            return Check(name, against, kind, None, tolerance, told)
+    pairs = [_wide(a, b) for a, b in zip(reference, found, strict=True) if a.numel()]
+    if not pairs:
+        return Check(name, against, kind, None, tolerance, "not comparable: there is no tensor with values")
+    if not all(_infinite_alike(a, b) for a, b in pairs):
         return Check(name, against, kind, None, tolerance, "values that are not finite")
-    common = max((float(a.abs().max()) for a, _ in pairs), default=0.0)
+    pairs = [(a.nan_to_num(posinf=0.0, neginf=0.0), b.nan_to_num(posinf=0.0, neginf=0.0)) for a, b in pairs]
+    common = max(float(a.abs().max()) for a, _ in pairs)
     worst = 0.0
-    for a, b in pairs:
+    for (a, b), given in zip(pairs, (t for t in reference if t.numel()), strict=True):
         scale = common if kind == "gradient" else float(a.abs().max())
         difference = float((a - b).abs().max())
+        if not given.is_floating_point() and not given.is_complex():
+            scale = difference
         worst = max(worst, difference / scale if scale else difference)
     return Check(name, against, kind, worst, tolerance, detail)
+
+
+def _wide(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float64, on the CPU; complex numbers as two."""
+    a, b = (torch.view_as_real(t.resolve_conj()) if t.is_complex() else t for t in (a.detach().cpu(), b.detach().cpu()))
+    return a.double(), b.double()
+
+
+def _infinite_alike(a: Tensor, b: Tensor) -> bool:
+    """Whether both are infinite in the same places, and are numbers in all others."""
+    places = a.isinf() | b.isinf()
+    return not bool(a.isnan().any() or b.isnan().any()) and bool((a[places] == b[places]).all())
 
 
 __all__ = ["Check", "answers", "compare", "outputs_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -56,14 +56,14 @@ def select(
     graph: Graph, worth: Mapping[str, Tensor], target: Target, *, as_is: bool = False
 ) -> dict[str, tuple[int, ...]]:
     """The units that go, by group, given what each unit is worth (one number per unit, by group name). ``as_is``: where
-    groups compete, worths are compared as they are, not divided by the mean of each group."""
+    groups compete, worths are compared as they are, all divided by one mean and not by that of each group."""
     graph.require_groups()
     if target.scope == "layer":
         raise BadInput("scope='layer' is for single weights; units compete within their group, or all: 'global'")
     picked = target.picks([g for g in graph.groups if g.name in worth])
     ladders = [ladder(g, worth[g.name].detach().double().cpu().numpy(), rounded(g, target.round_to)) for g in picked]
     if as_is:
-        ladders = [replace(rungs, mean=1.0) for rungs in ladders]
+        ladders = _by_one_measure(ladders)
     if isinstance(target, Ratio):
         return not_empty(graph, ladders, _by_ratio(ladders, target))
     if isinstance(target, Macs):
@@ -76,6 +76,12 @@ def select(
     raise BadInput(
         f"units cannot be chosen by {type(target).__name__}: use nk.Ratio, nk.Macs, nk.Params, nk.Memory or nk.Latency"
     )
+
+
+def _by_one_measure(ladders: Sequence[Ladder]) -> list[Ladder]:
+    """With the mean of all units, so that worths are of a size that solvers take."""
+    total, units = sum(r.mean * len(r.group) for r in ladders), sum(len(r.group) for r in ladders)
+    return [replace(rungs, mean=total / units if total > 0 else 1.0) for rungs in ladders]
 
 
 def not_empty(graph: Graph, ladders: list[Ladder], chosen: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

@@ -34,8 +34,8 @@ def exported_checks(
 ) -> Iterator[Check]:
     """The checks of everything that was exported of ``model``, which is called ``against``.
 
-    Inputs of another size that the model itself does not take are left out; if no input of that size is left, that is a
-    check that fails.
+    Inputs that were drawn and that the model itself does not take are left out; if no input of that size is left, that
+    is a check that fails.
     """
     found = {name: _ready(runs) for name, runs in _by_name(exported).items()}
     if not found:
@@ -64,16 +64,16 @@ def _ready(runs: Runs) -> Callable[..., Any]:
 
 def _given(number: int, inputs: Inputs) -> Sample:
     args, kwargs = call_arguments(inputs)
-    return Sample(args, kwargs, f"also[{number}]")
+    return Sample(args, kwargs, f"also[{number}]", given=True)
 
 
 def _reference(model: nn.Module, sample: Sample) -> list[Tensor] | None:
-    """The model's answers; None if it takes no inputs of these sizes."""
+    """The model's answers; None if it does not take what was drawn."""
     try:
         with torch.no_grad(), evaluating(model):
             return answers(model, sample.args, sample.kwargs)
     except Exception:
-        if not sample.changed:
+        if sample.given:
             raise
         return None
 
@@ -85,7 +85,7 @@ def _compared(
         with torch.no_grad():
             found = answers(runs, sample.args, sample.kwargs)
     except Exception as trouble:
-        if not sample.changed:
+        if sample.given:
             raise
         said = " ".join(str(trouble).split())[:200]
         return Check(name, against, "forward", None, tolerance, f"{sample.told}: could not be run: {said}")

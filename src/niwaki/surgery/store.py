@@ -99,6 +99,11 @@ def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], n
     if not isinstance(dense, nn.Module):
         raise BadInput(f"dense_model must be a module or a function that builds one, not {type(dense).__name__}")
     dense = bare(dense)
+    hollow = next((name for name, t in [*dense.named_parameters(), *dense.named_buffers()] if t.is_meta), None)
+    if hollow is not None:
+        raise BadInput(
+            f"{hollow!r} of the dense model is on the meta device, which holds no values: build it on the CPU"
+        )
     fits = (folder / CONFIG).is_file() and _fits(dense, plan)
     if not fits:
         plan.check(shapes_of(dense))
@@ -130,9 +135,14 @@ def _fits(model: nn.Module, plan: Plan) -> bool:
 
 
 def own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, shared ones once; buffers that the class itself does not save are left out."""
-    names = set(model.state_dict(keep_vars=True))
-    return {n: t for n, t in [*model.named_parameters(), *model.named_buffers()] if n in names}
+    """Parameters and buffers by name, shared ones once; buffers that the class itself does not save are left out. By
+    the names of the modules: those of a ``state_dict`` may be others, as with checkpointed activations."""
+    fleeting = {
+        f"{name}.{buffer}".lstrip(".")
+        for name, module in model.named_modules(remove_duplicate=False)
+        for buffer in module._non_persistent_buffers_set
+    }
+    return {n: t for n, t in [*model.named_parameters(), *model.named_buffers()] if n not in fleeting}
 
 
 def _check_packed(model: nn.Module, path: Path) -> None:

@@ -30,7 +30,7 @@ from niwaki.sweeps.trial import VALIDATION
 
 JSON, TABLE, PAGE = "sweep.json", "table.csv", "report.html"
 VERSION = 1
-_SAME_PLACE = ("system", "machine", "torch", "niwaki", "gpu", "training threads")
+_SAME_PLACE = ("system", "machine", "processor", "torch", "niwaki", "gpu", "training threads")
 
 
 @dataclass(frozen=True)

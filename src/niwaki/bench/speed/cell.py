@@ -133,7 +133,8 @@ def summary(variants: Mapping[str, Mapping[str, Any]], rounds: Mapping[str, list
         if name != DENSE:
             rows.append({**row, **({} if name not in rounds else _faster(rounds[DENSE], rounds[name]))})
             even = rounds.get(name.replace("latency", "even"))
-            if row["way"] == "latency" and name in rounds and even is not None:
+            less = variants.get(name.replace("latency", "even"), {}).get("importance", 0) <= row.get("importance", 1)
+            if row["way"] == "latency" and name in rounds and even is not None and less:
                 rows[-1]["over_even"] = _faster(even, rounds[name])["speedup"]
     dense = rounds.get(DENSE)
     found: dict[str, Any] = {**variants[DENSE], **({} if dense is None else {"ms": statistics.median(dense)})}

@@ -65,8 +65,11 @@ def sums(found: Iterable[Mapping[str, Any]]) -> list[str]:
     if said:
         lines.append(f"{verdicts.GOAL:g} of the ratio of multiply-adds in speed is met by: {'; '.join(said)}.")
     if timely:
-        met = sum(map(verdicts.on_time, timely))
-        lines.append(f"Plans by latency that take the time they were made for, or less: {met} of {len(timely)}.")
+        met, strictly = (sum(verdicts.on_time(row, near) for row in timely) for near in (verdicts.NEAR, 0.0))
+        lines.append(
+            f"Plans by latency that take the time they were made for, or less: within {verdicts.NEAR:.0%} {met} of "
+            f"{len(timely)}, strictly {strictly}."
+        )
     if beside:
         no_slower = sum(map(verdicts.no_slower, beside))
         lines.append(f"Plans by latency no slower than even widths that keep no more: {no_slower} of {len(beside)}.")

@@ -26,9 +26,9 @@ def reached(row: Mapping[str, Any]) -> bool:
     return bool(row["speedup"] >= GOAL * row["macs_ratio"])
 
 
-def on_time(row: Mapping[str, Any]) -> bool:
-    """Whether a plan by latency takes the share of the time that it was made for, or less."""
-    return bool(row["speedup"] * (1 + NEAR) >= row["goal"])
+def on_time(row: Mapping[str, Any], near: float = NEAR) -> bool:
+    """Whether a plan by latency takes the share of the time that it was made for, or less, within ``near``."""
+    return bool(row["speedup"] * (1 + near) >= row["goal"])
 
 
 def no_slower(row: Mapping[str, Any]) -> bool:
@@ -56,7 +56,7 @@ def lines(cell: Mapping[str, Any]) -> Iterator[str]:
             said += f"; {GOAL:g} of that: {'met' if reached(row) else 'not met'}"
         yield said
         if row["way"] == "latency":
-            yield f"{title}: 1/{row['goal']} of the time: {'met' if on_time(row) else 'not met'}"
+            yield f"{title}: 1/{row['goal']} of the time, within {NEAR:.0%}: {'met' if on_time(row) else 'not met'}"
         if "over_even" in row:
             yield (
                 f"{title}: {row['over_even']:.2f} times as fast as even widths that keep no more importance: "

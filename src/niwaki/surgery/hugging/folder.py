@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import tempfile
@@ -23,9 +24,14 @@ def write_configs(model: nn.Module, plan: Plan, folder: Path) -> None:
     """Write ``config.json``, and ``generation_config.json`` of a model that generates; each whole or not at all. With
     these the folder holds all that is needed to build the model again. The log tells what loads it.
 
+    Of a model without a config, those that an older model of transformers left in the folder are removed.
+
     Args: plan: all that was cut.
     """
     if not is_configured(model):
+        for name in ("config.json", "generation_config.json"):
+            if _is_theirs(folder / name):
+                (folder / name).unlink()
         return
     config: Any = copy.deepcopy(model.config)
     found = described(model, plan)
@@ -41,6 +47,14 @@ def write_configs(model: nn.Module, plan: Plan, folder: Path) -> None:
             generation.save_pretrained(part)
         for file in Path(part).iterdir():
             os.replace(file, folder / file.name)
+
+
+def _is_theirs(path: Path) -> bool:
+    """Has transformers written it?"""
+    try:
+        return "transformers_version" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 __all__ = ["write_configs"]
