@@ -224,6 +224,14 @@ def test_strangers_are_told_and_not_read(folder: Path) -> None:
     assert "not in the manifest" in verdict.left_out[0].detail
 
 
+@pytest.mark.parametrize("name", ["packing.json", "config.json"])
+def test_strangers_that_a_loader_would_read_fail(folder: Path, name: str) -> None:
+    (folder / name).write_text("{}")
+    verdict = nk.verify(folder, model=BUILD)
+    assert failing(verdict)[name].startswith("lies here and is not in the manifest, and a loader would read it")
+    assert "the model" in [finding.subject for finding in verdict.left_out]
+
+
 # -- exported files ---------------------------------------------------------------------------------------------------
 
 

@@ -18,12 +18,15 @@ from niwaki.disk import WEIGHTS, Checkpoint
 from niwaki.errors import BrokenFile, NiwakiError
 from niwaki.packed import Packing
 from niwaki.surgery.certify import TOLERANCE, compare
-from niwaki.surgery.store import PACKING, PLAN
+from niwaki.surgery.store import CONFIG, PACKING, PLAN
 from niwaki.units import Plan
 from niwaki.wording import counted
 
 # Other machines sum in another order: what must hold here is wider than in a certificate, ten times.
 ELSEWHERE = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+_READ = frozenset({CONFIG, PACKING, CERTIFICATE, PLAN, WEIGHTS, EXAMPLES})
 
 
 def check_hashes(folder: Path, manifest: Manifest) -> Iterator[Finding]:
@@ -36,6 +39,9 @@ def check_hashes(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     if not manifest.files:
         yield Finding(MANIFEST, "hashes", "fails", "it lists no file")
     for name in manifest.strangers(folder):
+        if name in _READ:
+            yield Finding(name, "hashes", "fails", "lies here and is not in the manifest, and a loader would read it")
+            continue
         yield Finding(name, "note", "not checked", "lies here and is not in the manifest; nothing here reads it")
 
 

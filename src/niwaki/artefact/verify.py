@@ -154,7 +154,7 @@ class _Look:
     def _exported(self, name: str) -> Finding:
         """Run an exported file on the examples."""
         path = self.folder / name
-        parts = [part.name for part in export.files_of(path)]
+        parts = [part.relative_to(self.folder).as_posix() for part in export.files_of(path)]
         if not self._has(*parts):
             return self._unread(name, *parts)
         if path.suffix == ".pt2" and not self.trust_pt2:

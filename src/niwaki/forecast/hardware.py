@@ -36,7 +36,9 @@ class Place:
     def to_json(self) -> dict[str, str | int]:
         """All that times depend on. Layers of compiled networks are timed as PyTorch's; OpenVINO's count their own
         time."""
+        precision = torch.get_float32_matmul_precision()
         return {
+            **({"products": precision} if precision != "highest" and self.runtime in ("pytorch", "compile") else {}),
             **({"times": "of kernels"} if self.runtime == "openvino" else {}),
             "runtime": "pytorch" if self.runtime == "compile" else self.runtime,
             "version": version(self.runtime),

@@ -16,7 +16,7 @@ from niwaki.forecast.shapes import Surface
 from niwaki.graph.work import Length, Task
 from niwaki.surgery.ladders import Ladder
 
-_MOST = 12  # widths of a group
+_MOST = 12  # widths of a group, beside the dense one
 _DEEPEST = 1 / 16  # of a group's units stay at least
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -11,6 +12,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from niwaki.errors import UnreachableTarget
 from niwaki.forecast.levels import Costs
+
+logger = logging.getLogger("niwaki")
 
 _GAP = 1e-3  # of the best worth may be missed
 _SECONDS = 60.0
@@ -42,6 +45,8 @@ def solve(worth: Sequence[np.ndarray], costs: Costs, budget: float) -> list[int]
         raise UnreachableTarget(f"no plan was found in {_SECONDS:.0f} seconds: allow fewer groups (only, skip)")
     if found.x is None:
         return None
+    if found.status == _OUT_OF_TIME:
+        logger.warning("the best plan was not proven in %.0f seconds; one that is quick enough is taken", _SECONDS)
     return [int(np.argmax(found.x[a:b])) for a, b in program.places]
 
 

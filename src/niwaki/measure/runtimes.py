@@ -93,7 +93,7 @@ def _torch(model: nn.Module, inputs: Inputs) -> Callable[[], Any]:
 
 def _session(model: nn.Module, inputs: Inputs, runtime: str, threads: int) -> Callable[[], Any]:
     args, kwargs = call_arguments(inputs)
-    tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    tensors = [t.detach().cpu() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]  # not in what is timed
     with tempfile.TemporaryDirectory(prefix="niwaki-") as room:
         if runtime == "onnxruntime":
             session = export.onnx_session(export.onnx(model, inputs, Path(room) / "model.onnx"), threads=threads)
