@@ -65,8 +65,6 @@ def _moved(room: Path, path: Path) -> None:
     """Let the new files take the places of older ones; the weights first: who finds the file finds them."""
     beside = weights_beside(path)
     large = (room / beside.name).is_file()
-    if large:
-        path.unlink(missing_ok=True)  # or else, for a moment, an older one would stand beside the new weights
     for place in (beside, path) if large else (path,):
         with replacing(place) as part:
             os.replace(room / place.name, part)

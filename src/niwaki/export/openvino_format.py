@@ -44,7 +44,6 @@ def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, 
     made(path.parent)
     with told(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as room:
         ov.save_model(converted, Path(room) / path.name, compress_to_fp16=False)
-        path.unlink(missing_ok=True)  # or else, for a moment, an older one would stand beside the new weights
         for ending in (".bin", ".xml"):  # the .xml last: who finds it finds its weights
             os.replace(Path(room) / path.with_suffix(ending).name, path.with_suffix(ending))
     return path
