@@ -173,7 +173,7 @@ def test_given_figures_recipe_and_command_are_told(tmp_path: Path) -> None:
 
 
 class Answers(nn.Module):
-    """Nothing, or what is no number."""
+    """Nothing, or what is no number; whole numbers alone, or none that is finite."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -181,7 +181,8 @@ class Answers(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.b(torch.relu(self.a(x)))
-        return y[:0] if self.what == "empty" else torch.log(-1 - y.abs())
+        made = {"empty": y[:0], "no number": torch.log(-1 - y.abs()), "whole": y.argmax(-1), "endless": y / 0}
+        return made[self.what]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +194,20 @@ def test_answers_that_cannot_be_compared_are_refused(what: str, said: str, tmp_p
     with pytest.raises(BadInput, match=said):
         nk.deliver(small, tmp_path / "small", inputs=torch.ones(2, 4))
     assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize("what", ["whole", "endless"])
+def test_whole_numbers_and_infinities_are_compared(what: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Answers(what), torch.randn(20, 4)
+    small = nk.cut(model, nk.plan(nk.trace(model, x)))
+    nk.deliver(small, tmp_path, inputs=x)
+    assert nk.verify(tmp_path, model=lambda: Answers(what)).holds
+    with torch.no_grad():
+        small.b.weight.neg_()
+        small.b.bias.neg_()
+    other = load_file(nk.deliver(small, tmp_path / "other", inputs=x) / "examples.safetensors")
+    assert not torch.equal(other["0.output.0"], load_file(tmp_path / "examples.safetensors")["0.output.0"])
 
 
 def test_a_name_that_the_manifest_could_not_be_read_with_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, nearest, unknown_key
 from niwaki.measure import interleaved
+from niwaki.measure.hardware import synchronize
 from niwaki.measure.speed import using_threads
 from niwaki.packed import FORMS, PackedLayer, PackedLinear, Sizes, Split, split
 from niwaki.packed.counts import counted
@@ -115,8 +116,7 @@ def dense_still(candidate: Candidate, reason: str) -> PackedLayer:
 def _call(module: nn.Module, x: Tensor) -> Callable[[], None]:
     def run() -> None:
         module(x)
-        if x.device.type == "cuda":
-            torch.cuda.synchronize(x.device)
+        synchronize(x.device)
 
     return run
 

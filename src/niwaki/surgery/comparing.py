@@ -53,18 +53,14 @@ def compare(
     """Tensor by tensor; each difference is taken relative to the largest value of its reference tensor (for gradients:
     of all of them, since a gradient that should vanish has no scale of its own). Whole numbers must be equal, and
     infinities in the same places. Where there is nothing to compare, that is a check that fails."""
-    if len(reference) != len(found):
-        told = f"outputs of other shapes: {len(reference)} tensors and {len(found)}"
-        return Check(name, against, kind, None, tolerance, told)
-    for a, b in zip(reference, found, strict=True):
-        if a.shape != b.shape:
-            told = f"outputs of other shapes: {tuple(a.shape)} and {tuple(b.shape)}"
-            return Check(name, against, kind, None, tolerance, told)
-    pairs = [_wide(a, b) for a, b in zip(reference, found, strict=True) if a.numel()]
-    if not pairs:
-        return Check(name, against, kind, None, tolerance, "not comparable: there is no tensor with values")
+    trouble = _misfit(reference, found)
+    pairs = [] if trouble else [_wide(a, b) for a, b in zip(reference, found, strict=True) if a.numel()]
+    if not trouble and not pairs:
+        trouble = "not comparable: there is no tensor with values"
     if not all(_infinite_alike(a, b) for a, b in pairs):
-        return Check(name, against, kind, None, tolerance, "values that are not finite")
+        trouble = "values that are not finite"
+    if trouble:
+        return Check(name, against, kind, None, tolerance, trouble)
     pairs = [(a.nan_to_num(posinf=0.0, neginf=0.0), b.nan_to_num(posinf=0.0, neginf=0.0)) for a, b in pairs]
     common = max(float(a.abs().max()) for a, _ in pairs)
     worst = 0.0
@@ -75,6 +71,14 @@ def compare(
             scale = difference
         worst = max(worst, difference / scale if scale else difference)
     return Check(name, against, kind, worst, tolerance, detail)
+
+
+def _misfit(reference: Sequence[Tensor], found: Sequence[Tensor]) -> str:
+    """In what number or shape they are others; empty if in none."""
+    if len(reference) != len(found):
+        return f"outputs of other shapes: {len(reference)} tensors and {len(found)}"
+    shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in zip(reference, found, strict=True)]
+    return next((f"outputs of other shapes: {a} and {b}" for a, b in shapes if a != b), "")
 
 
 def _wide(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
