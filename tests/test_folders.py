@@ -19,6 +19,8 @@ def dense(folder: Path, name: str = "llama") -> Path:
     family(name).build().save_pretrained(folder)
     (folder / "tokenizer.json").write_text("{}")
     (folder / "training.bin").write_bytes(b"not to be copied")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tools.jinja").write_text("{{ messages }}")
     return folder
 
 
@@ -40,6 +42,7 @@ def test_what_is_cut_on_disk_is_what_is_cut_in_memory(tmp_path: Path) -> None:
     names = {file.name for file in (tmp_path / "small").iterdir()}
     assert {"tokenizer.json", "config.json", "plan.json", "model.safetensors.index.json"} <= names
     assert "training.bin" not in names
+    assert (tmp_path / "small" / "additional_chat_templates" / "tools.jinja").read_text() == "{{ messages }}"
 
 
 def test_how_it_generates_stays_and_papers_of_the_dense_model_do_not_come_along(tmp_path: Path) -> None:

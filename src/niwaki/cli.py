@@ -199,14 +199,16 @@ def forecast(
     Layers are timed alone at a ladder of widths, which is kept for the next time, and a few networks whole.
     """
     asked = _asked(what, inputs, changes)
-    from niwaki.recipes.foresight import foresee, save
+    from niwaki.recipes.foresight import Foresight, foresee, save
     from niwaki.recipes.foresight_tables import tables
 
     console = stdout()
-    found = foresee(asked, runtime, threads)
-    for one in found:
+
+    def show(one: Foresight) -> None:
         for part in tables(one):
             console.print(part, markup=False)
+
+    found = foresee(asked, runtime, threads, told=show)
     if out is not None:
         click.echo(f"all of it: {save(found, out)}")
 

@@ -16,7 +16,7 @@ from niwaki.disk import Checkpoint
 from niwaki.disk.hollow import hollow
 from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs
-from niwaki.replacing import replacing
+from niwaki.replacing import made, replacing
 from niwaki.scores import Score
 from niwaki.surgery.decide import plan as decide
 from niwaki.surgery.hugging.stock import stock_class, without_code
@@ -27,6 +27,7 @@ from niwaki.units import Plan
 
 _BESIDE = (".json", ".txt", ".model", ".spm", ".bpe", ".codes", ".tiktoken", ".jinja")
 _GENERATION = "generation_config.json"
+_TEMPLATES = "additional_chat_templates"
 _OURS = {"config.json", _GENERATION, "model.safetensors.index.json", "plan.json", "modules.json", "packing.json"}
 _OURS |= {"manifest.json", "certificate.json", "verdict.json", "examples.json", "measurements.json", "environment.json"}
 """Written anew, or papers of another model: of the one that is cut."""
@@ -74,11 +75,19 @@ def cut_folder(
     names = [g.name for g in graph.groups if g.kind != "head_dim"] if groups is None else groups
     plan = decide(graph, score, target, names, weights=weights)
     cut_on_disk(model, plan, weights, out, shard_bytes=shard_bytes, tick=tick)
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.suffix in _BESIDE and file.name not in _OURS:
-            with replacing(out / file.name) as part:
-                shutil.copyfile(file, part)
+    _copy_beside(source, out)
     return plan
+
+
+def _copy_beside(source: Path, out: Path) -> None:
+    """Tokenizers, templates of chats and what else is small and goes with any weights."""
+    files = [file for file in sorted(source.iterdir()) if file.suffix in _BESIDE and file.name not in _OURS]
+    for file in [*files, *sorted((source / _TEMPLATES).glob("*.jinja"))]:
+        if file.is_file():
+            copy = out / file.relative_to(source)
+            made(copy.parent)
+            with replacing(copy) as part:
+                shutil.copyfile(file, part)
 
 
 def model_without_values(folder: Path) -> nn.Module:

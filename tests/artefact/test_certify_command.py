@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
+from transformers import BertConfig, BertModel
 
+import niwaki as nk
 from niwaki.cli import main
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.ingredients import build_model
@@ -91,6 +94,19 @@ def test_dense_weights_make_the_certificate_again(made: tuple[Path, str], tmp_pa
         result = certify(folder, *words)
         assert result.exit_code == 0, result.output
         assert "holds        cut = masked, gradient" in result.output
+
+
+def test_the_dense_folder_may_be_in_shards(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 32}
+    dense = BertModel(BertConfig(vocab_size=40, **sizes)).eval()
+    dense.save_pretrained(tmp_path / "dense", max_shard_size="6KB")
+    assert not (tmp_path / "dense" / "model.safetensors").exists()
+    x = {"input_ids": torch.arange(12).view(2, 6)}
+    small = nk.cut(dense, nk.plan(nk.trace(dense, x), target=nk.Ratio(0.5)))
+    nk.deliver(small, tmp_path / "small", inputs=x)
+    result = certify(tmp_path / "small", "--dense", tmp_path / "dense")
+    assert result.exit_code == 0, result.output
+    assert "holds        cut = masked, gradient" in result.output
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 
 import niwaki as nk
 from niwaki.artefact import Measured, Measurements
+from niwaki.artefact.structure import packed, unpacked
 from niwaki.errors import BadInput
 from niwaki.report import Latency
 from tests.artefact.gardens import NAMES, cut, delivered
@@ -233,6 +234,42 @@ def test_large_examples_are_refused_or_fewer(tmp_path: Path) -> None:
     one = (inputs if isinstance(inputs, torch.Tensor) else inputs[0]).numel() * 4
     folder = nk.deliver(small, tmp_path, inputs=inputs, limit=2 * one)
     assert len(read(folder / "examples.json")["examples"]) == 1
+
+
+def test_an_export_of_an_older_model_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    dense, small, inputs = cut("vgg_flatten")
+    nk.export.openvino(dense, inputs, tmp_path / "model.xml")
+    before = {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(BadInput, match=r"model\.xml is not of this model: .*Export it again, or remove it"):
+        nk.deliver(small, tmp_path, inputs=inputs)
+    assert {path.name for path in tmp_path.iterdir()} == before
+    nk.export.openvino(small, inputs, tmp_path / "model.xml")
+    nk.deliver(small, tmp_path, inputs=inputs)
+    assert "model.xml" in read(tmp_path / "manifest.json")["files"]
+
+
+class Fields(NamedTuple):
+    """As some models take it, and ask for by name."""
+
+    x: torch.Tensor
+
+
+def test_tuples_with_names_are_refused(tmp_path: Path) -> None:
+    _, small, inputs = cut("vgg_flatten")
+    with pytest.raises(BadInput, match="the inputs hold a Fields"):
+        nk.deliver(small, tmp_path / "small", inputs=(inputs, Fields(inputs)))
+
+
+def test_tensors_that_would_have_one_name_are_all_kept() -> None:
+    one, two, three = (torch.full((2,), float(k)) for k in range(3))
+    tensors: dict[str, torch.Tensor] = {}
+    value = {"a": {"b": one}, "a.b": two, "a.b'": three}
+    again = unpacked(packed(value, "0", tensors), tensors)
+    assert len(tensors) == 3
+    assert torch.equal(again["a"]["b"], one)
+    assert torch.equal(again["a.b"], two)
+    assert torch.equal(again["a.b'"], three)
 
 
 def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:

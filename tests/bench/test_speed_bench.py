@@ -152,16 +152,27 @@ def test_latency_is_asked_of_the_runtime(asked: Study, monkeypatch: pytest.Monke
         made.make("even", 2)
 
 
-def test_speed_is_the_median_of_pairs() -> None:
+def timed_ways(**importance: float | None) -> dict[str, Any]:
+    """The summary of cells in which all but the target of multiply-adds were timed."""
     variants = {"dense": {"macs": 8}} | {
-        f"{way} 2x": {"way": way, "goal": 2, "macs_ratio": 2.0} for way in ("latency", "even", "macs")
+        f"{way} 2x": {"way": way, "goal": 2, "macs_ratio": 2.0, "importance": importance.get(way)} for way in ways.WAYS
     }
-    rounds = {"dense": [10.0, 20.0, 30.0], "latency 2x": [5.0, 5.0, 30.0], "even 2x": [10.0, 10.0, 15.0]}
-    found = summary(variants, rounds)
-    latency, even, macs = found["variants"]
+    quick = {"latency": [5.0, 5.0, 30.0], "even": [10.0, 10.0, 15.0], "torch-pruning": [10.0, 20.0, 30.0]}
+    return summary(variants, {"dense": [10.0, 20.0, 30.0], **{f"{way} 2x": ms for way, ms in quick.items()}})
+
+
+def test_speed_is_the_median_of_pairs() -> None:
+    found = timed_ways(latency=0.8, even=0.7)
+    rows = by_name(found)
+    latency, even = rows["latency 2x"], rows["even 2x"]
     assert (latency["speedup"], latency["ms"], latency["over_even"]) == (2, 5, 2)  # of medians it would be 4
     assert (even["speedup"], found["dense"]["ms"], found["rounds"]) == (2, 20, 3)
-    assert "speedup" not in macs
+    assert "speedup" not in rows["macs 2x"]
+    assert not any("over_even" in row for name, row in rows.items() if name != "latency 2x")
+
+
+def test_even_widths_that_keep_more_are_no_rival() -> None:
+    assert "over_even" not in by_name(timed_ways(latency=0.6, even=0.7))["latency 2x"]
 
 
 def cell(**figures: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import niwaki as nk
+from niwaki.errors import BadInput
 from niwaki.forecast.hardware import Place
 from niwaki.forecast.kernels import kernel
 from niwaki.graph.work import Convolution, Linear, Task
@@ -24,6 +25,25 @@ ALONE = "NIWAKI_TEST_OPENVINO"
 
 def place(runtime: str) -> Place:
     return Place(runtime, 1, torch.device("cpu"), torch.float32)
+
+
+def test_a_place_is_laid_out_as_its_model() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(8, 2))
+    usual = Place.of(model, "pytorch", 1)
+    last = Place.of(model.to(memory_format=torch.channels_last), "pytorch", 1)  # type: ignore[call-overload]
+    assert (usual.channels_last, last.channels_last) == (False, True)
+    assert usual.name != last.name
+    assert Place.of(model, "openvino", 1).name == place("openvino").name
+    task = Task(Convolution(1, (8, 8), (6, 6), (3, 3), (1, 1), (0, 0), (1, 1), bias=True), 8, 4, 4)
+    (one,), (two,) = kernel(task, usual)(), kernel(task, last)()
+    assert (one.is_contiguous(), two.is_contiguous()) == (True, False)
+    assert torch.allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["pytorch", "onnxruntime"])
+def test_a_model_without_values_has_no_place(runtime: str) -> None:
+    with pytest.raises(BadInput, match="a model on the meta device computes nothing that could be timed"):
+        Place.of(nn.Linear(2, 2, device="meta"), runtime, 1)
 
 
 @every_specimen

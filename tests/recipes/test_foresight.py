@@ -71,6 +71,14 @@ def test_every_runtime_of_the_recipe_is_foreseen(tmp_path: Path, fake: list[dict
     assert "the dense network takes 10.00 ms" in told(found[0])
 
 
+def test_each_runtime_is_told_before_the_next_begins(tmp_path: Path, fake: list[dict[str, Any]]) -> None:
+    path, _ = project(tmp_path, **WIDE)
+    begun: list[int] = []
+    runtimes = ("pytorch", "onnxruntime")
+    found = foresee(Recipe.load(path), runtimes, None, Teller(quiet=True), told=lambda one: begun.append(len(fake)))
+    assert (begun, len(found)) == ([1, 2], 2)
+
+
 def test_the_plans_of_its_methods_are_foreseen(tmp_path: Path, fake: list[dict[str, Any]]) -> None:
     """What leaves zeros has no plan, what cannot be had is told."""
     methods = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from niwaki.errors import BadInput, BrokenFile, MissingExtra, UnreachableTarget, UntraceableModel
 from niwaki.recipes import Recipe
 from niwaki.recipes.borrowed import find, importing_from
-from niwaki.recipes.ingredients import Ingredients, gather, model_and_inputs
+from niwaki.recipes.ingredients import Ingredients, fill, gather, model_and_inputs
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.run import run
 from tests.recipes.kitchen import GREG, TRAINED, project
@@ -85,7 +87,45 @@ def test_weights_refused(tmp_path: Path) -> None:
     assert "not a readable safetensors file" in refusal(project(tmp_path, weights="torn.safetensors")[0], BrokenFile)
     save_file({"x": torch.ones(1)}, str(tmp_path / "other.safetensors"))
     said = refusal(project(tmp_path, weights="other.safetensors")[0])
-    assert "other.safetensors does not fit Sequential" in said
+    assert "other.safetensors does not fit Sequential: it lacks '0.bias'" in said
+
+
+class Tied(nn.Module):
+    """Two names of one tensor, as of words in and out."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.inner, self.words = nn.Linear(2, 2), nn.Embedding(3, 2)
+        self.out = nn.Linear(2, 3, bias=False)
+        self.out.weight = self.words.weight
+        for p in self.parameters():
+            nn.init.constant_(p, value)
+
+
+def in_shards(folder: Path, *shards: dict[str, torch.Tensor]) -> Path:
+    """A folder as transformers writes it."""
+    folder.mkdir()
+    where = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"model-{number}-of-{len(shards)}.safetensors"
+        save_file(shard, str(folder / name))
+        where |= dict.fromkeys(shard, name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    return folder
+
+
+def test_shards_are_loaded_and_must_hold_all_and_no_more(tmp_path: Path) -> None:
+    inner = {name: t for name, t in Tied(2.0).state_dict().items() if name.startswith("inner")}
+    shared = torch.full((3, 2), 2.0)
+    for number, name in enumerate(("words.weight", "out.weight")):  # of a shared tensor either name is enough
+        fill(model := Tied(1.0), in_shards(tmp_path / f"whole{number}", {name: shared}, inner))
+        assert all(bool(p.eq(2).all()) for p in model.parameters())
+    with pytest.raises(BadInput, match=r"it lacks 'inner\.bias', 'inner\.weight'"):
+        fill(Tied(1.0), in_shards(tmp_path / "less", {"words.weight": shared}))
+    with pytest.raises(BadInput, match="the model has no 'other'"):
+        fill(Tied(1.0), in_shards(tmp_path / "more", {"words.weight": shared}, {**inner, "other": shared}))
+    with pytest.raises(BrokenFile, match="no weights at"):
+        fill(Tied(1.0), tmp_path)
 
 
 BAD = """

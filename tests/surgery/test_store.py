@@ -88,6 +88,28 @@ def test_a_dense_model_on_meta_is_refused(tmp_path: Path) -> None:
         nk.load(tmp_path, Tied().to("meta"))
 
 
+class Scaled(nn.Linear):
+    """Keeps what is neither a parameter nor a buffer."""
+
+    history: object = None
+
+    def get_extra_state(self) -> object:
+        return self.history
+
+
+@pytest.mark.parametrize("history", [None, {"amax": 3.0}])
+def test_state_that_no_file_of_tensors_holds_is_told(
+    history: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), Scaled(8, 2))
+    model[2].history = history
+    graph = nk.trace(model, torch.ones(1, 4))
+    nk.save(nk.cut(model, nk.plan(graph, target=nk.Ratio(0.5))), tmp_path)
+    told = [record.getMessage() for record in caplog.records if "get_extra_state" in record.getMessage()]
+    assert len(told) == (history is not None)
+    assert all(line.startswith("'2' keeps state") for line in told)
+
+
 def test_shared_tensors_are_written_once(tmp_path: Path) -> None:
     nk.save(small(), tmp_path)
     assert set(load_file(tmp_path / WEIGHTS)) == set(dense().state_dict()) - {"again.weight"}

@@ -13,8 +13,9 @@ from torch import nn
 
 from niwaki import export
 from niwaki.artefact.card import recipe_text, write_card
+from niwaki.artefact.checks import check_examples
 from niwaki.artefact.documents import write_json, write_text
-from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, LIMIT, make_examples, write_examples
+from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, LIMIT, Example, make_examples, write_examples
 from niwaki.artefact.manifest import MANIFEST, Manifest
 from niwaki.artefact.measurements import Measured, Measurements
 from niwaki.artefact.names import CERTIFICATE, ENVIRONMENT, EXPORTED, MEASUREMENTS, RECIPE
@@ -88,10 +89,13 @@ def deliver(
         seed: of the examples that are drawn. limit: most bytes of all examples.
 
     Raises:
-        BadInput: the model was not cut by niwaki; or the inputs cannot be kept, or are larger than ``limit``.
+        BadInput: the model was not cut by niwaki; or the inputs cannot be kept, or are larger than ``limit``; or, where
+            no certificate would tell, an exported file answers them otherwise than the model does.
     """
     small = unwrapped(small, "what is delivered")
     examples = [] if inputs is None else make_examples(small, inputs, more=more, seed=seed, limit=limit)
+    if certificate is None and dense is None:
+        _check_exported(Path(folder), examples)
     folder = save(small, folder)
     if measurements is None:
         measurements = _counted(small, dense, inputs)
@@ -147,6 +151,16 @@ def _certified(small: nn.Module, dense: nn.Module, inputs: Inputs, folder: Path,
     if plan is None:
         raise BadInput(f"{type(small).__name__} was not cut by niwaki: there is no plan to certify it by")
     return certify(dense, plan, small, inputs, reloaded=again, exported=exported, dynamic=dynamic)
+
+
+def _check_exported(folder: Path, examples: Sequence[Example]) -> None:
+    """A file that an older model left there must not be told of as this one's."""
+    for form, run in _exported(folder).items() if examples else ():
+        found = check_examples(EXPORTED[form], run, examples[:1])
+        if found.state == "fails":
+            raise BadInput(
+                f"{folder / EXPORTED[form]} is not of this model: {found.detail}. Export it again, or remove it"
+            )
 
 
 def _exported(folder: Path) -> dict[str, Callable[..., Any]]:

@@ -18,11 +18,13 @@ def packed(value: Any, name: str, tensors: Tensors) -> Any:
         BadInput: it holds something else than tensors, plain values, lists, tuples and dicts of such.
     """
     if isinstance(value, Tensor):
+        while name in tensors:  # a.b is a key, and b one of a: both are called so
+            name += "'"
         tensors[name] = value
         return {"tensor": name}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):  # a model may ask for fields by name
         items = [packed(item, f"{name}.{k}", tensors) for k, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):

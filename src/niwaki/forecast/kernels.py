@@ -34,7 +34,7 @@ def kernel(task: Task, place: Place) -> Callable[[], Any]:
     """
     x, weight, bias = _tensors(task)
     if place.runtime in ("pytorch", "compile"):
-        return _torch(task, *(None if t is None else t.to(place.device, place.dtype) for t in (x, weight, bias)))
+        return _torch(task, *(None if t is None else _placed(t, place) for t in (x, weight, bias)))
     model = _onnx_model(task, x, weight, bias)
     return _onnxruntime(model, x, place) if place.runtime == "onnxruntime" else _openvino(model, x, place)
 
@@ -48,6 +48,11 @@ def _tensors(task: Task) -> tuple[Tensor, Tensor, Tensor | None]:
         shapes = [(form.batch, task.source, *form.size), (*sides, *form.kernel)]
     made = [torch.randn(shape, generator=generator) for shape in (*shapes, (task.made,))]
     return made[0], made[1], made[2] if form.bias else None
+
+
+def _placed(t: Tensor, place: Place) -> Tensor:
+    t = t.to(place.device, place.dtype)
+    return t.contiguous(memory_format=torch.channels_last) if place.channels_last and t.dim() == 4 else t
 
 
 def _torch(task: Task, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,12 +56,17 @@ class Foresight:
 
 
 def foresee(
-    recipe: Recipe, runtimes: tuple[str, ...] = (), threads: int | None = None, teller: Teller | None = None
+    recipe: Recipe,
+    runtimes: tuple[str, ...] = (),
+    threads: int | None = None,
+    teller: Teller | None = None,
+    told: Callable[[Foresight], None] = lambda found: None,
 ) -> list[Foresight]:
     """Profile the recipe's model where it will serve, and forecast what its methods would leave.
 
     Args:
         runtimes: where; those of the recipe's section ``measure`` if none is named. threads: as there.
+        told: is called with each forecast as it comes, while the next runtime is not yet begun.
     """
     teller = teller or Teller()
     for runtime in runtimes:
@@ -74,18 +79,19 @@ def foresee(
         measure = replace(
             recipe.measure, runtimes=runtimes or recipe.measure.runtimes, threads=threads or recipe.measure.threads
         )
-        return [
-            Foresight(one, batch_size(inputs), plans, failed) for one in profiles(model, graph, inputs, measure, teller)
-        ]
+        found = []
+        for one in profiles(model, graph, inputs, measure, teller):
+            found.append(Foresight(one, batch_size(inputs), plans, failed))
+            told(found[-1])
+        return found
 
 
-def profiles(model: nn.Module, graph: Graph, inputs: Inputs, measure: Measure, teller: Teller) -> list[Forecast]:
+def profiles(model: nn.Module, graph: Graph, inputs: Inputs, measure: Measure, teller: Teller) -> Iterator[Forecast]:
     """The forecast of every runtime in which is measured, told as it goes."""
-    found = []
     for runtime in measure.runtimes:
         with _Bars(teller, RUNTIMES.get(runtime, runtime)) as tick:
-            found.append(profile(model, inputs, runtime=runtime, threads=measure.threads, graph=graph, tick=tick))
-    return found
+            found = profile(model, inputs, runtime=runtime, threads=measure.threads, graph=graph, tick=tick)
+        yield found
 
 
 def save(found: list[Foresight], path: Path) -> Path:

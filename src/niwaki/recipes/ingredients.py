@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from niwaki.disk.checkpoint import files_of
 from niwaki.errors import BadInput, BrokenFile, nearest, require_extra, unknown_key
 from niwaki.graph.observe import Inputs, call_arguments, evaluating
 from niwaki.methods import Method, build
@@ -129,22 +130,41 @@ def build_inputs(choice: str | Shapes | Mapping[str, Draw], model: nn.Module, se
 
 
 def fill(model: nn.Module, path: Path) -> None:
-    """Load a safetensors file into the model. Files that would be unpickled are refused: they can run any code."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
+    """Load weights into the model: a file of safetensors, or a folder of one or of shards with their index.
 
+    Files that would be unpickled are refused: they can run any code.
+
+    Raises:
+        BadInput: the weights are a pickle, or not those of such a model. BrokenFile: they cannot be read.
+    """
     if path.suffix in _PICKLES:
         raise BadInput(
             f"weights: {path.name} is a pickle, which can run code when it is read. Convert it once: "
             f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), "
             f"{path.stem + '.safetensors'!r}) (the state dict, if it holds more), and name that file."
         )
+    files = files_of(path)
+    found = [_fill_from(model, file) for file in files]
+    missing = set(found[0][0]).intersection(*(lacks for lacks, _ in found[1:]))
+    unknown = {name for _, strange in found for name in strange}
+    for names, what in ((missing, "it lacks"), (unknown, "the model has no")):
+        if names:
+            listed = ", ".join(repr(name) for name in sorted(names)[:3])
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise BadInput(f"weights: {path.name} does not fit {type(model).__name__}: {what} {listed}{more}")
+
+
+def _fill_from(model: nn.Module, file: Path) -> tuple[Iterable[str], Iterable[str]]:
+    """Load what one file holds; names of the model's tensors that it lacks, and of those that the model lacks."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
     try:
-        load_model(model, str(path))
+        return load_model(model, str(file), strict=False)
     except SafetensorError as trouble:
-        raise BrokenFile(f"weights: {path} is not a readable safetensors file: {trouble}") from trouble
+        raise BrokenFile(f"weights: {file} is not a readable safetensors file: {trouble}") from trouble
     except RuntimeError as trouble:
-        raise BadInput(f"weights: {path.name} does not fit {type(model).__name__}: {trouble}") from trouble
+        raise BadInput(f"weights: {file.name} does not fit {type(model).__name__}: {trouble}") from trouble
 
 
 def optimizer_for(choice: OptimizerChoice, model: nn.Module) -> torch.optim.Optimizer:

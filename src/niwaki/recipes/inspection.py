@@ -88,7 +88,7 @@ def _dense(asked: Asked, manifest: Manifest) -> Callable[[], nn.Module] | None:
         return None
     path = Path(asked.dense)
     if path.is_dir():
-        return partial(_filled, partial(build_from_config, path), path / "model.safetensors")
+        return partial(_filled, partial(build_from_config, path), path)
     if path.is_file() or path.suffix == ".safetensors":
         body = _builder(asked, manifest) or _from_own_config(asked, manifest)
         return partial(_filled, body, path)
@@ -102,7 +102,7 @@ def _from_own_config(asked: Asked, manifest: Manifest) -> Callable[[], nn.Module
 
 
 def _filled(build: Callable[[], nn.Module], path: Path) -> nn.Module:
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"--dense: there is no file {path}")
     model = build()
     fill(model, path)

@@ -131,7 +131,7 @@ class Run:
         self._export("dense", stuff.dense)
         rehearse_timing(self.measure, stuff.dense, stuff.inputs)
         wanted = aims.forecast(self.measure, stuff.methods, self.batch)
-        self.forecasts = profiles(stuff.dense, self.graph, stuff.inputs, wanted, self.teller)
+        self.forecasts = list(profiles(stuff.dense, self.graph, stuff.inputs, wanted, self.teller))
 
     def _one(self, name: str, choice: MethodChoice, method: Method) -> None:
         """One method, from the dense network to a certified folder."""

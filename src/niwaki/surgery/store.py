@@ -7,6 +7,7 @@ lies a short loader that needs no niwaki, but for modules that compute by code o
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from niwaki.surgery.split import write_split
 from niwaki.surgery.standalone import write_loader
 from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
+
+logger = logging.getLogger("niwaki")
 
 PLAN, PACKING, CONFIG = "plan.json", "packing.json", "config.json"
 
@@ -51,6 +54,7 @@ def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int |
             "nk.cut, nk.prune, nk.pack or Pruning gave you."
         )
     folder = Path(folder)
+    _tell_of_extra_state(small)
     if fully_sharded(small):
         _save_together(small, plan, folder, shard_bytes)
         return folder
@@ -58,6 +62,17 @@ def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int |
     write(layout(bytes_of(tensors), shard_bytes), tensors.__getitem__, folder)
     write_around(small, plan, folder)
     return folder
+
+
+def _tell_of_extra_state(small: nn.Module) -> None:
+    """What a class keeps of its own kind goes into no file of tensors."""
+    plain = nn.Module.get_extra_state
+    named = [name for name, m in small.named_modules() if type(m).get_extra_state is not plain and m.get_extra_state()]
+    if named:
+        logger.warning(
+            "%r keeps state that is no tensor of its own (get_extra_state), and so do %d more: it is not saved; after "
+            "nk.load it is that of the model that was given", named[0], len(named) - 1,
+        )  # fmt: skip
 
 
 def _save_together(small: nn.Module, plan: Plan, folder: Path, shard_bytes: int | None) -> None:

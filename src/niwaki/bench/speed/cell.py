@@ -132,10 +132,10 @@ def summary(variants: Mapping[str, Mapping[str, Any]], rounds: Mapping[str, list
     for name, row in variants.items():
         if name != DENSE:
             rows.append({**row, **({} if name not in rounds else _faster(rounds[DENSE], rounds[name]))})
-            even = rounds.get(name.replace("latency", "even"))
-            less = variants.get(name.replace("latency", "even"), {}).get("importance", 0) <= row.get("importance", 1)
-            if row["way"] == "latency" and name in rounds and even is not None and less:
-                rows[-1]["over_even"] = _faster(even, rounds[name])["speedup"]
+            other = name.replace("latency", "even")
+            both = row["way"] == "latency" and name in rounds and other in rounds
+            if both and variants[other]["importance"] <= row["importance"]:
+                rows[-1]["over_even"] = _faster(rounds[other], rounds[name])["speedup"]
     dense = rounds.get(DENSE)
     found: dict[str, Any] = {**variants[DENSE], **({} if dense is None else {"ms": statistics.median(dense)})}
     return {"rounds": 0 if dense is None else len(dense), "dense": found, "variants": rows}
