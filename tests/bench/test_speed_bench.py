@@ -132,11 +132,6 @@ def test_cells_of_most_worth_come_first(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_compiled_network_is_cut_in_two_ways() -> None:
-    assert ways.asked("compile") == [("uniform", 2), ("latency", 2)]
-    assert len(ways.asked("openvino")) == 10
-
-
 def test_latency_is_asked_of_the_runtime(asked: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

@@ -294,7 +294,7 @@ def test_a_goal_that_is_missed_is_told(
     graph = nk.trace(Residual(), INPUTS)
     shares = [0.7, 0.62, 0.58]
     monkeypatch.setattr(latency, "_measured", lambda *_: shares.pop(0) if len(shares) > 1 else shares[0])
-    with pytest.raises(UnreachableTarget, match=r"of 4 plans that were timed the quickest takes 0\.58"):
+    with pytest.raises(UnreachableTarget, match=r"of 5 plans that were timed the quickest takes 0\.58"):
         nk.plan(graph, nk.scores.L1(), nk.Latency(0.5))
     shares[:] = [0.7, 0.53]
     nk.plan(graph, nk.scores.L1(), nk.Latency(0.5, threads=2))
@@ -480,3 +480,13 @@ def test_what_has_no_products_cannot_be_forecast() -> None:
         profile(Table(), torch.ones(1, 2, dtype=torch.int64), cache=None)
     with pytest.raises(BadInput, match="no runtime is called"):
         profile(Residual(), INPUTS, runtime="tensorflow", cache=None)
+
+
+def test_the_next_aim_lies_between_what_was_too_slow_and_what_was_quick_enough() -> None:
+    """By hand: in proportion at first; then on the line between the nearest two."""
+    assert latency.corrected(0.5, [(0.5, 0.625)]) == pytest.approx(0.4)
+    assert latency.corrected(0.5, [(0.5, 0.625), (0.4, 0.6)]) == pytest.approx(1 / 3)
+    assert latency.corrected(0.5, [(0.5, 0.625), (0.4, 0.6), (0.3, 0.4)]) == pytest.approx(0.35)
+    assert latency.corrected(0.5, [(0.5, 0.4)]) == pytest.approx(0.625)
+    # What took longer though less was allowed says nothing of what lies between: in proportion again.
+    assert latency.corrected(0.5, [(0.5, 0.45), (0.4, 0.6)]) == pytest.approx(1 / 3)

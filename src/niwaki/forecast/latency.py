@@ -31,7 +31,7 @@ from niwaki.tracing import trace
 
 logger = logging.getLogger("niwaki")
 
-ROUNDS = 4
+ROUNDS = 5
 """So often at most a plan is cut and timed."""
 NEAR = 0.03
 """A plan that misses the goal by no more than this share of it is taken."""
@@ -101,7 +101,7 @@ def _decided(
 def _tries(levels: Levels, target: Latency) -> list[Try]:
     """Plans, each cut and timed: the forecast's budget is corrected by what was measured, until the goal is met. Where
     nothing is quick enough by the forecast, the deepest cut is timed."""
-    aim, found = target.remain, dict[tuple[int, ...], Try]()
+    aim, found, seen = target.remain, dict[tuple[int, ...], Try](), list[tuple[float, float]]()
     for _ in range(3 * ROUNDS):
         chosen = _solved(levels, aim * levels.forecast.dense_ms)
         if chosen is None:
@@ -119,8 +119,24 @@ def _tries(levels: Levels, target: Latency) -> list[Try]:
         logger.info("latency by forecast and as measured %s; the goal: %.3f", this.told, target.remain)
         if target.remain * (1 - _SLACK) <= this.measured <= target.remain * (1 + NEAR):
             break
-        aim *= target.remain / this.measured
+        seen.append((aim, this.measured))
+        aim = corrected(target.remain, seen)
     return list(found.values())
+
+
+def corrected(goal: float, seen: Sequence[tuple[float, float]]) -> float:
+    """The share of the dense time to aim at next, by the forecast, so that ``goal`` is measured.
+
+    Args:
+        seen: shares that were aimed at and what was measured then, in order. Between one that was too slow and one that
+            was quick enough the next is on the line through both; before there are such, in proportion to the last.
+    """
+    slow = min((one for one in seen if one[1] > goal), default=None)
+    quick = max((one for one in seen if one[1] <= goal), default=None)
+    if slow is not None and quick is not None and quick[0] < slow[0]:
+        return quick[0] + (slow[0] - quick[0]) * (goal - quick[1]) / (slow[1] - quick[1])
+    aim, measured = seen[-1]
+    return aim * goal / measured
 
 
 def _solved(levels: Levels, budget: float) -> tuple[int, ...] | None:
@@ -229,4 +245,4 @@ def _alone() -> None:
         )
 
 
-__all__ = ["batched", "decide"]
+__all__ = ["batched", "corrected", "decide"]

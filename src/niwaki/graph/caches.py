@@ -10,12 +10,16 @@ from typing import Any
 
 _KIND: type = type(functools.lru_cache(len))
 _known: list[Any] | None = None
+_OWN = ("torch", "triton")
+"""Their caches hold no tensors of a model's, and some see to it that a thing is done once: the compiler registers its
+patterns so, and fails when it does it again."""
 
 
 @contextmanager
 def forgetting() -> Iterator[None]:
-    """Empty every ``functools.lru_cache`` that was filled inside: it may hold tensors that only the watched run can use
-    (fake ones, or ones that no gradient can pass), and the user's next forward pass would be given those.
+    """Empty every ``functools.lru_cache`` of models' code that was filled inside: it may hold tensors that only the
+    watched run can use (fake ones, or ones that no gradient can pass), and the user's next forward pass would be given
+    those.
 
     Looking for all caches takes a tenth of a second with large libraries loaded; nested contexts look once.
     """
@@ -34,7 +38,8 @@ def forgetting() -> Iterator[None]:
 
 
 def _caches() -> list[Any]:
-    return [item for item in gc.get_objects() if type(item) is _KIND]
+    found = (item for item in gc.get_objects() if type(item) is _KIND)
+    return [item for item in found if str(getattr(item, "__module__", "")).partition(".")[0] not in _OWN]
 
 
 __all__ = ["forgetting"]

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from niwaki.bench.speed.subjects import plain, subject
-from niwaki.bench.speed.ways import Cut, Ways, asked
+from niwaki.bench.speed.ways import VARIANTS, Cut, Ways
 from niwaki.errors import MissingExtra
 from niwaki.measure import macs
 from niwaki.measure.hardware import processor
@@ -54,7 +54,7 @@ class Cell:
     @property
     def steps(self) -> int:
         """How often ``advance`` of :meth:`measured` is called."""
-        return 2 * len(asked(self.runtime)) + 2
+        return 2 * len(VARIANTS) + 2
 
     def measured(self, runs: int, rivals: Path, advance: Advance = lambda note: None) -> dict[str, Any]:
         """Plan, cut, make ready and time.
@@ -85,7 +85,7 @@ class Cell:
         whole = macs(dense, inputs)
         models: dict[str, nn.Module] = {DENSE: dense}
         variants: Variants = {DENSE: {"macs": whole, "macs_ratio": 1.0}}
-        for way, goal in asked(self.runtime):
+        for way, goal in VARIANTS:
             name, row = f"{way} {goal}x", {"way": way, "goal": goal}
             start = time.perf_counter()
             made = _attempt(row, lambda way=way, goal=goal: ways.make(way, goal))  # type: ignore[misc]

@@ -7,7 +7,7 @@ from typing import Any
 
 from niwaki.bench.speed import verdicts
 from niwaki.bench.speed.cell import Cell
-from niwaki.bench.speed.ways import GOALS, asked
+from niwaki.bench.speed.ways import GOALS
 from niwaki.bench.tables import Rows
 
 HEAD = (
@@ -26,8 +26,7 @@ def rows(found: Iterable[Mapping[str, Any]], cells: Sequence[Cell]) -> Rows:
         if there is None:
             body.append([*start, "", "not run", *[""] * (len(HEAD) - 4)])
             continue
-        goals = [goal for goal in GOALS if any(goal == other for _, other in asked(cell.runtime))]
-        body += [[*start, f"{goal}×", *_goal(there, goal)] for goal in goals]
+        body += [[*start, f"{goal}×", *_goal(there, goal)] for goal in GOALS]
     return [list(HEAD), *body]
 
 
