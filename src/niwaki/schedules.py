@@ -80,7 +80,15 @@ def per_round(rounds: Sequence[int], warmup: float = 0.0) -> Callable[[int], flo
 
     Args:
         rounds: steps of each (:attr:`niwaki.methods.Method.rounds`).
+
+    Raises:
+        BadInput: there are none.
     """
+    if not rounds:
+        raise BadInput(
+            "per_round starts the rate anew in each round, and there is none: the method takes no steps, or as many as "
+            "it needs (method.rounds is empty). Give a method with steps (nk.methods.imp), or another schedule."
+        )
     if not 0 <= warmup <= 1:
         raise BadInput(f"warmup is the share of a round's steps in which the rate rises, 0 to 1, not {warmup!r}")
 

@@ -192,7 +192,8 @@ class Latency(Target):
 class NM(Target):
     """Of every M single weights that follow each other along the inputs, N stay: ``NM("2:4")`` (Mishra et al. 2021).
 
-    The form that sparse tensor cores multiply. Only tensors of which dimension 1 is a multiple of M are taken from.
+    The form that sparse tensor cores multiply. Only tensors of layers whose inputs are a multiple of M are taken from.
+    Inputs lie along dimension 1; along dimension 0 in transposed convolutions and the Conv1D of transformers.
     """
 
     keep: str = "2:4"

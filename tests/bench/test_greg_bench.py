@@ -362,3 +362,11 @@ def test_results_of_other_settings_or_images_are_refused(tmp_path: Path, monkeyp
     compare(order(tmp_path), Teller(quiet=True))
     with pytest.raises(BrokenFile, match="other settings"):
         compare(order(tmp_path, settings=replace(QUICK, hold=2)), Teller(quiet=True))
+
+
+def test_units_are_drawn_anew_for_every_seed() -> None:
+    target, settings = nk.Ratio(0.5), Settings()
+    drawn = [CONTESTANTS["random"].method(target, settings, seed) for seed in (0, 1, 0)]
+    assert drawn[0] != drawn[1]
+    assert drawn[0] == drawn[2]
+    assert CONTESTANTS["greg1"].method(target, settings, 0) == CONTESTANTS["greg1"].method(target, settings, 1)

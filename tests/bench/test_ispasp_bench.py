@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_training_that_was_killed_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert len(ticks) == 2
     for a, b in zip(model.parameters(), whole.parameters(), strict=True):
         assert a.equal(b)
-    with pytest.raises(BrokenFile, match=r"seed 1, not of .*seed 2"):
+    with pytest.raises(BrokenFile, match=r"seed 1, .*not of .*seed 2"):
         train(model, digits(), schedule, 2, kept)
     with pytest.raises(BrokenFile, match="another folder"):
         train(model, digits(), replace(schedule, lr=1.0), 1, kept)
@@ -267,6 +268,16 @@ def test_results_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BrokenFile, match="other settings"):
         Study(digits(), replace(QUICK, ridge=0.5), tmp_path, 1, ("random",)).run(QUIET)
     with pytest.raises(BrokenFile, match="other images"):
+        Study(digits().first(100), QUICK, tmp_path, 1, ("random",)).run(QUIET)
+
+
+@pytest.mark.parametrize("kept", ["dense", "chosen"])
+def test_what_was_made_of_other_images_is_not_taken(kept: str, tmp_path: Path) -> None:
+    """Also where no result is there yet that would tell."""
+    study(tmp_path, rivals=("random",)).run(QUIET)
+    for folder in {"dense", "chosen", "results"} - {kept}:
+        shutil.rmtree(tmp_path / folder)
+    with pytest.raises(BrokenFile, match="remove it, or name another folder"):
         Study(digits().first(100), QUICK, tmp_path, 1, ("random",)).run(QUIET)
 
 

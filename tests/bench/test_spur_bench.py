@@ -155,6 +155,31 @@ def test_the_table_has_a_cell_for_what_was_run() -> None:
     assert table.markdown([["", "a"], ["b", "c"]]) == "|  | a |\n| --- | --: |\n| b | c |"
 
 
+def test_more_zeros_than_were_asked_for_are_at_home_where_they_were_asked_for(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proximal form makes zeros of its own; its rows are those of the shares that were asked for."""
+    proximal = replace(CONTESTANTS["spur-proximal"], alphas=(60.0,))
+    monkeypatch.setitem(CONTESTANTS, "spur-proximal", proximal)
+    (found,) = replace(study, contestants=("spur-proximal",)).run(QUIET)
+    assert [row["asked"] for row in found["rounds"]] == [0.0, *SHARES]
+    assert found["rounds"][0]["share"] > 0.05
+    (line,) = table.lines([found], SHARES)
+    assert sorted(line.cells) == [0.0, *SHARES]
+    assert {path.name.rpartition(".60.0.")[2] for path in (study.out / "models").iterdir()} == {
+        "0.5.safetensors",
+        "0.9.safetensors",
+    }
+
+
+def test_factors_are_chosen_by_the_shares_that_were_asked_for() -> None:
+    def found(alpha: float, *held: float) -> dict[str, Any]:
+        rounds = [{"asked": a, "share": 0.95, "held_out": h} for a, h in zip((0.5, 0.9), held, strict=True)]
+        return {"alpha": alpha, "rounds": rounds}
+
+    assert best([found(1.0, 0.9, 0.5), found(2.0, 0.1, 0.6)]) == 2.0
+
+
 @pytest.fixture
 def causal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.setenv("NIWAKI_DATA", str(tmp_path))

@@ -48,6 +48,24 @@ def activity(model: nn.Module, batches: list[dict[str, Tensor]]) -> Activity:
     return found.activity(block, moments=True)
 
 
+class Wrapped(nn.Module):
+    """Hands everything on, as wrappers around models of transformers do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        return self.inner(**inputs)
+
+
+def test_a_mask_among_arguments_of_any_name_is_found() -> None:
+    batch = padded(texts())
+    real = real_positions(Wrapped(Reader()), Batch((), dict(batch), len(LENGTHS)))
+    assert real is not None
+    assert torch.equal(real, batch["attention_mask"].bool())
+
+
 def test_a_padded_batch_says_what_its_rows_say_one_by_one() -> None:
     torch.manual_seed(0)
     model = Reader().eval()

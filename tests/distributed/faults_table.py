@@ -146,7 +146,37 @@ def n_of_m_across_shards_is_refused() -> None:
 
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     worth = distribute_tensor(torch.rand(4, 8), mesh, [Shard(1)])
-    raised(BadInput, "sharded along dimension 1, where NM compares 4", lambda: select_each({"x": worth}, nk.NM("2:4")))
+    raised(BadInput, "sharded along dimension 1, where NM compares 8", lambda: select_each({"x": worth}, nk.NM("1:8")))
+
+
+def n_of_m_inside_shards_is_that_of_one_process() -> None:
+    """Inputs along dimension 0, as the Conv1D of transformers has them, along which FSDP deals them out."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    from niwaki.surgery.multiplied import Inputs, Weights
+    from niwaki.surgery.singles import select_each
+
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    worth = torch.rand(4 * dist.get_world_size(), 3, generator=torch.Generator().manual_seed(0))
+    found = [
+        select_each(Weights({"x": t}, {"x": Inputs(0)}), nk.NM("2:4"))["x"]
+        for t in (worth, distribute_tensor(worth, mesh, [Shard(0)]))
+    ]
+    assert torch.equal(found[1].full_tensor(), found[0])
+
+
+def what_is_no_number_on_one_rank_is_refused_by_all() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    from niwaki.surgery.singles import select_each
+
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    worth = torch.rand(8, 4)
+    worth[7, 1] = torch.nan
+    sharded_worth = {"x": torch.rand(2, 2), "y": distribute_tensor(worth, mesh, [Shard(0)])}
+    raised(BadInput, "weights of 'y' are worth NaN", lambda: select_each(sharded_worth, nk.Ratio(0.5)))
 
 
 def alone_every_rank_does_as_it_likes() -> None:
@@ -256,6 +286,8 @@ def cases(folder: Path) -> dict[str, Callable[[], None]]:
         sharded_models_need_as_many_batches,
         a_copy_of_a_sharded_model_is_refused,
         n_of_m_across_shards_is_refused,
+        n_of_m_inside_shards_is_that_of_one_process,
+        what_is_no_number_on_one_rank_is_refused_by_all,
         alone_every_rank_does_as_it_likes,
         one_rank_alone_may_write_the_record,
         sums_are_over_all_and_keys_need_not_be_alike,

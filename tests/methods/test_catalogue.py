@@ -26,6 +26,8 @@ MANY = [
     nk.methods.greg2(nk.Ratio(0.5, scope="global"), of="weights"),
     nk.methods.magnitude(nk.Ratio(0.5), of="weights"),
     nk.methods.fixreg(nk.Ratio(0.5), factor=2.0),
+    nk.methods.fixreg(nk.Ratio(0.5), of="weights"),
+    nk.methods.random(nk.Ratio(0.5), of="weights"),
     nk.methods.ispasp(nk.Ratio(0.5)),
     nk.methods.ispasp(nk.Macs(0.5), iters=3, fresh=True, mass="signed", statistics="batch", compensate=True, tune=2),
     nk.methods.topk(nk.Params(0.5), samples=7, memory=0),

@@ -14,7 +14,7 @@ from niwaki.methods import Choose, Gradually, Mask, Method, Part, Regularize, Re
 from niwaki.methods.spur import READINGS
 from niwaki.penalties import RowColumn
 from niwaki.schedules import cubic, geometric, linear, per_round
-from niwaki.surgery.singles import select_each
+from niwaki.surgery.singles import offered, select_each, single_weights, worth_each
 
 
 def shares(method: Method) -> list[float]:
@@ -112,6 +112,41 @@ def test_two_of_four_input_channels_of_a_convolution() -> None:
     assert torch.equal(worth.reshape(3, 2, 4, 2, 2).amax(2), (worth * ~gone).reshape(3, 2, 4, 2, 2).sum(2))
 
 
+def test_two_of_four_go_along_the_inputs_of_every_layer() -> None:
+    """By hand: a layer of transformers that keeps its weight as (inputs, outputs), and a transposed convolution."""
+    from transformers.pytorch_utils import Conv1D
+
+    model = nn.ModuleList([Conv1D(2, 4), nn.ConvTranspose1d(4, 3, 2), nn.Linear(4, 3)])
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 9.0], [5.0, 2.0], [3.0, 7.0], [2.0, 8.0]]))
+        for p in (model[1].weight, model[2].weight):
+            p.copy_(torch.rand(p.shape))
+    gone = select_each(worth_each(nk.scores.L1(), single_weights(model)), nk.NM("2:4"))
+    assert gone["0.weight"].int().tolist() == [[1, 0], [0, 1], [0, 1], [1, 0]]
+    assert (gone["1.weight"].sum(0) == 2).all()
+    assert (gone["2.weight"].sum(1) == 2).all()
+
+
+def test_inputs_of_one_output_are_counted_together() -> None:
+    """Of a grouped transposed convolution: two of eight input channels meet in an output; and of a matrix of (inputs,
+    outputs) the inputs count."""
+    from transformers.pytorch_utils import Conv1D
+
+    model = nn.ModuleList([nn.ConvTranspose1d(8, 8, 3, groups=4), nn.ConvTranspose1d(8, 4, 3, groups=2), Conv1D(4, 6)])
+    assert offered(single_weights(model), nk.NM("2:4")) == ["1.weight"]
+
+
+def test_what_is_no_number_has_no_place_in_an_order() -> None:
+    """It was kept as the largest of all; what is infinite, by a score's own will, still is."""
+    worth = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[1.0, float("nan")], [0.0, 2.0]])}
+    for target in (nk.Ratio(0.5), nk.Ratio(0.5, scope="global"), nk.NM("1:2", only="b")):
+        with pytest.raises(BadInput, match=r"weights of 'b' are worth NaN.*\(1 of \d tensors\).* diverged"):
+            select_each(worth, target)
+    assert list(select_each(worth, nk.Ratio(0.5, only="a"))) == ["a"]
+    kept = select_each({"a": torch.tensor([float("inf"), 1.0, 2.0, float("inf")])}, nk.Ratio(0.5))["a"]
+    assert kept.tolist() == [False, True, True, False]
+
+
 def test_what_has_no_groups_of_m_is_left_alone() -> None:
     worth = {"first": torch.rand(8, 3), "second": torch.rand(8, 8)}
     assert list(select_each(worth, nk.NM("2:4"))) == ["second"]
@@ -181,7 +216,14 @@ REFUSED = [
     (lambda: nk.methods.imp(0.5, steps=1, spacing="cubic"), "spacing must be 'geometric' or 'linear', not 'cubic'"),
     (lambda: nk.methods.imp(0.5, steps=2, rewind=3), "rewind=3 comes after the first choice.* after 2 dense steps"),
     (lambda: nk.methods.imp(0.5, steps=2, rewind=-1), "rewind must be a whole number of at least 0"),
-    (lambda: nk.methods.spur(0.5, steps=2, alpha=-1.0), "factor must be a number of at least 0, not -1.0"),
+    (lambda: nk.methods.spur(0.5, steps=2, alpha=-1.0), "alpha must be a number of at least 0, not -1.0"),
+    (
+        lambda: nk.methods.imp(0.5, steps=2, rounds=2.0),
+        r"rounds is how many \(5\), or the shares on the way.*, not 2.0",
+    ),
+    (lambda: nk.methods.spur(0.5, steps=2, rounds="5"), "rounds is how many .*, not '5'"),
+    (lambda: nk.methods.imp(0.5, steps=2, rounds=["0.2"]), r"rounds is how many .*, not \['0.2'\]"),
+    (lambda: nk.methods.imp(0.5, steps=2, rounds=True), "rounds must be a whole number of at least 1, not True"),
     (lambda: nk.methods.spur(0.5, steps=2, reading="l3"), "no reading is called 'l3'; did you mean"),
     (lambda: nk.methods.spur(0.5, steps=2, reading="unevenness", proximal=True), "Unevenness has no proximal step"),
     (lambda: nk.methods.gradual(0.5, steps=2, first=1.0), "first is the share that goes at once"),
@@ -193,6 +235,7 @@ REFUSED = [
     (lambda: Choose(target=nk.NM(), of="units").target and nk.plan(graph(), target=nk.NM()), "cannot be chosen by NM"),
     (lambda: nk.plan(graph(), target=nk.Ratio(0.5, scope="layer")), "scope='layer' is for single weights"),
     (lambda: per_round((1,), warmup=2.0), "warmup is the share of a round's steps"),
+    (lambda: per_round(nk.methods.nm().rounds), "starts the rate anew in each round, and there is none.* with steps"),
 ]
 
 

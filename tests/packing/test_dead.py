@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,85 @@ def test_nor_is_a_sum_dead_of_which_one_part_is_zero() -> None:
     packed, packing = packed_of(net, rows().abs())
     assert (packing.removed, packing.left) == ((), ())
     assert far(net, packed, 100 * rows()) < 1e-6
+
+
+class OfTwo(nn.Module):
+    """``fc(relu(A x + B c))``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(6, 8), nn.Linear(4, 8, bias=False), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        return self.out(F.relu(self.a(x) + self.b(c)))
+
+
+@pytest.mark.parametrize("bias", [0.5, 0.0])
+def test_what_was_given_zeros_was_not_heard(bias: float) -> None:
+    """Row 3 of A is zero, that of B is not, and c is zero in the example: the unit looks constant, and is not. Unit 5
+    is zero in both, and is."""
+    torch.manual_seed(0)
+    net = OfTwo().eval()
+    with torch.no_grad():
+        net.a.weight[[3, 5]], net.b.weight[5] = 0.0, 0.0
+        net.a.bias[[3, 5]] = bias
+    x, c = rows(), torch.zeros(9, 4)
+    packed, packing = packed_of(net, (x, c))
+    assert sum(each.count for each in packing.removed) == 1
+    assert packed.out.in_features == 7
+    assert far(net, packed, (x, rows(9, 4, seed=3))) < 1e-6
+
+
+def test_nor_was_a_column_that_was_given_zeros() -> None:
+    """Row 3 of B has one entry, and the example never that feature of c."""
+    torch.manual_seed(0)
+    net, c = OfTwo().eval(), rows(9, 4, seed=3)
+    with torch.no_grad():
+        net.a.weight[3] = 0.0
+        net.b.weight[3, :3] = 0.0
+    packed, packing = packed_of(net, (rows(), c * torch.tensor([1.0, 1, 1, 0])))
+    assert packing.removed == ()
+    assert far(net, packed, (rows(), c)) < 1e-6
+
+
+def test_one_step_from_a_state_of_zeros_says_nothing_of_the_next() -> None:
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.rnn(x)[0])
+
+    torch.manual_seed(0)
+    net = Words().eval()
+    with torch.no_grad():
+        for gate in range(4):
+            for p in (net.rnn.weight_ih_l0, net.rnn.bias_ih_l0, net.rnn.bias_hh_l0):
+                p[8 * gate + 3] = 0.0
+    packed, packing = packed_of(net, rows()[:, None])
+    assert packing.removed == ()
+    assert far(net, packed, rows(9 * 4).reshape(9, 4, 6)) < 1e-6
+
+
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_a_key_without_its_query_is_silent(tokens: int) -> None:
+    """Also where there is one key, which cannot differ from others: blown up it moves."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v = (nn.Linear(6, 8, bias=False) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.q(x) @ self.k(x).transpose(-1, -2)).softmax(-1) @ self.v(x)
+
+    torch.manual_seed(0)
+    net = Attention().eval()
+    net.q.weight.data[2] = 0
+    packed, packing = packed_of(net, rows(tokens)[None])
+    assert [(each.silent, each.count) for each in packing.removed] == [(1, 1)]
+    assert far(net, packed, rows(5, seed=3)[None]) < 1e-6
 
 
 def test_a_gate_that_is_shut_silences_its_neuron() -> None:
@@ -317,9 +397,7 @@ def spoil_constants(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def off(*args: Any) -> Any:
         found = honest(*args)
-        return seen.Steady(
-            found.takers, found.seen, found.steady, found.zero, {k: 1.01 * v for k, v in found.values.items()}
-        )
+        return replace(found, values={k: 1.01 * v for k, v in found.values.items()})
 
     monkeypatch.setattr(seen, "_judge", off)
 

@@ -17,6 +17,8 @@ from niwaki.errors import BadInput, UntraceableModel
 from niwaki.graph.observe import call_arguments, tensors_of
 from niwaki.packing import FORMS, PackedLinear, Packing
 from niwaki.packing import sound as room
+from niwaki.packing.candidates import candidates
+from niwaki.packing.choose import offered
 from niwaki.testing.zoo import specimen
 from tests.packing.models import MASKS, MODELS, made, masked, matrices
 
@@ -442,3 +444,34 @@ def test_what_reads_a_unit_and_was_not_called_is_not_known() -> None:
     packing = nk.packing_of(packed)
     assert ([(r.unread, r.count) for r in packing.removed], packing.left) == ([(1, 1)], ())
     assert far(model, packed, torch.full((4, 6), 10.0)) < 1e-5
+
+
+def test_layers_under_autocast_of_the_model_itself_are_timed() -> None:
+    """Inside they are called with bfloat16; outside, their weights are float32."""
+
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(16, 32), nn.Linear(32, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return self.second(F.relu(self.first(x)))
+
+    torch.manual_seed(0)
+    model, x = Mixed().eval(), torch.randn(8, 16)
+    model.second.weight.data[:, ::2] = 0
+    packing = nk.packing_of(nk.pack(model, x, runs=1, remove=False))
+    assert {"dense", "columns"} <= set(packing["second"].cost)
+
+
+def test_rows_are_not_offered_where_none_is_empty() -> None:
+    """Of a layer that keeps its weight as (inputs, outputs)."""
+    from transformers.pytorch_utils import Conv1D
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Conv1D(6, 8)).eval()
+    model[0].weight.data[:4] = 0
+    (candidate,) = candidates(model, torch.randn(3, 8))
+    assert "rows" not in offered(candidate)
+    assert "columns" in offered(candidate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,52 @@ def test_no_core_on_the_way_is_cheaper_and_it_is_the_same_again(price: float) ->
     assert cost(rows, columns) <= min(alive.size, price * alive.sum())
     again = fullest(alive.copy(), price)
     assert (again[0].tolist(), again[1].tolist()) == (rows.tolist(), columns.tolist())
+
+
+def step_by_step(alive: np.ndarray, price: float) -> tuple[list[int], list[int]]:
+    """The same core by the definition: all is counted again in every step, and nothing is left out."""
+    stays = [list(range(n)) for n in alive.shape]
+    best, found = np.inf, ([], [])
+    while True:
+        inside = alive[np.ix_(*stays)]
+        cost = inside.size + price * (alive.sum() - inside.sum())
+        if cost < best:
+            best, found = cost, (list(stays[0]), list(stays[1]))
+        if not any(stays):
+            return found
+        shares = [
+            (inside[k].sum() if axis == 0 else inside[:, k].sum()) / max(1, len(stays[1 - axis]))
+            for axis in (0, 1)
+            for k in range(len(stays[axis]))
+        ]
+        axis, k = [(axis, k) for axis in (0, 1) for k in range(len(stays[axis]))][int(np.argmin(shares))]
+        del stays[axis][k]
+
+
+@pytest.mark.parametrize("price", [0.5, 1.0, 3.0, 9.0])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.6, 0.95, 1.0])
+def test_the_core_is_that_of_the_definition(share: float, price: float) -> None:
+    random = np.random.default_rng(0)
+    for shape in ((9, 7), (5, 12), (1, 6), (16, 16)):
+        alive = random.random(shape) < share * random.random((shape[0], 1)) ** 0.3
+        rows, columns = fullest(alive, price)
+        assert (rows.tolist(), columns.tolist()) == step_by_step(alive, price)
+
+
+def test_a_matrix_that_is_all_but_full_is_looked_at_no_longer_than_its_empty_rows_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A head with a vocabulary that was padded: nothing else in it can be worth a single entry."""
+    alive = np.ones((5_000, 300), bool)
+    alive[-40:] = False
+    alive[17, 5] = False
+    steps: list[int] = []
+    room = sys.modules[fullest.__module__]
+    emptiest = room._emptiest
+    monkeypatch.setattr(room, "_emptiest", lambda lines: steps.append(0) or emptiest(lines))
+    rows, columns = fullest(alive)
+    assert (rows.tolist(), columns.size) == (list(range(4_960)), 300)
+    assert len(steps) == 40
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -126,3 +126,44 @@ def test_a_column_alone_takes_the_exact_step() -> None:
     after = before.clone()
     RowColumn().shrink_(after, 1.0)
     torch.testing.assert_close(after, torch.tensor([[2.4 - 1, 3.2 - 1]], dtype=torch.float64))
+
+
+RATE = 5e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("alpha", [1e-4, 1e-2, 1.0, 10.0])
+def test_a_row_no_longer_than_the_amount_is_gone(alpha: float, dtype: torch.dtype) -> None:
+    """At rates of fine-tuning, where the amount is as small as 5e-9; and a column likewise."""
+    amount = RATE * alpha
+    weight = torch.ones(3, 4, dtype=dtype)
+    weight[1] = 0.4 * amount  # the norm of four such weights is 0.8 of the amount
+    weight[:, 2] = torch.tensor([0.5, 0.0, 0.5]) * amount
+    RowColumn().shrink_(weight, amount)
+    assert (weight != 0).tolist() == [[True, True, False, True], [False] * 4, [True, True, False, True]]
+    scaled = torch.full((1, 4), 0.9 * amount, dtype=dtype)  # a norm of 1.8, and a pull of √4
+    RowColumn(scaled=True).shrink_(scaled, amount)
+    assert not scaled.any()
+
+
+def test_small_amounts_add_up() -> None:
+    """Two hundred steps of 5e-9 take as much in float32 as in float64, but for what rounds either way. All rows and
+    columns have one norm, of which the amount is two and a half times what float32 tells from 1."""
+    torch.manual_seed(0)
+    values = torch.randn(64, dtype=torch.float64)
+    values *= RATE * 1e-4 * 2**24 / 2.45 / values.norm()
+    before = torch.stack([values.roll(k) for k in range(64)])
+    taken = []
+    for dtype in (torch.float32, torch.float64):
+        weight = before.to(dtype, copy=True)
+        for _ in range(200):
+            RowColumn().shrink_(weight, RATE * 1e-4)
+        taken.append(float(before.norm() - weight.double().norm()))
+    assert taken[0] == pytest.approx(taken[1], rel=0.08)
+
+
+def test_an_amount_of_nothing_takes_nothing() -> None:
+    """Where a schedule begins or ends at a rate of 0."""
+    weight = torch.tensor([[1e-30, 0.0], [0.0, 2.0]])
+    RowColumn().shrink_(weight, 0.0)
+    assert torch.equal(weight, torch.tensor([[1e-30, 0.0], [0.0, 2.0]]))

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
+from niwaki.errors import BadInput
 from niwaki.methods import Cut, Mask, Method, Wait, sequence, together
 from niwaki.methods.recover import Recover
 from niwaki.methods.selectors import Heaviest
 from niwaki.surgery.cut import plan_of
 from niwaki.testing import laws
 from niwaki.testing.laws.exercise import exercise
-from tests.calibration.nets import deep, images, perceptron, rows
+from tests.calibration.nets import alive, deep, images, perceptron, rows
 
 HALF = nk.Ratio(0.5)
 LOOKING: dict[str, Method] = {
@@ -37,6 +38,64 @@ def halves(x: Tensor) -> list[Tensor]:
 def outputs_differ(model: nn.Module, small: nn.Module, x: Tensor) -> float:
     with torch.no_grad():
         return float((model(x) - small(x)).square().mean())
+
+
+@pytest.mark.parametrize("name", [*LOOKING, "michel"])
+@pytest.mark.parametrize("shares", [{"blocks.*.conv1": 0.5, "blok*": 0.5}, {"blok*": 0.5}])
+def test_a_pattern_that_matches_nothing_is_told(name: str, shares: dict[str, float]) -> None:
+    """And not left unpruned, silently."""
+    makers = {
+        "stochastic gfs": lambda target: nk.methods.gfs(target, candidates=3, reuse=False),
+        "paper": lambda target: nk.methods.ispasp(target, fresh=True),
+        "code": lambda target: nk.methods.ispasp(target, statistics="batch"),
+        "compensated": lambda target: nk.methods.ispasp(target, compensate=True),
+        "michel": nk.methods.michel,
+    }
+    method = makers.get(name, getattr(nk.methods, name, None))(nk.Ratio(shares))  # type: ignore[misc]
+    with pytest.raises(BadInput, match=r"the pattern 'blok\*' matches no group"):
+        nk.prune(deep(), images()[:1], method, data=halves(images()), loss=lambda m, x: m(x).square().mean())
+
+
+class Grouped(nn.Module):
+    """A grouped and a transposed convolution that take what others make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.grouped = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3, groups=2, bias=False)
+        self.up = nn.ConvTranspose2d(6, 4, 3, groups=2, bias=False)
+        self.last = nn.Conv2d(4, 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.up(torch.relu(self.grouped(torch.relu(self.first(x)))))))
+
+
+def test_kept_units_count_more_in_grouped_and_transposed_convolutions_too() -> None:
+    """What takes the units that stay counts as much more as there were more of them, and elsewhere what it did."""
+    model, x = alive(Grouped()), images()
+    small = nk.prune(model, x[:1], nk.methods.gfs(HALF, reuse=False), data=halves(x))
+    plan = plan_of(small)
+    assert plan is not None
+    plain = nk.cut(model, plan)
+    assert set(plan.choices) >= {"first", "grouped", "up"}
+    for (name, mine), (_, other) in zip(small.named_parameters(), plain.named_parameters(), strict=True):
+        taken = {"grouped.weight": "first", "up.weight": "grouped", "last.weight": "up"}.get(name)
+        factor = 1.0 if taken is None else plan.choices[taken].size / plan.choices[taken].kept
+        torch.testing.assert_close(mine, factor * other, msg=name)
+
+
+@pytest.mark.parametrize("settings", [{"compensate": True}, {"rescale": True}])
+def test_weights_that_cannot_be_written_are_told_before_any_step(settings: dict[str, Any]) -> None:
+    model, x = perceptron(), rows()
+    nn.utils.parametrizations.weight_norm(model[2])
+    make = nk.methods.ispasp if "compensate" in settings else nk.methods.gfs
+    with pytest.raises(BadInput, match=r"needs to write the weight of '2', which is computed from other tensors"):
+        rehearse_with_data(model, x, make(HALF, **settings))
+
+
+def rehearse_with_data(model: nn.Module, x: Tensor, method: Method) -> nk.Pruning:
+    """The start of a run, in which nothing is changed yet."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return nk.Pruning(model, optimizer, method, x[:1], data=halves(x))
 
 
 @pytest.mark.parametrize("name", LOOKING)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
+from niwaki.errors import BadInput
 from niwaki.methods import Choose, Cut, Hold, Press, sequence
 from niwaki.penalties import Ridge
 from niwaki.schedules import Ramp
@@ -39,6 +40,11 @@ def step(run: nk.Pruning) -> None:
     for p in run.model.parameters():
         p.grad = torch.zeros_like(p) if p.requires_grad else None
     run.step()
+
+
+def steps(run: nk.Pruning, many: int) -> None:
+    for _ in range(many):
+        step(run)
 
 
 def greg1(**settings: Any) -> nk.methods.Method:
@@ -203,13 +209,35 @@ def test_the_gradient_given_is_the_one_that_is_used() -> None:
     assert seen[0].flatten().tolist() == [0.5, 0.0, 0.0]
 
 
-def test_frozen_makers_are_left_alone() -> None:
+def two() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1)).eval()
+
+
+@pytest.mark.parametrize("of", ["units", "weights"])
+@pytest.mark.parametrize("how", ["frozen", "not held"])
+def test_what_is_not_trained_cannot_be_pressed(how: str, of: Any) -> None:
+    """It would never part from the rest, and be cut as it is: by that name it is told, and can be left out."""
+    model = two()
+    held = [p for name, p in model.named_parameters() if how == "frozen" or not name.startswith("0.")]
+    model[0].requires_grad_(how != "frozen")
+    optimizer = torch.optim.SGD(held, lr=LR)
+    name = "0.weight" if of == "weights" else "0"
+    method = nk.methods.greg1(nk.Ratio(0.5), hold=0, of=of)
+    with pytest.raises(BadInput, match=rf"greg1 presses .* those of '{name}' do not.*leave it out \(skip='{name}'\)"):
+        nk.Pruning(model, optimizer, method, torch.ones(2, 2))
+    nk.Pruning(model, optimizer, nk.methods.greg1(nk.Ratio(0.5, skip=name), hold=0, of=of), torch.ones(2, 2))
+    nk.Pruning(model, optimizer, nk.methods.magnitude(nk.Ratio(0.5), of=of), torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("which", ["kept", "chosen"])
+def test_weights_that_are_no_numbers_are_not_taken_for_parted(which: str) -> None:
     model = net()
-    model[0].weight.requires_grad_(False)
     run, _ = pressed(model, greg1())
     step(run)
-    assert model[0].weight.flatten().tolist() == [0.5, -1.0, 2.0]
-    assert model[0].weight.grad is None
+    with torch.no_grad():
+        model[0].weight[2 if which == "kept" else 0] = float("nan")
+    with pytest.raises(BadInput, match=r"the weights of '0' are not finite any more: .* smaller learning rate"):
+        steps(run, 20)
 
 
 class Scaler:

@@ -188,9 +188,19 @@ def test_the_control_presses_with_one_factor_from_the_first_step() -> None:
     assert run.model[0].out_features == 2
 
 
-@pytest.mark.parametrize("wrong", [{"restore": -1.0}, {"pick_at": 0.0}, {"pick_grow": float("nan")}, {"every": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"restore": -1.0},
+        {"pick_at": 0.0},
+        {"ceiling": 0.01},
+        {"pick_at": 1.0},
+        {"pick_grow": float("nan")},
+        {"every": 0},
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(nk.errors.BadInput, match="must be a"):
+    with pytest.raises(nk.errors.BadInput, match=r"must be a|not below the ceiling"):
         nk.methods.greg2(nk.Ratio(0.5), **wrong)
 
 

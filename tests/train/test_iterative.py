@@ -163,6 +163,34 @@ def test_a_proximal_penalty_empties_whole_rows() -> None:
     assert sum(zeros(model)) > 0  # and nothing was chosen yet
 
 
+def test_a_step_that_the_scaler_leaves_out_has_no_proximal_step() -> None:
+    """Half precision overflowed; the next step is one again."""
+    layer = nn.Linear(2, 1)
+    method = nk.methods.spur(0.5, rounds=1, steps=2, alpha=0.5, proximal=True)
+    run = nk.Pruning(layer, torch.optim.SGD(layer.parameters(), lr=0.2), method, torch.ones(1, 2))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    scaler.scale(torch.zeros(()))
+    before = layer.weight.detach().clone()
+    for bias, moves in ((float("inf"), False), (0.0, True)):  # the overflow was elsewhere in the model
+        layer.weight.grad, layer.bias.grad = torch.zeros(1, 2), torch.tensor([bias])
+        run.step(scaler)
+        scaler.update()
+        assert torch.equal(layer.weight, before) is not moves
+
+
+@pytest.mark.parametrize("target", [0.0, nk.Ratio({"2.*": 0.0})], ids=["all", "by pattern"])
+@pytest.mark.parametrize("proximal", [False, True])
+def test_a_share_of_nothing_is_pressed_all_the_same(target: Any, proximal: bool) -> None:
+    """The first point of a sweep: dense, with the penalty."""
+    model, twin = net(), net()
+    method = nk.methods.spur(target, rounds=1, steps=5, alpha=0.01, proximal=proximal)
+    train(pruning(model, method), 0, 1)
+    train(pruning(twin, nk.methods.imp(target, rounds=1, steps=5)), 0, 1)
+    changed = [not torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True)]
+    assert changed == [target == 0.0, False, True, False]
+    assert zeros(model) == [0, 0]
+
+
 def test_only_what_the_target_names_is_pressed() -> None:
     model, twin = net(), net()
     target = nk.Ratio(0.5, only="2.weight")
@@ -201,8 +229,11 @@ def test_rewinding_to_the_start_takes_buffers_along() -> None:
     before = copy.deepcopy(model.state_dict())  # the model as it is when the first step is made
     run.step()
     train(run, 1, 3)
+    gone = run.chosen
     for name, now in model.state_dict().items():
-        assert torch.equal(now, torch.where(now == 0, now, before[name])), name
+        expected = before[name].masked_fill(gone[name], 0) if name in gone else before[name]
+        assert torch.equal(now, expected), name
+    assert sum(int(each.sum()) for each in gone.values()) == 40
 
 
 def test_masked_weights_have_no_gradient_to_clip() -> None:

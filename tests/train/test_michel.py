@@ -39,6 +39,19 @@ def test_by_hand() -> None:
     assert sensitivity(model, data[0], data, to_zero, each=True)["0"].tolist() == [4, 20]
 
 
+def test_a_smaller_batch_counts_for_as_many_samples_as_it_has() -> None:
+    """Of a loss that is a mean, any batches give what one gives; absolute values batch by batch are others."""
+    model, x = perceptron(), rows(48)
+
+    def loss(model: nn.Module, batch: Any) -> Tensor:
+        return model(batch).square().mean()
+
+    whole = sensitivity(model, x[:1], [x], loss)
+    parts = sensitivity(model, x[:1], [x[:20], x[20:40], x[40:]], loss)
+    for name, values in whole.items():
+        torch.testing.assert_close(parts[name], values, rtol=1e-5, atol=1e-5)
+
+
 def test_the_gradient_of_heads_is_that_of_differences() -> None:
     model = family("bert").build().eval().double()
     inputs = family("bert").inputs()
@@ -57,7 +70,7 @@ def test_the_gradient_of_heads_is_that_of_differences() -> None:
             mask[head * width : (head + 1) * width] += sign * 1e-4
             hook = layer.register_forward_pre_hook(lambda m, args, mask=mask: (args[0] * mask,))
             with torch.no_grad():
-                values.append(float(loss(model, inputs)))
+                values.append(len(inputs["input_ids"]) * float(loss(model, inputs)))
             hook.remove()
         assert float(found[name][head]) == pytest.approx(abs(values[0] - values[1]) / 2e-4, rel=1e-3)
 

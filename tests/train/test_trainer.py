@@ -213,6 +213,15 @@ def test_too_few_steps_are_told_before_any_is_spent(tmp_path: Path) -> None:
         work.train()
 
 
+def test_a_best_model_at_the_end_is_refused(tmp_path: Path) -> None:
+    """The dense one may be the best, and would be loaded over the pruned one."""
+    work = trainer(tmp_path, METHODS["imp"], bert(), eval_strategy="no")
+    work.args.load_best_model_at_end = True
+    with pytest.raises(BadInput, match=r"imp has made.* Set load_best_model_at_end=False, and .* \(step 6 or later\)"):
+        work.train()
+    assert work.state.global_step == 0
+
+
 def test_what_is_no_method_is_refused() -> None:
     with pytest.raises(BadInput, match=r"method must come from nk.methods, not str"):
         nk.PruningCallback("imp")

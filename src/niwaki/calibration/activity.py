@@ -192,7 +192,8 @@ class Activity:
                     for n, weight in enumerate(every):
                         less = second.taker.along(second.taker.spread(1 - weight, 0.0), h.double())
                         found[n] += float(second.linear(h.double() * less).square().sum())
-        sums: list[float] = self.ranks.summed({("errors",): torch.tensor(found).double()})["errors",].tolist()
+        mine = torch.tensor(found, dtype=torch.float64)
+        sums: list[float] = self.ranks.summed({("errors",): mine})["errors",].tolist()
         return sums
 
     def products(self) -> Tensor:
@@ -226,9 +227,7 @@ class Activity:
         for numbers in self._by_layer().values():
             second = self.seconds[numbers[0]]
             require_plain(self.name, second, "rescaling")
-            per_position = second.taker.spread(torch.where(kept, factor, 1.0), 1.0)
-            columns = per_position.repeat_interleave(second.repeats()).to(second.matrix().device)
-            found[second.taker.weight] = second.as_weight(second.matrix() * columns)
+            found[second.taker.weight] = second.times(second.taker.spread(torch.where(kept, factor, 1.0), 1.0))
         return found
 
     def _by_layer(self) -> Mapping[int, list[int]]:

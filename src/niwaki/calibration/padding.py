@@ -43,9 +43,9 @@ def without_padding(hidden: Tensor, real: Tensor | None) -> Tensor:
 
 
 def _arguments(model: nn.Module, batch: Batch) -> dict[str, Any]:
-    """By name, those given without one too."""
+    """By name, those given without one too; and what goes into ``**kwargs``, which a signature keeps in one piece."""
     try:
-        return inspect.signature(model.forward).bind_partial(*batch.args, **batch.kwargs).arguments
+        return {**inspect.signature(model.forward).bind_partial(*batch.args, **batch.kwargs).arguments, **batch.kwargs}
     except (TypeError, ValueError):  # a forward that cannot be read, or is not called like this
         return batch.kwargs
 

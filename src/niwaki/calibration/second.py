@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,20 +97,32 @@ class Second:
             return matrix.reshape(self.taker.module.weight.shape)
         return matrix.t()
 
+    def times(self, per_position: Tensor) -> Tensor:
+        """The layer's weight, float64, with what it takes from each position of its input times a number of it. Also of
+        grouped and transposed convolutions, which are no matrix."""
+        weight, layer = self._weight(), self.taker.module
+        factors, kernel = per_position.to(weight.device), [1] * self.taker.space
+        if isinstance(layer, CONVOLUTIONS):
+            rows = factors.reshape(layer.groups, -1).repeat_interleave(len(weight) // layer.groups, 0)
+            return weight * rows.reshape(len(weight), -1, *kernel)
+        return weight * (factors if isinstance(layer, nn.Linear) else factors.reshape(-1, 1, *kernel))
+
     def repeats(self) -> int:
         """Columns of the matrix per position of the input: 1, or the size of a convolution's kernel."""
         return int(self._weight()[0, 0].numel()) if self.taker.space else 1
 
-    def rows(self, hidden: Tensor) -> list[Tensor]:
-        """The inputs that the matrix is applied to, float64, in pieces of bounded size. Shape: (many, columns)."""
+    def rows(self, hidden: Tensor) -> Iterator[Tensor]:
+        """The inputs that the matrix is applied to, float64, in pieces of bounded size, each made when it is asked for.
+        Shape: (many, columns)."""
         if not self.taker.space:
             flat = hidden.flatten(0, -2)
-            return [piece.double() for piece in flat.split(max(1, LARGEST // flat.shape[1]))]
+            yield from (piece.double() for piece in flat.split(max(1, LARGEST // flat.shape[1])))
+            return
         module: Any = self.taker.module
         hidden = hidden if hidden.dim() == self.taker.space + 2 else hidden[None]
         outputs = hidden[0, 0].numel()
         step = max(1, LARGEST // max(1, outputs * self.repeats() * hidden.shape[1]))
-        return [_unfolded(piece, module, self.taker.space) for piece in hidden.split(step)]
+        yield from (_unfolded(piece, module, self.taker.space) for piece in hidden.split(step))
 
     def _weight(self) -> Tensor:
         module: Any = self.taker.module

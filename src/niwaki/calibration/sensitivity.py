@@ -30,9 +30,9 @@ def sensitivity(
     each: bool,
     ranks: Ranks | None = None,
 ) -> dict[str, Tensor]:
-    """By group, per unit: the absolute gradient of the summed loss with respect to a mask of ones on the unit's
-    activations. ``each``: absolute values batch by batch, then summed. ``ranks``: each has batches of its own; the sums
-    are over all.
+    """By group, per unit: the absolute gradient of the loss, summed over samples, with respect to a mask of ones on the
+    unit's activations. ``loss`` is the mean over a batch, as losses are: each batch counts as often as it has samples.
+    ``each``: absolute values batch by batch, then summed. ``ranks``: each has batches of its own; sums are over all.
 
     Raises:
         BadInput: the loss is no single number with a gradient.
@@ -49,7 +49,7 @@ def sensitivity(
         for batch in batches:
             gradients = _gradients(model, loss, batch, masks)
             for total, gradient in zip(sums, gradients, strict=True):
-                total += gradient.abs() if each else gradient
+                total += batch.size * (gradient.abs() if each else gradient)
     found = ranks.summed({(block.group.name,): total for block, total in zip(blocks, sums, strict=True)})
     return {block.group.name: found[block.group.name,].abs() for block in blocks}
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from niwaki.methods.greg import DEPARTS
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, Hold
+from niwaki.methods.parts import Choose, Hold, ending
 from niwaki.methods.press import Press
 from niwaki.methods.several import sequence
+from niwaki.methods.view import Of
 from niwaki.penalties import Ridge
 from niwaki.schedules import Constant, above_zero
 from niwaki.scores import L1, Random
 from niwaki.targets import Target
 
 
-def random(target: Target, *, seed: int = 0) -> Method:
+def random(target: Target, *, seed: int = 0, of: Of = "units") -> Method:
     """One-shot removal of units drawn at random.
 
     What: the lower bound of every comparison: the same sizes, no idea which units matter.
@@ -25,11 +27,20 @@ def random(target: Target, *, seed: int = 0) -> Method:
     Settings:
         target: how small, and where.
         seed: of the draw; the same seed gives the same units.
+        of: ``"units"``, which are cut, or single ``"weights"``, which become zeros.
     """
-    return Method("random", sequence(Choose(Random(seed), target), Cut()))
+    return Method("random", sequence(Choose(Random(seed), target, of), ending(of)))
 
 
-def fixreg(target: Target, *, factor: float = 1.0, steps: int = 50_000, every: int = 10, hold: int = 5_000) -> Method:
+def fixreg(
+    target: Target,
+    *,
+    factor: float = 1.0,
+    steps: int = 50_000,
+    every: int = 10,
+    hold: int = 5_000,
+    of: Of = "units",
+) -> Method:
     """FixReg: press the units that will go with the full penalty from the first step (the control of GReg).
 
     What: choose by the L1 norm as GReg-1 does, but do not let the penalty grow: the same factor for all steps. What
@@ -45,14 +56,16 @@ def fixreg(target: Target, *, factor: float = 1.0, steps: int = 50_000, every: i
         steps: so long.
         every: steps between two rows of the record.
         hold: further steps at the same factor before the cut.
+        of: units, which are cut, or single weights, which become zeros; as for :func:`greg1`.
     """
     above_zero(factor, "factor")
     return Method(
         "fixreg",
         sequence(
-            Choose(L1(), target),
-            Press(Ridge(), Constant(factor, every), ceiling=max(factor, 1.0), parted=None, steps=steps),
-            Hold(hold),
-            Cut(),
+            Choose(L1(), target, of),
+            Press(Ridge(), Constant(factor, every), ceiling=max(factor, 1.0), parted=None, steps=steps, of=of),
+            Hold(hold, of=of),
+            ending(of),
         ),
+        DEPARTS,
     )

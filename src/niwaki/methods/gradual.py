@@ -73,6 +73,7 @@ def movement(
         (
             "a weight that went stays zero; the paper keeps its value, and lets it come back when others fall below it",
             "sums are not weighted by the learning rate of a step",
+            "sums are of the gradient as the optimizer gets it: clipped, where the training clips",
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, Hold, Mask, Part
+from niwaki.methods.parts import Choose, Hold, ending
 from niwaki.methods.press import Press, Spread
 from niwaki.methods.several import sequence
 from niwaki.methods.view import Of
@@ -62,7 +62,7 @@ def greg1(
             Choose(L1(), target, of),
             Press(Ridge(), Ramp(grow, every), ceiling=ceiling, parted=_bar(parted, of), of=of),
             Hold(hold, of=of),
-            _end(of),
+            ending(of),
         ),
         DEPARTS,
     )
@@ -115,11 +115,13 @@ def greg2(
             Choose(L1(), target, of),
             Press(Ridge(), Ramp(grow, every, pick_at), ceiling, _bar(parted, of), each=True, restore=restore, of=of),
             Hold(hold, of=of),
-            _end(of),
+            ending(of),
         ),
         (
             *DEPARTS,
             "units are picked when the last step of the first phase has acted for K_u steps; the code picks at once",
+            "the moving average of the early stop begins when units are picked; in the code it runs on from the first "
+            "phase, over picks that were not final",
         ),
     )
 
@@ -127,7 +129,3 @@ def greg2(
 def _bar(parted: float | None, of: Of) -> float | None:
     """The early stop, which the code has for filters only."""
     return None if of == "weights" else parted
-
-
-def _end(of: Of) -> Part:
-    return Mask() if of == "weights" else Cut()

@@ -40,11 +40,15 @@ def imp(
 
     Settings:
         target: the share of zeros in the end, and where: nk.Ratio(0.9, only="*.layer.*"), or a plain number. Its scope
-            says which weights compete: of a tensor, of a layer, or all.
+            says which weights compete: of a tensor, of a layer, or all. Weights are those that inputs are multiplied
+            with, of layers or of modules of your own; left out are vectors (biases, norms, layer scales), embeddings,
+            tokens and tables of positions (the module niwaki.surgery.multiplied has the rule). Leave out more, such as
+            the classifier, by skip="classifier.*".
         rounds: how many; or the shares on the way, ascending, before the target's own.
         steps: optimizer steps of each round. Let the learning rate start anew in each
             (:func:`niwaki.schedules.per_round`).
-        dense: steps before the first round; as many as `steps` if None. 0 if the model is trained already.
+        dense: steps before the first round; as many as `steps` if None. 0 if the model is trained already: then the
+            first choice is made before the first step, and its zeros are put in place after it.
         spacing: `"geometric"`: every round takes the same share of what is left; `"linear"`: the same number.
         rewind: None: go on from the trained weights. k: after each choice go back to the weights that were there after
             k steps (0: when the first step is made), and train those.
@@ -64,9 +68,17 @@ def ratio(target: Ratio | float) -> Ratio:
     """A plain number is the share of zeros in every tensor."""
     if isinstance(target, Ratio):
         return target
-    if isinstance(target, (int, float)) and not isinstance(target, bool):
+    if _is_number(target):
         return Ratio(target)
     raise BadInput(f"single weights are counted: the target is nk.Ratio(0.9), or a plain 0.9, not {target!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, Sequence) and not isinstance(values, str) and all(map(_is_number, values))
 
 
 def _before(dense: int, rewind: int | None) -> Iterator[Part]:
@@ -92,6 +104,8 @@ def _shares(target: Ratio, rounds: int | Sequence[float], spacing: Spacing) -> I
         law = geometric if spacing == "geometric" else linear
         yield from (lambda goal, k=k: law(goal, rounds)[k] for k in range(rounds))
         return
+    if not _are_numbers(rounds):
+        raise BadInput(f"rounds is how many (5), or the shares on the way (0.5, 0.8), not {rounds!r}")
     most = max(target.removed.values()) if isinstance(target.removed, Mapping) else target.removed
     way = [0.0, *rounds, most]
     if any(not low < high for low, high in pairwise(way)):

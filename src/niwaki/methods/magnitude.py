@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Choose, Cut, Mask
+from niwaki.methods.parts import Choose, ending
 from niwaki.methods.several import sequence
 from niwaki.methods.view import Of
 from niwaki.scores import L1, Score
@@ -26,6 +26,5 @@ def magnitude(target: Target, *, score: Score | None = None, of: Of = "units") -
         of: ``"units"``: filters, heads, neurons, …, which are cut. ``"weights"``: single weights, which become zeros
             (Han et al., *Learning both Weights and Connections*, NeurIPS 2015).
     """
-    end = Mask() if of == "weights" else Cut()
     departs = ("residual streams may be pruned too (the paper leaves them whole): skip them by name to do as it does",)
-    return Method("magnitude", sequence(Choose(score or L1(), target, of), end), departs)
+    return Method("magnitude", sequence(Choose(score or L1(), target, of), ending(of)), departs)

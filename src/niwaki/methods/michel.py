@@ -60,7 +60,8 @@ def michel(
     summed over data. The least go at once, over all layers together.
 
     When to use it: heads, with labels: `nk.prune(model, inputs, method, data=batches, loss=loss)`, where
-    `loss(model, batch)` gives one number. Other groups work alike; name the heads with `only` to prune heads alone.
+    `loss(model, batch)` gives one number, the mean over the batch. Other groups work alike; name the heads with `only`
+    to prune heads alone.
 
     When not: without labels; and where many units must go: it looks at one at a time.
 

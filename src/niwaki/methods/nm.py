@@ -20,10 +20,13 @@ def nm(target: NM | str = "2:4", *, score: Score | None = None) -> Method:
     When not: on hardware that has no use for it, where it makes nothing smaller or faster.
 
     Settings:
-        target: nk.NM("2:4", only=…), or just "2:4".
+        target: nk.NM("2:4", only=…), or just "2:4". Only layers of which M divides the number of inputs are taken
+            from; a matrix that is held by no layer has its inputs along dimension 1. What counts as a weight is told in
+            the card of :func:`imp`.
         score: of single weights; nk.scores.L1, their magnitude, if None.
 
-    Zeros stay zero while ``run.step()`` goes on.
+    Zeros stay zero while ``run.step()`` goes on. In training the choice is made before the first step, and its zeros
+    are put in place after it; ``nk.prune`` puts them in place at once.
     """
     target = NM(keep=target) if isinstance(target, str) else target
     return Method("nm", sequence(Choose(score or L1(), target, "weights"), Mask()))

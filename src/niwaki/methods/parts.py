@@ -114,6 +114,11 @@ class Cut(Part):
         return Outcome(Orders(cut=True), over=True)
 
 
+def ending(of: Of) -> Part:
+    """How what was chosen goes: units are cut, single weights become zeros."""
+    return Mask() if of == "weights" else Cut()
+
+
 @dataclass(frozen=True)
 class Wait(Part):
     """Train on for so many steps."""

@@ -102,6 +102,11 @@ class Press(Part):
             above_zero(self.parted, "parted")
         elif isinstance(self.schedule, Constant) and self.schedule.value <= self.ceiling and self.steps is None:
             raise BadInput("a constant schedule at or below the ceiling never ends: set parted or steps, or use hold")
+        if isinstance(self.schedule, Ramp) and self.schedule.start >= self.ceiling:
+            raise BadInput(
+                f"the factor starts at {self.schedule.start:g}, which is not below the ceiling of {self.ceiling:g}: "
+                "nothing would be pressed. Raise the ceiling, or start (pick) lower"
+            )
 
     @property
     def longest(self) -> int | None:
@@ -143,7 +148,7 @@ class Press(Part):
         for name in updates:
             updates[name] += not done[name]
             if worth:
-                ratio[name] = _averaged(ratio.get(name), *parting(worth[name], view.chosen[name]))
+                ratio[name] = _averaged(ratio.get(name), *_finite(name, *parting(worth[name], view.chosen[name])))
         far = {name: self.parted is not None and ratio[name] >= self.parted for name in updates}
         for name, n in updates.items():
             done[name] = done[name] or (far[name] if self.each else all(far.values()))
@@ -183,6 +188,16 @@ def _deviation(norms: Tensor, mean: float) -> float:
     if is_sharded(norms):
         return math.sqrt(float(whole((norms - mean).square().sum())) / (norms.numel() - 1))
     return float(norms.std())
+
+
+def _finite(name: str, kept: float, gone: float) -> tuple[float, float]:
+    """The same two, unless training has gone wrong: what is no number would pass for parted."""
+    if not math.isfinite(kept + gone):
+        raise BadInput(
+            f"the weights of {name!r} are not finite any more: go on from an earlier checkpoint with a smaller "
+            "learning rate, or clip gradients"
+        )
+    return kept, gone
 
 
 def _averaged(before: float | None, kept: float, gone: float) -> float:

@@ -16,7 +16,7 @@ from niwaki.targets import Ratio, Target
 @dataclass(frozen=True)
 class Regularize(Part):
     """Press all weights that a target may take from with a penalty of a constant factor, for as long as the parts
-    beside it last.
+    beside it last; also where the share that it takes is 0.
 
     ``proximal``: in place of a gradient, which goes through the optimizer's moments, take the penalty's proximal step
     after each step of the optimizer, by the learning rate times the factor.
@@ -38,7 +38,14 @@ class Regularize(Part):
             raise BadInput(f"{type(self.penalty).__name__} has no proximal step: set proximal=False, or take RowColumn")
 
     def begin(self, view: View) -> State:
-        return {"names": view.offered(self.target, self.of)}
+        return {"names": self.names(view)}
+
+    def names(self, view: View) -> list[str]:
+        """The weights that it presses: those that the target's patterns pick, whatever share of them goes."""
+        target = self.target
+        if isinstance(target, Ratio):
+            target = target.on_the_way(lambda share: share or 0.5)
+        return view.offered(target, self.of)
 
     def step(self, state: State, view: View) -> Outcome:
         if not self.factor:

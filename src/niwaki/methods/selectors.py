@@ -26,10 +26,15 @@ PIECE = 256
 
 @dataclass(frozen=True)
 class Selector:
-    """Base of all selectors. ``moments``: does it ask for inner products?"""
+    """Base of all selectors. ``moments``: does it ask for inner products? ``rescales``: do the kept units count more
+    afterwards?"""
 
     @property
     def moments(self) -> bool:
+        return False
+
+    @property
+    def rescales(self) -> bool:
         return False
 
     def choose(self, see: See, place: Place, *, fresh: bool) -> Tensor:
@@ -98,6 +103,10 @@ class Greedy(Selector):
     def moments(self) -> bool:
         return self.reuse
 
+    @property
+    def rescales(self) -> bool:
+        return self.rescale
+
     def factor(self, units: int, kept: int) -> float:
         return units / kept if self.rescale else 1.0
 
@@ -126,7 +135,8 @@ def _by_running(activity: Activity, counts: Tensor, tried: Tensor) -> Tensor:
             weight[unit] = 1
             yield scale * weight
 
-    return torch.tensor([loss for piece in tried.split(PIECE) for loss in activity.errors(weights(piece))])
+    found = [loss for piece in tried.split(PIECE) for loss in activity.errors(weights(piece))]
+    return torch.tensor(found, dtype=torch.float64)  # losses differ little
 
 
 def one_of(name: str, value: object, known: tuple[str, ...]) -> None:

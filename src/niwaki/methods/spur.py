@@ -11,6 +11,7 @@ from niwaki.methods.method import Method
 from niwaki.methods.regularize import Regularize
 from niwaki.methods.several import together
 from niwaki.penalties import Lasso, Penalty, Ridge, RowColumn, Unevenness
+from niwaki.schedules import not_below_zero
 from niwaki.scores import Score
 from niwaki.targets import Ratio
 
@@ -57,19 +58,22 @@ def spur(
     Settings:
         target: the share of zeros in the end, and where; as for imp.
         alpha: the factor of the penalty (λ). 0 is imp, bit for bit. Try 1e-5, 5e-5, 1e-4, 5e-4, on data that are held
-            out.
+            out; of the proximal form other ones.
         reading: `"group_lasso"`: Euclidean norms of rows and of columns; `"scaled_group_lasso"`: times the square
             root of their lengths; `"unevenness"`, `"relative_unevenness"`: minus the standard deviation of their L1
             norms, as it is (unbounded) or over the mean; `"l1"`, `"l2"`: of single weights, as controls.
         proximal: after each step of the optimizer shrink rows, then columns, by the learning rate times `alpha`, in
             place of the gradient. It makes rows and columns of exact zeros, and passes by the moments of Adam, which
-            make a gradient's size count for little.
+            make a gradient's size count for little. Its `alpha` is of another size: where no gradient holds it up,
+            a row loses learning rate times `alpha` of its norm in each step, and norms are around 1 in an encoder. Try
+            3, 10, 30 at rates around 5e-5. What is too small to change a weight is told in the log (`niwaki`).
         rounds: as for imp. The same for steps, dense, spacing, rewind, score.
     """
     if reading not in READINGS:
         raise BadInput(
             f"no reading is called {reading!r}{nearest(reading, READINGS) or '.'} Known: {', '.join(READINGS)}."
         )
+    not_below_zero(alpha, "alpha")
     target = ratio(target)
     plain = imp(target, rounds=rounds, steps=steps, dense=dense, spacing=spacing, rewind=rewind, score=score)
     return Method(

@@ -61,36 +61,66 @@ def fullest(alive: np.ndarray, price: float = SPARSE_COST) -> tuple[np.ndarray, 
     """The rows and the columns (ascending indices of each) of the core for which ``rows × columns + price × entries
     outside`` is least, of those that are met when the row or the column with the least share of entries inside is
     dropped again and again. Ties: rows before columns, then by index."""
-    inside = alive.astype(np.int64)
-    counts = [inside.sum(1), inside.sum(0)]
-    stays = [np.ones(n, bool) for n in alive.shape]
-    total, dropped = int(inside.sum()), list[tuple[int, int]]()
-    costs = [_cost(stays, total, total, price)]
-    for _ in range(sum(alive.shape)):
-        axis, index = _emptiest(counts, stays)
+    lines = [_Lines(alive.sum(1)), _Lines(alive.sum(0))]
+    total = inside = int(lines[0].counts.sum())
+    dropped: list[tuple[int, int]] = []
+    costs = [float(alive.size)]
+    least = costs[0]
+    while any(each.left for each in lines) and costs[-1] - _gain(lines, inside, price) < least:
+        axis, index, count = _emptiest(lines)
+        lines[axis].drop(index)
+        lines[1 - axis].lose(alive[index] if axis == 0 else alive[:, index])
+        inside -= count
         dropped.append((axis, index))
-        stays[axis][index] = False
-        counts[1 - axis] -= inside[index] if axis == 0 else inside[:, index]
-        within = int(counts[0][stays[0]].sum())
-        costs.append(_cost(stays, within, total, price))
+        costs.append(lines[0].left * lines[1].left + price * (total - inside))
+        least = min(least, costs[-1])
     best = int(np.argmin(costs))
-    gone = [{index for axis, index in dropped[:best] if axis == k} for k in (0, 1)]
-    rows, columns = (np.setdiff1d(np.arange(n), sorted(g)) for n, g in zip(alive.shape, gone, strict=True))
+    gone = [[index for axis, index in dropped[:best] if axis == k] for k in (0, 1)]
+    rows, columns = (np.delete(np.arange(n), g) for n, g in zip(alive.shape, gone, strict=True))
     return rows, columns
 
 
-def _cost(stays: list[np.ndarray], inside: int, total: int, price: float) -> float:
-    return float(stays[0].sum()) * float(stays[1].sum()) + price * (total - inside)
+class _Lines:
+    """The rows (columns) that are left, and how many entries each has in the columns (rows) that are left."""
+
+    def __init__(self, counts: np.ndarray) -> None:
+        self.counts, self.left = counts.astype(np.int64), len(counts)
+        self._least: list[int] = []  # last first: those with the least count, for as long as no count changes
+
+    def emptiest(self) -> tuple[int, int]:
+        """Index and count of the one with the least count, of equals the first."""
+        if not self._least:
+            self._least = np.flatnonzero(self.counts == self.counts.min())[::-1].tolist()
+        return self._least[-1], int(self.counts[self._least[-1]])
+
+    def drop(self, index: int) -> None:
+        self._least.pop()
+        self.counts[index] = np.iinfo(np.int64).max  # above any count, for good
+        self.left -= 1
+
+    def lose(self, entries: np.ndarray) -> None:
+        """These entries (bool, one of each line) are inside no more."""
+        self.counts -= entries
+        self._least = []
 
 
-def _emptiest(counts: list[np.ndarray], stays: list[np.ndarray]) -> tuple[int, int]:
-    """The row (0, index) or the column (1, index) of which the least share is filled."""
+def _emptiest(lines: list[_Lines]) -> tuple[int, int, int]:
+    """The row (0, index) or the column (1, index) of which the least share is filled, and its count."""
     shares = []
     for axis in (0, 1):
-        others = max(1, int(stays[1 - axis].sum()))
-        shares.append(np.where(stays[axis], counts[axis] / others, np.inf))
-    axis = int(shares[1].min() < shares[0].min())
-    return axis, int(shares[axis].argmin())
+        index, count = lines[axis].emptiest() if lines[axis].left else (0, 0)
+        share = count / max(1, lines[1 - axis].left) if lines[axis].left else np.inf
+        shares.append((share, axis, index, count))
+    return min(shares)[1:]
+
+
+def _gain(lines: list[_Lines], inside: int, price: float) -> float:
+    """At most so much cheaper does it become by dropping more: what goes has at least the entries of one row or column,
+    and of the zeros at most all that are inside."""
+    rows, columns = lines[0].left, lines[1].left
+    if price < 1:
+        return float(rows * columns)
+    return max(0.0, price * (rows * columns - inside) - (price - 1) * min(rows, columns))
 
 
 def _clipped(alive: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Split:

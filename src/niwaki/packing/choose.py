@@ -74,7 +74,7 @@ def offered(candidate: Candidate) -> dict[str, Split]:
     seen = {_dense(candidate)}
     for form in FORMS[1:]:
         parts = split(alive, form)
-        if (sizes := parts.sizes()) not in seen:
+        if (sizes := parts.sizes(transposed=is_transposed(candidate.module))) not in seen:
             seen.add(sizes)
             found[form] = parts
     return found
@@ -97,7 +97,8 @@ def by_time(runs: int, threads: int | None, tick: Callable[[], None] | None = No
             built[form] = PackedLinear.of(matrix(layer), parts, bias, transposed=False, trains=False)
         device = next(layer.parameters()).device
         generator = torch.Generator().manual_seed(0)
-        x = torch.randn(like.shape, generator=generator).to(device, like.dtype)
+        # Of the weight's type: inside autocast the layer may have been called with another.
+        x = torch.randn(like.shape, generator=generator).to(device, matrix(layer).dtype)
         calls = {form: _call(module, x) for form, module in built.items()}
         with using_threads(threads or torch.get_num_threads()), torch.inference_mode():
             times = interleaved(calls, runs=runs, warmup=2)

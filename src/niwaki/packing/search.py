@@ -68,7 +68,8 @@ def search(graph: Graph, model: nn.Module, inputs: Inputs) -> list[Dead]:
     tensors = dict(graph.tensors())
     looks = {g.name: look(g, tensors, graph.aliases) for g in graph.groups}
     hollow = {n: x.hollow & ~x.unread for n, x in looks.items() if not x.group.changes_statistics and x.hollow.any()}
-    seen = steady(graph, model, inputs, hollow)
+    mute = {name: looks[name].mute & asked for name, asked in hollow.items()}
+    seen = steady(graph, model, inputs, hollow, mute)
     found = []
     for name, x in looks.items():
         none = np.zeros(len(x.group), bool)
@@ -76,7 +77,7 @@ def search(graph: Graph, model: nn.Module, inputs: Inputs) -> list[Dead]:
             found.append(Dead(x.group, x.unread, none, none, none, ""))
             continue
         s, why = seen[name], _bound(graph, model, seen[name])
-        silent = s.zero | (x.mute & ~s.seen & ~x.unread)
+        silent = s.zero | (x.mute & ~s.seen & ~s.unheard & ~x.unread)
         constant = s.steady & ~s.zero
         free, bound = (none, constant) if why else (constant, none)
         found.append(Dead(x.group, x.unread, silent, free, bound, why, s))

@@ -39,8 +39,7 @@ class RowColumn:
 
     def slopes(self, sums: Tensor, along: int, shape: torch.Size) -> Tensor:
         """One over the norm of every row (column), weighed."""
-        weigher = math.sqrt(shape.numel() / shape[along]) if self.scaled else 1.0
-        return weigher * (sums + _TINY).rsqrt()
+        return self._weigher(along, shape) * (sums + _TINY).rsqrt()
 
     def base(self, weight: Tensor) -> Tensor:
         return weight
@@ -55,10 +54,19 @@ class RowColumn:
 
     def shrink_(self, weight: Tensor, amount: float) -> None:
         """Rows first, then columns. Each is the exact step for its own sum; for both together it is not, since they
-        share every weight."""
+        share every weight. A row (column) whose norm is at most the amount becomes exactly zero."""
         for along in (0, 1):
-            slopes = self.slopes(_sums(self.terms(weight), along), along, weight.shape)
-            weight.mul_(torch.relu(1 - amount * slopes))
+            share = self._lost(_sums(self.terms(weight), along).sqrt(), amount * self._weigher(along, weight.shape))
+            # What goes is taken off: one less a small share would be rounded to one.
+            weight.sub_(weight * share)
+
+    def _lost(self, norms: Tensor, pull: float) -> Tensor:
+        """Which share of each row (column) goes: all of it where the norm is at most the pull."""
+        least = torch.finfo(norms.dtype).tiny  # where the norm is 0, all goes, and nothing is 0 / 0
+        return norms.clamp(least, pull) / norms.clamp(min=least)
+
+    def _weigher(self, along: int, shape: torch.Size) -> float:
+        return math.sqrt(shape.numel() / shape[along]) if self.scaled else 1.0
 
 
 @dataclass(frozen=True)

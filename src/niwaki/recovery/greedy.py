@@ -120,12 +120,13 @@ class Inner:
 
     def __init__(self, products: Tensor, *, averaged: bool = False) -> None:
         self._inner, self._averaged = products, averaged
+        self._with_all = products.sum(1)
 
     def __call__(self, counts: Tensor, candidates: Tensor) -> Tensor:
         """Costs units x units at most."""
         inner, weights = self._inner, counts.to(self._inner)
         scale = share(len(inner), int(counts.sum()) + 1, self._averaged)
-        with_chosen, with_all = inner @ weights, inner.sum(1)
+        with_chosen, with_all = inner @ weights, self._with_all
         inside = weights @ with_chosen + 2 * with_chosen[candidates] + inner.diagonal()[candidates]
         across = weights @ with_all + with_all[candidates]
         return with_all.sum() - 2 * scale * across + scale**2 * inside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -35,16 +36,41 @@ def mask(model: Model, plan: Plan) -> Model:
 
 def mask_(model: nn.Module, plan: Plan) -> None:
     """Zero the removed entries of ``model`` in place."""
-    model = bare(model)
-    tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    directions = _directions(model)
-    with torch.no_grad():
-        for axis in sorted(plan.removed, key=lambda axis: axis not in directions):  # zeros have the last word
-            mine = local(tensors[axis.name])
-            indices = _index(mine, plan.removed[axis])
-            if is_sharded(tensors[axis.name]):
-                indices = torch.isin(numbers(tensors[axis.name], axis.dim), indices).nonzero().flatten()
-            mine.index_fill_(axis.dim, indices, int(axis in directions))
+    Held(model, plan).hold()
+
+
+class Held:
+    """What a plan removes, kept zero in a model that trains on. Where everything lies is looked up once.
+
+    Attributes:
+        plan: of this model.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan) -> None:
+        self.plan, self._model = plan, bare(model)
+        self._directions = _directions(self._model)
+        self._indices: dict[tuple[Axis, torch.device], Tensor] = {}
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Zero the removed entries in place."""
+        tensors = dict([*self._model.named_parameters(), *self._model.named_buffers()])
+        for axis in self._order:
+            t, value = tensors[axis.name], int(axis in self._directions)
+            local(t).index_fill_(axis.dim, self._index_of(axis, t), value)
+
+    @cached_property
+    def _order(self) -> list[Axis]:
+        return sorted(self.plan.removed, key=lambda axis: axis not in self._directions)  # zeros have the last word
+
+    def _index_of(self, axis: Axis, t: Tensor) -> Tensor:
+        key = (axis, local(t).device)
+        if key not in self._indices:
+            indices = _index(local(t), self.plan.removed[axis])
+            if is_sharded(t):
+                indices = torch.isin(numbers(t, axis.dim), indices).nonzero().flatten()
+            self._indices[key] = indices
+        return self._indices[key]
 
 
 def expand(dense: Model, plan: Plan, small: nn.Module) -> Model:

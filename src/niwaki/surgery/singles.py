@@ -15,8 +15,9 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.errors import BadInput, NothingToPrune
-from niwaki.ranks import as_part, is_sharded, local, numbers
+from niwaki.ranks import as_part, is_sharded, layout, local, numbers, shares
 from niwaki.scores import Score, watches
+from niwaki.surgery.multiplied import Inputs, Weights, inputs_of, multiplied
 from niwaki.surgery.thresholds import least_of_shards
 from niwaki.surgery.wrappers import bare
 from niwaki.targets import NM, Ratio, Scope, Target, count
@@ -29,19 +30,20 @@ class _Named:
     name: str
 
 
-def single_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters of which single weights may go, by name: of two dimensions or more, and no embedding.
+def single_weights(model: nn.Module) -> Weights:
+    """Parameters of which single weights may go, by name: those that inputs are multiplied with
+    (:mod:`niwaki.surgery.multiplied`), and no embeddings, norms, biases or tables of positions.
 
     Raises:
         NothingToPrune: there are none.
     """
     model = bare(model)
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
-    found: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.dim() > 1 and id(p) not in tables}
+    found = multiplied(model)
     if not found:
         raise NothingToPrune(
-            f"{type(model).__name__} has no single weights that can go: no parameter of two dimensions or more but "
-            "tables of embeddings"
+            f"{type(model).__name__} has no single weights that can go: no layer with a weight, and no other matrix "
+            "that is multiplied. Embeddings, norms, biases and tables of positions are none "
+            "(niwaki.surgery.multiplied tells what counts)."
         )
     return found
 
@@ -83,8 +85,10 @@ def worth_each(
     if each is None:
         raise BadInput(f"{type(score).__name__} scores whole units and not single weights; nk.scores.L1 does both")
     if watches(score):
-        return {name: each(name, (moved or {}).get(name, torch.zeros_like(w.detach()))) for name, w in weights.items()}
-    return {name: each(name, w.detach().float()) for name, w in weights.items()}
+        found = {name: each(name, (moved or {}).get(name, torch.zeros_like(w.detach()))) for name, w in weights.items()}
+    else:
+        found = {name: each(name, w.detach().float()) for name, w in weights.items()}
+    return Weights(found, {name: inputs_of(weights, name) for name in weights})
 
 
 def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
@@ -98,14 +102,19 @@ def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
         Ratio(0.5, only=(pattern,)).picks(named)
     names = [each.name for each in target.offers(named)]
     if isinstance(target, NM):
-        fitting = [name for name in names if weights[name].shape[1] % target.m == 0]
+        fitting = [name for name in names if _read_together(weights[name], inputs_of(weights, name)) % target.m == 0]
         if names and not fitting:
             raise NothingToPrune(
-                f"NM({target.keep!r}) takes from tensors whose dimension 1 is a multiple of {target.m}, and none is: "
+                f"NM({target.keep!r}) takes from tensors whose inputs are a multiple of {target.m}, and none is: "
                 + ", ".join(f"{name} {tuple(weights[name].shape)}" for name in names[:5])
             )
         return fitting
     return names
+
+
+def _read_together(weight: Tensor, inputs: Inputs) -> int:
+    """How many inputs one output reads."""
+    return weight.shape[inputs.dim] // inputs.parts
 
 
 def select_each(
@@ -116,16 +125,45 @@ def select_each(
     The least go first, and of equals the one that comes first; before all of them those that are ``gone`` already. A
     tensor keeps at least one weight. Where several tensors compete (scope global or layer), their weights do so by
     their plain worth, and not by its share of the tensor's mean, as units do.
+
+    Raises:
+        BadInput: a worth is no number, so that it has no place in an order.
     """
     names = offered(worth, target)
+    _check_numbers({name: worth[name] for name in names})
     before = {name: _after(worth[name], (gone or {}).get(name)) for name in names}
     if isinstance(target, NM):
-        return {name: _least_of_each(values, target.n, target.m) for name, values in before.items()}
+        dims = {name: inputs_of(worth, name).dim for name in names}
+        return {name: _least_of_each(values, target.n, target.m, dims[name]) for name, values in before.items()}
     assert isinstance(target, Ratio)
     found: dict[str, Tensor] = {}
     for pool in _pools(names, target.scope):
         found |= _least_of_all({name: before[name] for name in pool}, target.share_of(pool[0]))
     return {name: found[name] for name in names}
+
+
+def _check_numbers(worth: Mapping[str, Tensor]) -> None:
+    """All ranks find the same, so that none goes on alone."""
+    found: list[str] = []
+    for names in _alike(worth):
+        here = [bool(local(worth[name]).isnan().any()) for name in names]
+        first = worth[names[0]]
+        flags = shares(first, "max")(torch.tensor(here, dtype=torch.int64, device=local(first).device))
+        found += [name for name, flag in zip(names, flags.tolist(), strict=True) if flag]
+    if found:
+        raise BadInput(
+            f"weights of {found[0]!r} are worth NaN, which is neither more nor less than anything "
+            f"({len(found)} of {len(worth)} tensors). Has the training diverged, so that the weights are no numbers "
+            "themselves? Go back to a checkpoint from before; or see what the score makes of them."
+        )
+
+
+def _alike(tensors: Mapping[str, Tensor]) -> Iterable[list[str]]:
+    """Names of those that lie on the same ranks in the same way."""
+    found: dict[object, list[str]] = {}
+    for name, each in tensors.items():
+        found.setdefault(layout(each), []).append(name)
+    return found.values()
 
 
 def _after(worth: Tensor, gone: Tensor | None) -> Tensor:
@@ -169,22 +207,28 @@ def _least_of_all(worth: Mapping[str, Tensor], share: float) -> dict[str, Tensor
 
 
 def _least(worth: Tensor, count: int) -> Tensor:
-    order = torch.sort(worth, stable=True).indices
-    gone = torch.zeros(worth.numel(), dtype=torch.bool, device=worth.device)
-    gone[order[:count]] = True
+    """What lies below a threshold, and of what equals it the first: to put all in order takes several times as long,
+    and more memory."""
+    if count == 0:
+        return torch.zeros_like(worth, dtype=torch.bool)
+    bound = worth.to(torch.promote_types(worth.dtype, torch.float32)).kthvalue(count).values
+    gone = worth < bound
+    equal = (worth == bound).nonzero().flatten()
+    gone[equal[: count - int(gone.sum())]] = True
     return gone
 
 
-def _least_of_each(worth: Tensor, keep: int, of: int) -> Tensor:
-    """All but ``keep`` of every ``of`` that follow each other along dimension 1."""
+def _least_of_each(worth: Tensor, keep: int, of: int, dim: int) -> Tensor:
+    """All but ``keep`` of every ``of`` that follow each other along a dimension."""
     if is_sharded(worth):
-        if len(numbers(worth, 1)) != worth.shape[1]:
+        held = numbers(worth, dim)
+        if len(held) % of or (len(held) and int(held[0]) % of):
             raise BadInput(
-                f"a weight of shape {tuple(worth.shape)} is sharded along dimension 1, where NM compares {of} weights "
-                "that follow each other: shard it along dimension 0"
+                f"a weight of shape {tuple(worth.shape)} is sharded along dimension {dim}, where NM compares {of} "
+                f"weights that follow each other: shard it along dimension {1 - dim}"
             )
-        return as_part(_least_of_each(local(worth), keep, of), worth)
-    last = worth.movedim(1, -1)
+        return as_part(_least_of_each(local(worth), keep, of, dim), worth)
+    last = worth.movedim(dim, -1)
     order = torch.sort(last.reshape(-1, of), dim=1, stable=True).indices
     gone = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order[:, : of - keep], True)
-    return gone.reshape(last.shape).movedim(-1, 1).contiguous()
+    return gone.reshape(last.shape).movedim(-1, dim).contiguous()

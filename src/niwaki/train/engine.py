@@ -19,14 +19,16 @@ from niwaki.methods.view import NOTHING, Chosen, Orders, Outcome, State, View
 from niwaki.ranks import Ranks, digest, is_sharded, local, part, replica, wrapped_again
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
-from niwaki.surgery.masks import mask_
+from niwaki.surgery.masks import Held
 from niwaki.surgery.wrappers import bare
 from niwaki.tracing import trace
 from niwaki.train.averages import Average
+from niwaki.train.faint import tell_if_lost
 from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.movement import Moves
+from niwaki.train.overflow import stepped
 from niwaki.train.pressure import Pressure, regularize, shrink_
-from niwaki.train.rehearsal import check, must_be_method, what_of
+from niwaki.train.rehearsal import check, check_pressed, must_be_method, what_of
 from niwaki.train.snapshot import Snapshot
 from niwaki.train.stepping import accumulating, scaler_of, step_, unscale_
 from niwaki.train.view import EngineView, Record
@@ -113,11 +115,14 @@ class Pruning:
         )
         self._state = method.body.begin(self._view)
         self._masked: Plan | None = None
+        self._held: Held | None = None
         self._plans: list[Plan] = []
         self._pressure: Pressure | None = None
         self._orders: Orders | None = None
         check(method, self._view)
         _same_parameters(model, optimizer)
+        check_pressed(method, self._view, optimizer)
+        tell_if_lost(method, self._view, self._parameters(), optimizer)
 
     @property
     def graph(self) -> Graph:
@@ -195,8 +200,9 @@ class Pruning:
         orders, self._orders = self._orders, None
         self.steps += 1
         self._view.steps = self.steps
-        for each in orders.regularize:
-            if each.proximal:
+        proximal = [each for each in orders.regularize if each.proximal]
+        if proximal and stepped(self.optimizer):
+            for each in proximal:
                 shrink_(each, self._parameters(), self.optimizer)
         self._keep_zero()
         self._act(replace(orders, remember=False))
@@ -371,7 +377,9 @@ class Pruning:
     def _keep_zero(self) -> None:
         """What is masked is zero, whatever the optimizer made of it."""
         if self._masked is not None:
-            mask_(self.model, self._masked)
+            if self._held is None or self._held.plan is not self._masked:
+                self._held = Held(self.model, self._masked)
+            self._held.hold()
         self._zeros.hold()
 
     def _press(self) -> Pressure:

@@ -94,6 +94,13 @@ class PruningCallback(TrainerCallback):
                 f"resume_from={str(self.resume_from)!r}, and the Trainer begins at step 0. Give both the same folder: "
                 "trainer.train(resume_from_checkpoint=folder)."
             )
+        if args.load_best_model_at_end:
+            raise BadInput(
+                f"load_best_model_at_end=True: after training the Trainer would load the checkpoint that scored best "
+                f"over what {self.method.name} has made, and that may be a dense one, or one from before it was done. "
+                "Set load_best_model_at_end=False, and choose yourself among the checkpoints from the method's end on "
+                f"(step {sum(self.method.rounds)} or later)."
+            )
         enough(self.method, state.max_steps, "max_steps (or num_train_epochs)")
         if args.save_total_limit == 1 and state.is_world_process_zero and args.save_strategy != "no":
             warnings.warn(

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.calibration import Activity, Block, Calibration, Loss, Source
+from niwaki.calibration.compensation import require_plain
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.methods.view import Place, Sampling
 from niwaki.ranks import Ranks, is_sharded
-from niwaki.surgery.decide import quotas
+from niwaki.surgery.decide import check_patterns, quotas
 from niwaki.surgery.wrappers import bare
 from niwaki.targets import Ratio, Target
 
@@ -93,7 +94,14 @@ class Looks:
             for second in block.seconds:
                 second.check_rows(block.group.name, what)
 
+    def check_written(self, graph: Graph, target: Target, sampling: Sampling, what: str) -> None:
+        """Raise :class:`BadInput` where the weight of a layer cannot be written."""
+        for block in self._blocks(graph, target, sampling):
+            for second in block.seconds:
+                require_plain(block.group.name, second, what)
+
     def _blocks(self, graph: Graph, target: Target, sampling: Sampling) -> list[Block]:
+        check_patterns(target, graph.groups)
         return self._calibration(graph, sampling).blocks(target.offers(graph.groups), _named(target))
 
     def _placed(self, graph: Graph, target: Target, sampling: Sampling) -> tuple[list[Place], dict[str, Block]]:

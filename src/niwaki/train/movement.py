@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.methods import Choose, Method
-from niwaki.ranks import local, whole
+from niwaki.ranks import local
 from niwaki.scores import watches
 from niwaki.surgery.singles import offered, single_weights
 from niwaki.surgery.wrappers import bare
+from niwaki.train.overflow import finite
 
 
 class Moves:
@@ -37,7 +38,7 @@ class Moves:
         """Add what the gradients say now, which are the loss's and nothing else's. Where half precision overflowed, the
         scaler leaves the step out, and so do the sums."""
         moved = {name: weight for name, weight in self._weights().items() if weight.grad is not None}
-        if not _finite([weight.grad for weight in moved.values() if weight.grad is not None]):
+        if not finite(weight.grad for weight in moved.values()):
             return
         for name, weight in moved.items():
             assert weight.grad is not None
@@ -50,12 +51,6 @@ class Moves:
     def _weights(self) -> dict[str, Tensor]:
         parameters = dict(bare(self._model).named_parameters())
         return {name: parameters[name] for name in self._names}
-
-
-def _finite(gradients: list[Tensor]) -> bool:
-    """Are all numbers such? Where shards hold them, so say all of their ranks."""
-    found = [gradient.isfinite().all() for gradient in gradients]
-    return bool(found) and bool(torch.stack([whole(each).cpu() for each in found]).all())
 
 
 __all__ = ["Moves"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.methods import Choose, Cut, Method, Recover, Sensitive
+from niwaki.methods.press import Press, Spread
 from niwaki.methods.view import Of
 from niwaki.surgery.singles import check_own
+from niwaki.surgery.wrappers import bare
 from niwaki.train.looks import Looks
 from niwaki.train.view import EngineView
 
@@ -73,8 +78,33 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
         if part.compensate or part.selector.moments:
             what = "compensation" if part.compensate else "greedy selection from inner products"
             looks.check_moments(graph, part.target, part.sampling, what)
+        if part.compensate or part.selector.rescales:
+            what = "compensation" if part.compensate else "rescaling"
+            looks.check_written(graph, part.target, part.sampling, what)
     for name, reason in looks.left_out(graph, part.target, part.sampling).items():
         view.note(event="left", group=name, reason=reason)
+
+
+def check_pressed(method: Method, view: EngineView, optimizer: torch.optim.Optimizer) -> None:
+    """Raise :class:`BadInput` where units (weights) would be pressed of which nothing is trained: they would never part
+    from the others, and be cut as they are."""
+    parts = list(method.body.walk())
+    held = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
+    for choice in parts if any(isinstance(part, (Press, Spread)) for part in parts) else ():
+        for name, makers in _offered(choice, view).items() if isinstance(choice, Choose) else ():
+            if makers and not any(id(maker) in held for maker in makers.values()):
+                raise BadInput(
+                    f"{method.name} presses units while they train, and those of {name!r} do not: {', '.join(makers)} "
+                    f"is frozen, or not in the optimizer. Let it train, or leave it out (skip={name!r})"
+                )
+
+
+def _offered(choice: Choose, view: EngineView) -> dict[str, dict[str, Tensor]]:
+    """Of every group (tensor) that may be taken from, the parameters that make its units."""
+    tensors = dict(bare(view.model).named_parameters())
+    names = view.offered(choice.target, choice.of)
+    made = {n: [n] if choice.of == "weights" else [m.name for m in view.known[n].makers] for n in names}
+    return {name: {maker: tensors[maker] for maker in makers if maker in tensors} for name, makers in made.items()}
 
 
 def enough(method: Method, steps: int, setting: str) -> None:

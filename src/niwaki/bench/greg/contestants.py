@@ -20,7 +20,7 @@ class Contestant:
     """A name, what it stands for, and what it does.
 
     Attributes:
-        method: makes the method of a target and settings.
+        method: makes the method of a target, settings and the job's seed, for what is drawn.
         schedule: of the learning rate, as in a recipe. lr: the first rate.
         fresh: new weights after the cut: the small network is trained from scratch.
         everywhere: the groups compete with each other for as many multiply-adds as the row's shares leave.
@@ -30,7 +30,7 @@ class Contestant:
 
     name: str
     label: str
-    method: Callable[[Target, Settings], Method]
+    method: Callable[[Target, Settings, int], Method]
     schedule: str | Step = PAPER_STEPS
     lr: Callable[[Settings], float] = lambda s: s.lr
     fresh: bool = False
@@ -39,20 +39,20 @@ class Contestant:
     longer: float = 1.0
 
 
-def _one_shot(target: Target, settings: Settings) -> Method:
+def _one_shot(target: Target, settings: Settings, seed: int) -> Method:
     return methods.magnitude(target)
 
 
-def _greg1(target: Target, s: Settings) -> Method:
+def _greg1(target: Target, s: Settings, seed: int) -> Method:
     return methods.greg1(target, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
 
 
-def _greg2(target: Target, s: Settings) -> Method:
+def _greg2(target: Target, s: Settings, seed: int) -> Method:
     pressing = partial(methods.greg2, grow=s.grow, every=s.every, ceiling=s.ceiling, hold=s.hold)
     return pressing(target, pick_grow=s.pick_grow, pick_at=s.pick_at)
 
 
-def _fixreg(target: Target, s: Settings) -> Method:
+def _fixreg(target: Target, s: Settings, seed: int) -> Method:
     steps = int(s.every * s.ceiling / s.grow)
     return methods.fixreg(target, factor=s.ceiling, steps=steps, every=s.every, hold=s.hold)
 
@@ -68,7 +68,7 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant("greg1-cosine", "GReg-1, cosine 0.01", _greg1, "cosine"),
         Contestant("greg2-cosine", "GReg-2, cosine 0.01", _greg2, "cosine"),
         Contestant("fixreg", "FixReg, step 0.01", _fixreg),
-        Contestant("random", "random units, step 0.01", lambda target, s: methods.random(target)),
+        Contestant("random", "random units, step 0.01", lambda target, s, seed: methods.random(target, seed=seed)),
         Contestant("l1-global", "one-shot L1 by MACs", _one_shot, everywhere=True),
         Contestant("greg1-global", "GReg-1 by MACs", _greg1, everywhere=True),
         Contestant("l1-taught", "one-shot L1, cosine 0.01, taught", _one_shot, "cosine", taught=True),

@@ -79,7 +79,8 @@ class Job:
     @cached_property
     def method(self) -> Method:
         """What prunes; the first time it is asked for it may have to count multiply-adds."""
-        return self.contestant.method(self._by_macs() if self.contestant.everywhere else self.row.target, self.settings)
+        target = self._by_macs() if self.contestant.everywhere else self.row.target
+        return self.contestant.method(target, self.settings, self.seed)
 
     def _by_macs(self) -> Macs:
         """As many multiply-adds as the row's shares leave, wherever in the row's groups."""

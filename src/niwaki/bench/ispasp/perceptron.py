@@ -73,18 +73,19 @@ def train(
             seconds and at the end; training goes on from it.
 
     Raises:
-        BrokenFile: ``kept`` is of another schedule or seed.
+        BrokenFile: ``kept`` is of another schedule, seed or width, or of other images.
     """
     weights = list(model.parameters())
     momenta = [torch.zeros_like(w) for w in weights]
-    losses = _resume(kept, weights, momenta, _mark(schedule, seed)) if kept is not None else []
+    mark = f"{schedule}, seed {seed}, {len(weights[0])} units, {len(digits.train)} images"
+    losses = _resume(kept, weights, momenta, mark) if kept is not None else []
     saved = time.monotonic()
     for epoch in range(len(losses), schedule.epochs):
         lr = schedule.lr * rate(schedule.steps_down, epoch / schedule.epochs)
         losses.append(_epoch(model, digits, schedule, seed * 10_007 + epoch, lr, momenta))
         tick(f"loss {losses[-1]:.4f}")
         if kept is not None and (time.monotonic() - saved > save_every or len(losses) == schedule.epochs):
-            _keep(kept, weights, momenta, _mark(schedule, seed), losses)
+            _keep(kept, weights, momenta, mark, losses)
             saved = time.monotonic()
     return losses
 
@@ -101,10 +102,6 @@ def _epoch(model: Perceptron, digits: Digits, schedule: Schedule, seed: int, lr:
             weight.data.add_(momentum, alpha=-lr)
         total += float(loss.detach()) * len(chosen)
     return total / len(order)
-
-
-def _mark(schedule: Schedule, seed: int) -> str:
-    return f"{schedule}, seed {seed}"
 
 
 def _keep(path: Path, weights: Sequence[Tensor], momenta: Sequence[Tensor], mark: str, losses: list[float]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from niwaki.bench import results
 from niwaki.bench.ispasp.perceptron import Perceptron, accuracy, train
 from niwaki.bench.ispasp.rivals import RIVALS, Choice, Samples
 from niwaki.bench.ispasp.settings import PAPER, Settings, differences
-from niwaki.errors import unknown_key
+from niwaki.errors import BrokenFile, unknown_key
 from niwaki.recipes.progress import Teller
 from niwaki.recovery import compensate
 from niwaki.replacing import made, replacing
@@ -127,8 +128,12 @@ class Seed:
     # -- pruning --------------------------------------------------------------------------------------------------
 
     def _choices(self, rival: str) -> Mapping[int, Choice]:
-        """For every width; made once, and kept."""
-        path = self._chosen(rival)
+        """For every width; made once, and kept.
+
+        Raises:
+            BrokenFile: what was kept is of other settings or of other images.
+        """
+        path, mark = self._chosen(rival), json.dumps(self._told, sort_keys=True)
         if not path.is_file():
             samples = Samples(self.digits, self.settings.sample, SEEDS[rival] + self.seed)
             start = time.perf_counter()
@@ -139,7 +144,10 @@ class Seed:
             tensors |= {f"factors.{keep}": choice.factors for keep, choice in found.items()}
             made(path.parent)
             with replacing(path) as part:
-                save_file({**tensors, "seconds": spent}, str(part))
+                save_file({**tensors, "seconds": spent}, str(part), metadata={"mark": mark})
+        with safe_open(str(path), framework="pt") as file:
+            if (file.metadata() or {}).get("mark") != mark:
+                raise BrokenFile(f"{path} is of other settings or images; remove it, or name another folder")
         tensors = load_file(path)
         return {k: Choice(tensors[f"units.{k}"], tensors[f"factors.{k}"]) for k in self.settings.kept}
 

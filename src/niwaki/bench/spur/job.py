@@ -120,21 +120,24 @@ class _Running:
             self._look()
 
     def _look(self) -> None:
-        """How good the model is now, and where its zeros are."""
+        """How good the model is now, and where its zeros are, of which a method may have made more than it was asked
+        to."""
         job, subject = self.job, self.job.study.subject
         weights = {name: single_weights(self.model)[name].detach() for name in self._names()}
         patterns = {name: pattern.look(weight) for name, weight in weights.items()}
         share = sum(int((w == 0).sum()) for w in weights.values()) / sum(w.numel() for w in weights.values())
+        asked = job.shares[-1] if job.contestant.at_once else (0.0, *job.shares)[len(self.rounds)]
         self.rounds.append(
             {
+                "asked": asked,
                 "share": round(share, 4),
                 "held_out": subject.measured(self.model, subject.parts.held_out)[subject.measure],
                 "reported": subject.measured(self.model, subject.parts.reported),
                 "pattern": asdict(pattern.summary(patterns)),
             }
         )
-        if share >= 0.5:
-            save_model(self.model, str(self._models() / f"{job.stem}.{share:.3g}.safetensors"))
+        if asked >= 0.5:
+            save_model(self.model, str(self._models() / f"{job.stem}.{asked:.3g}.safetensors"))
 
     def _names(self) -> list[str]:
         return [name for name in single_weights(self.model) if fnmatchcase(name, self.job.study.subject.where)]

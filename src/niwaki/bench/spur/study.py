@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -77,9 +77,14 @@ def best(tried: Sequence[dict[str, Any]]) -> float | None:
     return max(tried, key=lambda found: sign * _held(found["rounds"]))["alpha"]
 
 
+def asked_of(row: Mapping[str, Any]) -> float:
+    """The share of zeros that a round was to have; in old results, the one that it had."""
+    return row.get("asked", row["share"])
+
+
 def _held(rounds: Sequence[dict[str, Any]]) -> float:
-    late = [row["held_out"] for row in rounds if row["share"] >= TUNED_AT] or [rounds[-1]["held_out"]]
+    late = [row["held_out"] for row in rounds if asked_of(row) >= TUNED_AT] or [rounds[-1]["held_out"]]
     return mean(late)
 
 
-__all__ = ["Study", "best"]
+__all__ = ["Study", "asked_of", "best"]

@@ -8,12 +8,12 @@ from statistics import mean, stdev
 from typing import Any
 
 from niwaki.bench.spur.contestants import CONTESTANTS
-from niwaki.bench.spur.study import best
+from niwaki.bench.spur.study import asked_of, best
 from niwaki.bench.spur.subjects import LOWER
 from niwaki.bench.tables import Rows, drawn, markdown
 
 Result = dict[str, Any]
-_NEAR = 0.005  # of a share: the last weight of a tensor stays
+_NEAR = 0.005  # of a share that was found, in old results: the last weight of a tensor stays
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def lines(results: Iterable[Result], shares: Sequence[float]) -> list[Line]:
 def _line(name: str, results: Sequence[Result], shares: Sequence[float]) -> Line:
     alpha = best([found for found in results if found["seed"] == 0 and found["alpha"] is not None])
     rows = [row for found in results if found["alpha"] == alpha for row in found["rounds"]]
-    near = {share: [row for row in rows if abs(row["share"] - share) < _NEAR] for share in (0.0, *shares)}
+    near = {share: [row for row in rows if abs(asked_of(row) - share) < _NEAR] for share in (0.0, *shares)}
     return Line(name, alpha, {share: found for share, found in near.items() if found})
 
 
