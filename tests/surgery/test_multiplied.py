@@ -18,7 +18,7 @@ class RootNorm(nn.Module):
 
 
 class Own(nn.Module):
-    """Parameters of its own, of which three are multiplied."""
+    """Parameters of its own, of which four are multiplied."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,10 +29,12 @@ class Own(nn.Module):
             "grid": (1, 3, 4),
             "relative_position_bias_table": (9, 2),
             "rel_pos_h": (7, 4),
+            "cls_tokens": (2, 4),
             "position_embeddings": (5, 4),
             "gate_up_proj_bias": (3, 8),
             "first": (4, 3),
             "gate_up_proj": (3, 4, 8),
+            "decomposition": (4, 3),
         }
         for name, shape in shapes.items():
             setattr(self, name, nn.Parameter(torch.ones(shape)))
@@ -42,7 +44,7 @@ class Own(nn.Module):
 
 
 def test_what_is_added_scaled_or_looked_up_is_no_weight() -> None:
-    assert list(single_weights(Own())) == ["first", "gate_up_proj", "mixed.0"]
+    assert list(single_weights(Own())) == ["first", "gate_up_proj", "decomposition", "mixed.0"]
 
 
 def test_the_weights_of_layers_count_whatever_their_shape() -> None:
@@ -122,7 +124,7 @@ def test_what_is_no_weight_stays_as_it_is() -> None:
     sparse = nk.prune(model, torch.ones(2, 4), nk.methods.magnitude(nk.Ratio(0.5), of="weights"))
     before = dict(model.named_parameters())
     changed = [name for name, p in sparse.named_parameters() if not torch.equal(p, before[name])]
-    assert changed == ["first", "gate_up_proj", "mixed.0"]
+    assert changed == ["first", "gate_up_proj", "decomposition", "mixed.0"]
 
 
 def _matrices(model: nn.Module) -> set[str]:

@@ -7,6 +7,7 @@ import logging
 import pytest
 import torch
 from torch import nn
+from transformers.optimization import Adafactor
 
 import niwaki as nk
 from niwaki.schedules import per_round
@@ -25,6 +26,14 @@ def begun(alpha: float, *, warmup: float | None = None, dtype: torch.dtype = tor
     nk.Pruning(model, optimizer, method, torch.ones(1, 6, dtype=dtype))
 
 
+def test_an_optimizer_without_a_rate_is_no_trouble() -> None:
+    """Adafactor of transformers finds its own."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+    optimizer = Adafactor(model.parameters())
+    assert optimizer.param_groups[0]["lr"] is None
+    nk.Pruning(model, optimizer, nk.methods.imp(0.5, rounds=1, steps=10), torch.ones(1, 6))
+
+
 @pytest.mark.parametrize("warmup", [None, 0.5])
 def test_what_is_lost_in_the_type_of_the_weights_is_told(
     caplog: pytest.LogCaptureFixture, warmup: float | None
@@ -36,7 +45,7 @@ def test_what_is_lost_in_the_type_of_the_weights_is_told(
         "spur: proximal steps of 5e-09 (alpha 0.0001 × learning rate 5e-05) change nothing in 2 of 2"
     )
     assert "0.weight" in told
-    assert "lost in torch.float32. Raise alpha" in told
+    assert "lost in torch.float32. Keep the weights in a finer type, or raise alpha" in told
 
 
 def test_coarser_types_lose_more(caplog: pytest.LogCaptureFixture) -> None:

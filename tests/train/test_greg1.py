@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import niwaki as nk
 from niwaki.errors import BadInput
-from niwaki.methods import Choose, Cut, Hold, Press, sequence
+from niwaki.methods import Choose, Cut, Hold, Method, Press, sequence
 from niwaki.penalties import Ridge
 from niwaki.schedules import Ramp
 
@@ -215,7 +215,7 @@ def two() -> nn.Sequential:
 
 @pytest.mark.parametrize("of", ["units", "weights"])
 @pytest.mark.parametrize("how", ["frozen", "not held"])
-def test_what_is_not_trained_cannot_be_pressed(how: str, of: Any) -> None:
+def test_what_is_not_trained_cannot_be_pressed(how: str, of: Any, caplog: pytest.LogCaptureFixture) -> None:
     """It would never part from the rest, and be cut as it is: by that name it is told, and can be left out."""
     model = two()
     held = [p for name, p in model.named_parameters() if how == "frozen" or not name.startswith("0.")]
@@ -223,10 +223,26 @@ def test_what_is_not_trained_cannot_be_pressed(how: str, of: Any) -> None:
     optimizer = torch.optim.SGD(held, lr=LR)
     name = "0.weight" if of == "weights" else "0"
     method = nk.methods.greg1(nk.Ratio(0.5), hold=0, of=of)
-    with pytest.raises(BadInput, match=rf"greg1 presses .* those of '{name}' do not.*leave it out \(skip='{name}'\)"):
+    if how == "frozen":
+        with pytest.raises(BadInput, match=rf"greg1 presses .* those of '{name}' do not .*: skip='{name}'"):
+            nk.Pruning(model, optimizer, method, torch.ones(2, 2))
+    else:  # there may be another optimizer
         nk.Pruning(model, optimizer, method, torch.ones(2, 2))
+        assert f"greg1 presses units of '{name}', and the optimizer holds nothing" in caplog.text
+    caplog.clear()
     nk.Pruning(model, optimizer, nk.methods.greg1(nk.Ratio(0.5, skip=name), hold=0, of=of), torch.ones(2, 2))
     nk.Pruning(model, optimizer, nk.methods.magnitude(nk.Ratio(0.5), of=of), torch.ones(2, 2))
+    assert not caplog.records
+
+
+def test_what_is_cut_before_need_not_be_trained() -> None:
+    model = two()
+    model[0].requires_grad_(False)
+    first, second = (Choose(nk.scores.L1(), nk.Ratio(0.5, only=name)) for name in ("0", "2"))
+    press, optimizer = Press(Ridge(), Ramp(0.1, 2)), torch.optim.SGD(model.parameters(), lr=LR)
+    nk.Pruning(model, optimizer, Method("both", sequence(first, Cut(), second, press, Cut())), torch.ones(2, 2))
+    with pytest.raises(BadInput, match="those of '0' do not"):
+        nk.Pruning(model, optimizer, Method("both", sequence(second, Cut(), first, press, Cut())), torch.ones(2, 2))
 
 
 @pytest.mark.parametrize("which", ["kept", "chosen"])

@@ -191,9 +191,10 @@ def test_a_share_of_nothing_is_pressed_all_the_same(target: Any, proximal: bool)
     assert zeros(model) == [0, 0]
 
 
-def test_only_what_the_target_names_is_pressed() -> None:
+@pytest.mark.parametrize("target", [nk.Ratio(0.5, only="2.weight"), nk.Ratio({"0.weight": 0.0, "*": 0.5})], ids=str)
+def test_only_what_the_target_names_is_pressed(target: nk.Ratio) -> None:
+    """A share of 0 for a part leaves that part out."""
     model, twin = net(), net()
-    target = nk.Ratio(0.5, only="2.weight")
     train(pruning(model, nk.methods.spur(target, rounds=1, steps=5, alpha=1.0), sgd(model)), 0, 1)
     train(pruning(twin, nk.methods.imp(target, rounds=1, steps=5), sgd(twin)), 0, 1)
     changed = [not torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True)]

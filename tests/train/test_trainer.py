@@ -220,6 +220,10 @@ def test_a_best_model_at_the_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"imp has made.* Set load_best_model_at_end=False, and .* \(step 6 or later\)"):
         work.train()
     assert work.state.global_step == 0
+    at_once = nk.PruningCallback(nk.methods.nm("2:4"))  # every checkpoint has its zeros
+    optimizer = torch.optim.SGD(work.model.parameters(), lr=0.1)
+    at_once.on_train_begin(work.args, work.state, work.control, model=work.model, optimizer=optimizer)
+    assert at_once.run is not None
 
 
 def test_what_is_no_method_is_refused() -> None:

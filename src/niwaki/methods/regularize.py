@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from niwaki.targets import Ratio, Target
 @dataclass(frozen=True)
 class Regularize(Part):
     """Press all weights that a target may take from with a penalty of a constant factor, for as long as the parts
-    beside it last; also where the share that it takes is 0.
+    beside it last; also where it takes nothing (a share of 0).
 
     ``proximal``: in place of a gradient, which goes through the optimizer's moments, take the penalty's proximal step
     after each step of the optimizer, by the learning rate times the factor.
@@ -41,10 +42,11 @@ class Regularize(Part):
         return {"names": self.names(view)}
 
     def names(self, view: View) -> list[str]:
-        """The weights that it presses: those that the target's patterns pick, whatever share of them goes."""
+        """The weights that it presses: those that the target may take from; all that its patterns pick where it takes
+        nothing at all, as at the start of a sweep."""
         target = self.target
-        if isinstance(target, Ratio):
-            target = target.on_the_way(lambda share: share or 0.5)
+        if isinstance(target, Ratio) and _takes_nothing(target):
+            target = target.on_the_way(lambda share: 0.5)
         return view.offered(target, self.of)
 
     def step(self, state: State, view: View) -> Outcome:
@@ -52,6 +54,10 @@ class Regularize(Part):
             return Outcome()
         factors = dict.fromkeys(state["names"], self.factor)
         return Outcome(Orders(regularize=(Regularizing(self.penalty, factors, self.proximal),)))
+
+
+def _takes_nothing(target: Ratio) -> bool:
+    return not any(target.removed.values() if isinstance(target.removed, Mapping) else (target.removed,))
 
 
 __all__ = ["Regularize"]

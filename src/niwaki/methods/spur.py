@@ -64,9 +64,9 @@ def spur(
             norms, as it is (unbounded) or over the mean; `"l1"`, `"l2"`: of single weights, as controls.
         proximal: after each step of the optimizer shrink rows, then columns, by the learning rate times `alpha`, in
             place of the gradient. It makes rows and columns of exact zeros, and passes by the moments of Adam, which
-            make a gradient's size count for little. Its `alpha` is of another size: where no gradient holds it up,
-            a row loses learning rate times `alpha` of its norm in each step, and norms are around 1 in an encoder. Try
-            3, 10, 30 at rates around 5e-5. What is too small to change a weight is told in the log (`niwaki`).
+            make a gradient's size count for little. Its `alpha` is of another size: the norm of a row that no
+            gradient holds up falls by learning rate times `alpha` in each step, and norms are around 1 in an encoder.
+            Try 3, 10, 30 at rates around 5e-5. What is too small to change a weight is told in the log (`niwaki`).
         rounds: as for imp. The same for steps, dense, spacing, rewind, score.
     """
     if reading not in READINGS:

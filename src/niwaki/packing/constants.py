@@ -144,7 +144,8 @@ class Span:
 
     def note(self, path: str, module: nn.Module, values: Tensor) -> None:
         """Look at what a layer was given, or gave."""
-        space = max(0, module.get_parameter("weight").dim() - 2)
+        weight: Any = module.weight  # may be computed, and no parameter
+        space = max(0, weight.dim() - 2)
         rows = values.detach().movedim(-1 - space, -1).flatten(0, -2).double()
         if not len(rows):  # an expert to which no token went
             return

@@ -49,7 +49,7 @@ class Held:
     def __init__(self, model: nn.Module, plan: Plan) -> None:
         self.plan, self._model = plan, bare(model)
         self._directions = _directions(self._model)
-        self._indices: dict[tuple[Axis, torch.device], Tensor] = {}
+        self._indices: dict[tuple[Axis, torch.device, torch.Size], Tensor] = {}
 
     @torch.no_grad()
     def hold(self) -> None:
@@ -64,7 +64,7 @@ class Held:
         return sorted(self.plan.removed, key=lambda axis: axis not in self._directions)  # zeros have the last word
 
     def _index_of(self, axis: Axis, t: Tensor) -> Tensor:
-        key = (axis, local(t).device)
+        key = (axis, local(t).device, local(t).shape)  # of a shard other ones than of the whole
         if key not in self._indices:
             indices = _index(local(t), self.plan.removed[axis])
             if is_sharded(t):

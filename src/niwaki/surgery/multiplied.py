@@ -6,7 +6,8 @@ tensor), unless
 
 - a norm holds it: a module whose class is called so (``LlamaRMSNorm``, ``BatchNorm2d``);
 - its first dimension is 1: it is added to every sample (positions, a class token);
-- its own name says that it is a table or a bias: one of ``NAMES`` is in it (``relative_position_bias_table``).
+- its own name says that it is a table or a bias: one of its words, between ``_``, is of ``NAMES``
+  (``relative_position_bias_table``, ``rel_pos_h``).
 
 The weights of embeddings are none, nor what shares their tensor. A matrix that is left out by its name alone counts
 under another one; what counts and should not is left out by a target's ``skip``.
@@ -23,8 +24,10 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import ParametrizationList
 
 LAYERS = (nn.Linear, nn.Bilinear, _ConvNd, nn.RNNBase, nn.RNNCellBase, ParametrizationList)
-NAMES = ("bias", "embed", "position", "rel_pos", "table", "token")
-"""Parts of the names of parameters that are looked up or added, and multiply nothing."""
+NAMES = frozenset(
+    ("bias", "embed", "embedding", "embeddings", "pos", "position", "positions", "table", "token", "tokens")
+)
+"""Words in the names of parameters that are looked up or added, and multiply nothing."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _multiplies(module: nn.Module, own: str, p: Tensor) -> bool:
     if isinstance(module, LAYERS) or _is_conv1d(module):
         return p.dim() > 1
     matrix = sum(n > 1 for n in p.shape) > 1 and p.shape[0] > 1
-    return matrix and not _is_norm(module) and not any(part in own.lower() for part in NAMES)
+    return matrix and not _is_norm(module) and NAMES.isdisjoint(own.lower().split("_"))
 
 
 def _is_norm(module: nn.Module) -> bool:

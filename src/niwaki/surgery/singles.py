@@ -207,15 +207,21 @@ def _least_of_all(worth: Mapping[str, Tensor], share: float) -> dict[str, Tensor
 
 
 def _least(worth: Tensor, count: int) -> Tensor:
-    """What lies below a threshold, and of what equals it the first: to put all in order takes several times as long,
-    and more memory."""
+    """What lies below a threshold, and of what equals it the first. On a CPU, to put all in order takes several times
+    as long, and more memory; elsewhere a threshold may be slow, or not be found the same way each time."""
     if count == 0:
         return torch.zeros_like(worth, dtype=torch.bool)
+    if worth.device.type != "cpu":
+        return torch.zeros_like(worth, dtype=torch.bool).scatter_(0, _ascending(worth)[:count], True)
     bound = worth.to(torch.promote_types(worth.dtype, torch.float32)).kthvalue(count).values
     gone = worth < bound
     equal = (worth == bound).nonzero().flatten()
     gone[equal[: count - int(gone.sum())]] = True
     return gone
+
+
+def _ascending(worth: Tensor) -> Tensor:
+    return torch.sort(worth, stable=True).indices
 
 
 def _least_of_each(worth: Tensor, keep: int, of: int, dim: int) -> Tensor:

@@ -67,12 +67,19 @@ def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int |
 def _tell_of_extra_state(small: nn.Module) -> None:
     """What a class keeps of its own kind goes into no file of tensors."""
     plain = nn.Module.get_extra_state
-    named = [name for name, m in small.named_modules() if type(m).get_extra_state is not plain and m.get_extra_state()]
+    named = [
+        n for n, m in small.named_modules() if type(m).get_extra_state is not plain and _holds(m.get_extra_state())
+    ]
     if named:
         logger.warning(
-            "%r keeps state that is no tensor of its own (get_extra_state), and so do %d more: it is not saved; after "
-            "nk.load it is that of the model that was given", named[0], len(named) - 1,
-        )  # fmt: skip
+            "%s keep(s) state beside tensors (get_extra_state), which is not saved: after nk.load it is that of the "
+            "model that was given",
+            ", ".join(map(repr, named)),
+        )
+
+
+def _holds(state: object) -> bool:
+    return state is not None and not (isinstance(state, (dict, list, tuple, bytes)) and not state)
 
 
 def _save_together(small: nn.Module, plan: Plan, folder: Path, shard_bytes: int | None) -> None:

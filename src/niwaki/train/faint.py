@@ -11,7 +11,7 @@ from torch import Tensor
 from niwaki.methods import Method, Regularize
 from niwaki.methods.view import View
 from niwaki.penalties import Proximal
-from niwaki.ranks import local
+from niwaki.ranks import local, shares
 
 logger = logging.getLogger("niwaki")
 
@@ -20,18 +20,18 @@ logger = logging.getLogger("niwaki")
 def tell_if_lost(method: Method, view: View, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Log which weights the proximal steps of a method leave as they are, even at the highest learning rate that the
     optimizer tells of."""
-    rates = {id(p): peak(group) for group in optimizer.param_groups for p in group["params"]}
     for part in method.body.walk():
         if not isinstance(part, Regularize) or not part.proximal or not part.factor:
             continue
+        rates = {id(p): peak(group) for group in optimizer.param_groups for p in group["params"]}
         names = [name for name in part.names(view) if rates.get(id(tensors[name]), 0.0) > 0]
         lost = [name for name in names if _is_lost(part.penalty, tensors[name], part.factor * rates[id(tensors[name])])]
         if lost:
             rate = rates[id(tensors[lost[0]])]
             logger.warning(
                 "%s: proximal steps of %g (alpha %g × learning rate %g) change nothing in %d of %d weights (%s, …): "
-                "they are lost in %s. Raise alpha, which in this form is of another size than as a gradient (3, 10, 30 "
-                "at rates around 5e-5), or keep the weights in a finer type.",
+                "they are lost in %s. Keep the weights in a finer type, or raise alpha, which in this form is of "
+                "another size than as a gradient (in float32 3, 10, 30 at rates around 5e-5).",
                 method.name,
                 part.factor * rate,
                 part.factor,
@@ -44,18 +44,21 @@ def tell_if_lost(method: Method, view: View, tensors: Mapping[str, Tensor], opti
 
 
 def peak(group: Mapping[str, object]) -> float:
-    """The highest learning rate of a parameter group that can be told before training; a schedule begins lower."""
+    """The highest learning rate of a parameter group that can be told before training, where a schedule begins lower; 0
+    where the optimizer tells of none."""
     told = [group.get(key) for key in ("lr", "initial_lr", "max_lr")]
-    return max(float(rate) for rate in told if isinstance(rate, (int, float, Tensor)))
+    return max((float(rate) for rate in told if isinstance(rate, (int, float, Tensor))), default=0.0)
 
 
 def _is_lost(penalty: object, weight: Tensor, amount: float) -> bool:
-    """Tried on a copy, which is what it would do."""
-    if not isinstance(penalty, Proximal) or weight.is_meta or not local(weight).any():
+    """Tried on a copy, which is what it would do. All ranks take part, also one that holds nothing of the weight."""
+    if not isinstance(penalty, Proximal) or weight.is_meta:
         return False
     after = weight.detach().clone()
     penalty.shrink_(after, amount)
-    return torch.equal(local(after), local(weight))
+    told = torch.stack([local(weight).any(), (local(after) != local(weight)).any()]).long()
+    there, moved = shares(weight, "max")(told).tolist()
+    return bool(there) and not moved
 
 
 __all__ = ["peak", "tell_if_lost"]

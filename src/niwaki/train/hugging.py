@@ -94,7 +94,7 @@ class PruningCallback(TrainerCallback):
                 f"resume_from={str(self.resume_from)!r}, and the Trainer begins at step 0. Give both the same folder: "
                 "trainer.train(resume_from_checkpoint=folder)."
             )
-        if args.load_best_model_at_end:
+        if args.load_best_model_at_end and self.method.body.longest != 0:  # what is done at once is in every checkpoint
             raise BadInput(
                 f"load_best_model_at_end=True: after training the Trainer would load the checkpoint that scored best "
                 f"over what {self.method.name} has made, and that may be a dense one, or one from before it was done. "

@@ -7,13 +7,23 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from niwaki.ranks import whole
+from niwaki.ranks import layout, local, shares
 
 
 def finite(gradients: Iterable[Tensor | None]) -> bool:
     """Are there gradients, and are all numbers in them finite? Where shards hold them, so say all of their ranks."""
-    found = [gradient.isfinite().all() for gradient in gradients if gradient is not None]
-    return bool(found) and bool(torch.stack([whole(each).cpu() for each in found]).all())
+    alike: dict[object, list[Tensor]] = {}
+    for gradient in gradients:
+        if gradient is not None:
+            alike.setdefault((layout(gradient), local(gradient).device), []).append(gradient)
+    # One answer of all that lie alike: each costs a transfer, and where they are sharded a message to all ranks.
+    broken = [shares(some[0], "max")(_broken(some)) for some in alike.values()]
+    return bool(broken) and not any(map(bool, broken))
+
+
+def _broken(gradients: list[Tensor]) -> Tensor:
+    """1 if a number in what this rank holds is not finite, else 0."""
+    return (~torch.stack([local(each).isfinite().all() for each in gradients]).all()).long()
 
 
 def stepped(optimizer: torch.optim.Optimizer) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -12,8 +15,11 @@ from niwaki.methods.press import Press, Spread
 from niwaki.methods.view import Of
 from niwaki.surgery.singles import check_own
 from niwaki.surgery.wrappers import bare
+from niwaki.targets import Target
 from niwaki.train.looks import Looks
 from niwaki.train.view import EngineView
+
+logger = logging.getLogger("niwaki")
 
 
 def must_be_method(method: object) -> Method:
@@ -86,24 +92,45 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
 
 
 def check_pressed(method: Method, view: EngineView, optimizer: torch.optim.Optimizer) -> None:
-    """Raise :class:`BadInput` where units (weights) would be pressed of which nothing is trained: they would never part
-    from the others, and be cut as they are."""
-    parts = list(method.body.walk())
-    held = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
-    for choice in parts if any(isinstance(part, (Press, Spread)) for part in parts) else ():
-        for name, makers in _offered(choice, view).items() if isinstance(choice, Choose) else ():
-            if makers and not any(id(maker) in held for maker in makers.values()):
+    """See that what will be pressed is trained: else it would never part from the others, and be cut as it is.
+
+    Raises:
+        BadInput: units (weights) are frozen. (Where they are only not in this optimizer, the log tells it: another one
+            may move them.)
+    """
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for target, of in _pressed(method):
+        for name, makers in _offered(target, of, view).items():
+            if makers and not any(p.requires_grad for p in makers.values()):
                 raise BadInput(
-                    f"{method.name} presses units while they train, and those of {name!r} do not: {', '.join(makers)} "
-                    f"is frozen, or not in the optimizer. Let it train, or leave it out (skip={name!r})"
+                    f"{method.name} presses units while they train, and those of {name!r} do not (frozen: "
+                    f"{', '.join(makers)}). Let them train, or leave them out: skip={name!r}"
                 )
+            if makers and not any(id(p) in held for p in makers.values()):
+                logger.warning(
+                    "%s presses units of %r, and the optimizer holds nothing that makes them (%s): unless another one "
+                    "moves them, they are cut as they are",
+                    method.name, name, ", ".join(makers),
+                )  # fmt: skip
 
 
-def _offered(choice: Choose, view: EngineView) -> dict[str, dict[str, Tensor]]:
+def _pressed(method: Method) -> Iterator[tuple[Target, Of]]:
+    """What is pressed: the last choice before it, or what the part itself says."""
+    choice: Choose | None = None
+    for part in method.body.walk():
+        if isinstance(part, Choose):
+            choice = part
+        elif isinstance(part, Spread):
+            yield part.target, part.of
+        elif isinstance(part, Press) and choice is not None:
+            yield choice.target, choice.of
+
+
+def _offered(target: Target, of: Of, view: EngineView) -> dict[str, dict[str, Tensor]]:
     """Of every group (tensor) that may be taken from, the parameters that make its units."""
     tensors = dict(bare(view.model).named_parameters())
-    names = view.offered(choice.target, choice.of)
-    made = {n: [n] if choice.of == "weights" else [m.name for m in view.known[n].makers] for n in names}
+    names = view.offered(target, of)
+    made = {n: [n] if of == "weights" else [m.name for m in view.known[n].makers] for n in names}
     return {name: {maker: tensors[maker] for maker in makers if maker in tensors} for name, makers in made.items()}
 
 
