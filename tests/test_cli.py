@@ -171,8 +171,32 @@ def test_methods() -> None:
     assert "no method is called 'grag1'; did you mean 'greg1'?" in refused("methods", "grag1")
 
 
+def test_networks_that_cannot_be_timed_end_with_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*words: Any) -> Any:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("niwaki.recipes.run.latencies", failing)
+    done = niwaki_("prune", project(tmp_path, measure={"runs": 1})[0])
+    assert done.exit_code == 1
+    said = "niwaki: the networks could not be timed; --resume tries it again: RuntimeError: no such operator"
+    assert done.output.splitlines()[-1] == said
+    assert f"report: {tmp_path / 'out' / 'report.html'}" in done.output
+
+
+def test_orders_of_benchmarks_are_refused(tmp_path: Path) -> None:
+    words = ["bench", "greg", "--row", "resnet56-0.9", "--data", tmp_path, "--base", tmp_path, "--out", tmp_path]
+    assert "--device gpu cannot be used here (Expected one of cpu" in refused(*words, "--device", "gpu")
+    done = niwaki_(*words, "--seeds", 0)
+    assert (done.exit_code, "0 is not in the range x>=1" in done.output) == (2, True)
+    for command in (["ispasp", "heads"], ["ispasp", "mnist"], ["spur"]):
+        assert "[default: 3; x>=1]" in ok("bench", *command, "--help").replace("\n", " ").replace("  ", "")
+    assert "cells that are there keep theirs" in " ".join(ok("bench", "speed", "--help").split())
+
+
 def test_report_refused(tmp_path: Path) -> None:
     assert f"no report.json in {tmp_path}" in refused("report", tmp_path)
+    sample().save(tmp_path)
+    assert f"there is no folder {tmp_path / 'tyop'}; name one" in refused("report", tmp_path / "tyop")
     (tmp_path / "report.json").write_text("{")
     assert "is not JSON" in refused("report", tmp_path)
 

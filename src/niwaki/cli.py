@@ -86,7 +86,7 @@ def prune(
 ) -> None:
     """Carry out a RECIPE: prune, fine-tune, certify, save, measure, report.
 
-    Ends with status 1 if a certificate does not hold.
+    Ends with status 1 if a certificate does not hold, or the networks could not be timed at the end.
     """
     asked = _load(recipe, changes, out, fast)
     ctx.meta[KEPT], ctx.meta[RESUMES] = asked.out, True
@@ -105,7 +105,10 @@ def prune(
     click.echo(f"report: {finished.page}")
     for label in finished.failing:
         click.echo(f"niwaki: the certificate of {label} does not hold; see {finished.page}", err=True)
-    ctx.exit(1 if finished.failing else 0)
+    if finished.untimed:
+        why = finished.untimed[-300:]
+        click.echo(f"niwaki: the networks could not be timed; --resume tries it again: {why}", err=True)
+    ctx.exit(1 if finished.failing or finished.untimed else 0)
 
 
 @main.command()
@@ -346,6 +349,8 @@ def report(folders: tuple[Path, ...], out: Path | None, mixed: str) -> None:
         raise BadInput(f"--out must be an .html file other than report.html, which is the page of one run; not {out}")
     found: dict[Path, Report] = {}
     for folder in folders:
+        if not folder.exists():
+            raise BadInput(f"there is no folder {folder}; name one that niwaki prune or niwaki demo has written")
         place = folder if folder.is_dir() else folder.parent
         if (place / "sweep.json").is_file():
             raise BadInput(

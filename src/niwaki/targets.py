@@ -87,6 +87,9 @@ class Ratio(Target):
         super().__post_init__()
         if isinstance(self.removed, Mapping):
             object.__setattr__(self, "removed", dict(self.removed))
+            for pattern in self.removed:
+                if not isinstance(pattern, str):
+                    raise BadInput(f"Ratio: patterns of group names are text; write '{pattern}', in quotes")
         for value in self.removed.values() if isinstance(self.removed, Mapping) else [self.removed]:
             _share(value, "Ratio (the share removed)", allow_zero=True)
         if isinstance(self.removed, Mapping) and self.scope != "group":

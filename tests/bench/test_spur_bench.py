@@ -229,3 +229,11 @@ def test_nobody_by_that_name(study: Study) -> None:
         replace(study, contestants=("spurr",))
     with pytest.raises(BadInput, match="films has 60 rows to train on, of which 60 are held out"):
         replace(study, subject=replace(study.subject, held_out=60)).run(QUIET)
+
+
+def test_who_goes_at_once_goes_to_the_last_share_if_all_are_low(study: Study) -> None:
+    def ways(*shares: float) -> list[tuple[float, ...]]:
+        return [job.shares for job in replace(study, shares=shares)._jobs("gmp", CONTESTANTS["gmp"], None, 0)]
+
+    assert ways(0.5, 0.7) == [(0.5, 0.7)]
+    assert ways(0.5, 0.9, 0.95) == [(0.5, 0.9), (0.5, 0.9, 0.95)]

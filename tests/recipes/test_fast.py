@@ -141,3 +141,17 @@ def test_the_recipe_in_the_document_is_one(tmp_path: Path) -> None:
     assert (plain.data_args, plain.finetune.data_args) == ({"size": 256}, {"size": 128})
     assert [m.settings.get("grow") for m in (*plain.methods, *fast.methods)] == [None, 1e-3, None, 1e-2]
     assert Recipe.read(fast.to_json()) == fast
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("fast.finetune.epochs=1", "set the key itself: --set finetune.epochs=1"),
+        ("fast={finetune.epochs: 1}", "set the key itself: --set KEY.KEY=VALUE"),
+    ],
+)
+@pytest.mark.parametrize("fast", [False, True])
+def test_changes_do_not_reach_into_it(tmp_path: Path, change: str, said: str, fast: bool) -> None:
+    with pytest.raises(BadInput, match="the section fast is read before any --set") as caught:
+        Recipe.load(written(tmp_path), [change], fast=fast)
+    assert said in str(caught.value)

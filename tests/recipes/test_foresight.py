@@ -184,8 +184,8 @@ def test_a_target_of_latency_is_shown_without_being_asked(
     monkeypatch.setattr("niwaki.forecast.latency.decide", lambda graph, rungs, target: {rungs[0].group.name: (0, 1)})
     methods = [
         {"name": "magnitude", "target": {"latency": 0.5}},
-        {"name": "magnitude", "target": {"ratio": 0.5}},
-        {"name": "magnitude", "target": {"latency": 0.5, "batch": 7}},
+        {"name": "magnitude", "target": {"ratio": 0.5}, "label": "by ratio"},
+        {"name": "magnitude", "target": {"latency": 0.5, "batch": 7}, "label": "elsewhere"},
     ]
     path, _ = project(tmp_path, method=methods, measure={"runs": 0})
     report = run(Recipe.load(path), teller=Teller(quiet=True)).report
@@ -238,3 +238,11 @@ def test_the_key_of_the_recipe() -> None:
     assert "forecast" not in Recipe.read(data).to_json()["measure"]
     with pytest.raises(BadInput, match=r"measure\.forecast must be true or false, not 'yes'"):
         Recipe.read({**data, "measure": {"forecast": "yes"}})
+
+
+def test_without_a_runtime_there_is_nothing_to_forecast(tmp_path: Path, fake: list[dict[str, Any]]) -> None:
+    path, _ = project(tmp_path, measure={"runtimes": []})
+    with pytest.raises(BadInput, match=r"measure\.runtimes of the recipe is empty; name one with --runtime"):
+        foresee(Recipe.load(path), teller=Teller(quiet=True))
+    assert fake == []
+    assert len(foresee(Recipe.load(path), ("pytorch",), teller=Teller(quiet=True))) == 1

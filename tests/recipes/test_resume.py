@@ -17,10 +17,12 @@ from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
 from niwaki import savepoints
+from niwaki.artefact.names import EXPORTED
 from niwaki.cli import main
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
-from niwaki.recipes import Measure, Recipe, chance, standing
+from niwaki.recipes import Measure, Recipe, chance, exporting, standing
 from niwaki.recipes import run as run_module
+from niwaki.recipes.exporting import lacking
 from niwaki.recipes.passes import Meter, Passes, _forgets
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, recording, rows_of
@@ -201,6 +203,71 @@ def test_how_networks_are_timed_may_change(tmp_path: Path) -> None:
     run(recipe, teller=QUIET)
     timed = replace(recipe, measure=Measure(runs=2))
     assert run(timed, teller=QUIET, resume=True).report.entries[1].latency[0].runs == 2
+
+
+def checks(recipe: Recipe, name: str) -> list[tuple[str, str]]:
+    """What the certificate in the folder compares, which is that of the report."""
+    told = json.loads((Path(recipe.out) / name / "certificate.json").read_text())
+    (entry,) = (entry for entry in Report.load(recipe.out).entries if entry.name == name)
+    assert told == entry.certificate
+    assert told["holds"]
+    return list(dict.fromkeys((check["name"], check["against"]) for check in told["checks"]))
+
+
+@pytest.mark.parametrize(
+    ("form", "changes"),
+    [
+        ("torch_export", {"export": ("torch_export",)}),
+        ("onnx", {"measure": Measure(("onnxruntime",), 1, 2)}),
+    ],
+)
+def test_what_finished_methods_lack_is_exported_and_certified(
+    form: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Nothing uncertified is delivered, whether a file was asked for later or came to be needed for times."""
+    if form == "onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
+    first = written(tmp_path, method=[METHODS["at once"], IMP], pack=True, finetune={"epochs": 1})
+    run(first, teller=QUIET)
+    recipe = replace(first, **changes)
+    run(recipe, teller=QUIET, resume=True)
+    for name, against in (("magnitude", "cut"), ("imp", "cut"), ("imp-packed", "packed")):
+        assert checks(recipe, name)[-1] == (form, against)
+    file = Path(recipe.out) / "imp" / EXPORTED[form]
+    before = file.stat().st_mtime_ns
+    run(recipe, teller=QUIET, resume=True)
+    assert file.stat().st_mtime_ns == before
+    run(first, teller=QUIET, resume=True)
+    assert checks(recipe, "imp")[-1] == (form, "cut")
+
+
+def test_a_file_that_no_certificate_covers_is_lacking(tmp_path: Path) -> None:
+    covered, bare = {"checks": [{"name": "onnx"}]}, {"checks": [{"name": "cut"}]}
+    assert lacking(covered, tmp_path, ["onnx"]) == ["onnx"]
+    (tmp_path / "model.onnx").write_text("")
+    assert lacking(bare, tmp_path, ["onnx"]) == ["onnx"]
+    assert lacking(covered, tmp_path, ["onnx", "openvino"]) == ["openvino"]
+
+
+def test_a_run_that_an_exporter_stops_is_saved_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dense network can be written and what was made of it cannot; also of a run of an older release."""
+    recipe, calls = written(tmp_path, method=METHODS["at once"], export=["torch_export"]), []
+
+    def failing(model: Any, *words: Any, **more: Any) -> Path:
+        calls.append(model)
+        if len(calls) > 1:
+            raise BadInput("it has no such operator")
+        return tmp_path
+
+    monkeypatch.setattr(exporting, "_WRITERS", {"torch_export": failing})
+    with pytest.raises(BadInput, match="no such operator"):
+        run(recipe, teller=QUIET)
+    path = tmp_path / "out" / standing.RUN
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "recipe": {**told["recipe"], "export": ["torch_export"]}}))
+    finished = run(replace(recipe, export=()), teller=QUIET, resume=True)
+    assert [entry.name for entry in finished.report.entries] == ["dense", "magnitude"]
 
 
 def test_a_record_is_whole_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import niwaki as nk
 from niwaki.errors import BadInput
-from niwaki.recipes import Recipe, facts, phases
+from niwaki.recipes import Recipe, exporting, facts, phases
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.ingredients import gather
 from niwaki.recipes.progress import Teller
@@ -156,6 +156,38 @@ def test_an_interrupted_run_keeps_the_finished_methods(tmp_path: Path) -> None:
     assert [e.name for e in Report.load(tmp_path / "out").entries] == ["dense", "magnitude"]
 
 
+@pytest.mark.parametrize("dynamic", [None, "batch"])
+def test_what_an_exporter_refuses_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dynamic: str | None
+) -> None:
+    def refusing(*words: Any, **more: Any) -> Path:
+        raise BadInput("it has no such operator")
+
+    monkeypatch.setattr(exporting, "_WRITERS", {"torch_export": refusing})
+    recipe = Recipe.load(project(tmp_path, export=["torch_export"], dynamic=dynamic, method=GREG, **TRAINED)[0])
+    said = io.StringIO()
+    with pytest.raises(BadInput, match=r"export: torch_export does not take the dense network.*no such operator"):
+        run(recipe, teller=Teller(Console(file=said)))
+    assert "prune" not in said.getvalue()
+    assert not Path(recipe.out).exists()
+
+
+def test_networks_that_cannot_be_timed_are_told_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*words: Any) -> Any:
+        raise RuntimeError("no such\noperator")
+
+    recipe = Recipe.load(project(tmp_path, measure={"runs": 1})[0])
+    with monkeypatch.context() as patch:
+        patch.setattr("niwaki.recipes.run.latencies", failing)
+        first = run(recipe, teller=QUIET)
+    assert first.untimed == "RuntimeError: no such operator"
+    assert "Not timed: RuntimeError: no such operator. niwaki prune with --resume tries it" in first.page.read_text()
+    assert [e.latency for e in Report.load(recipe.out).entries] == [(), ()]
+    again = run(recipe, teller=QUIET, resume=True)
+    assert (again.untimed, again.report.entries[1].notes) == ("", ())
+    assert [len(e.latency) for e in again.report.entries] == [1, 1]
+
+
 def test_a_method_that_cuts_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("niwaki.recipes.run.prune_with", lambda stuff, model, *rest: model)
     with pytest.raises(BadInput, match="magnitude ended without cutting anything"):
@@ -195,9 +227,8 @@ def test_longest_bounds_the_steps() -> None:
     method = nk.methods.greg1(nk.Ratio(0.5), grow=0.25, every=3, hold=7)
     assert method.body.longest == 3 * 5 + 7
     assert nk.methods.magnitude(nk.Ratio(0.5)).body.longest == 0
-    # A press that starts above its ceiling is over after one update.
-    above = nk.methods.greg2(nk.Ratio(0.5), pick_at=2.0, pick_grow=1.0, every=1, ceiling=1.0, hold=0)
-    assert above.body.longest == 3 + 1
+    picked = nk.methods.greg2(nk.Ratio(0.5), pick_at=2.0, pick_grow=1.0, grow=1.0, every=1, ceiling=3.0, hold=0)
+    assert picked.body.longest == 3 + 2
 
 
 def test_widths_without_choices_come_from_what_was_removed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def test_sizes_that_vary(said: Any, read: Any) -> None:
 def test_results_are_filed_under_distinct_names() -> None:
     labels = [
         {"name": "magnitude"},
-        {"name": "magnitude"},
+        {"name": "magnitude", "label": "again"},
         {"name": "greg1", "label": "GReg / slow"},
         {"name": "dense"},
     ]
@@ -171,6 +172,24 @@ def test_overrides_refused(tmp_path: Path, change: str, said: str) -> None:
         ({"seed": True}, "seed must be a whole number"),
         ({"out": 3}, "out must be text, not 3"),
         ({"model_args": {1: 2}}, "model_args: keys must be words, not 1"),
+        ({"model_args": {"sizes": {1: 2}}}, "model_args.sizes must be such as JSON gives back unchanged"),
+        (
+            {"model_args": {"day": datetime.date(2026, 2, 3)}},
+            "datetime.date(2026, 2, 3) is not; write keys and dates in",
+        ),
+        ({"model_args": {"scale": float("inf")}}, "model_args.scale is inf, and reports hold finite numbers only"),
+        ({"evaluate_args": {"a": [0, {"b": float("nan")}]}}, "evaluate_args.a.1.b is nan"),
+        ({"method": [{"name": "greg1", "ceiling": float("inf")}]}, "method.0.ceiling is inf"),
+        (
+            {"method": ["magnitude", "magnitude"]},
+            "method: two are called 'magnitude', and no table could tell them apart",
+        ),
+        ({"method": ["random", {"name": "greg1", "label": "random"}]}, "method: two are called 'random'"),
+        (
+            {"finetune": {"epochs": 1, "optimizer": {"name": "SGD", "schedule": "linear"}}},
+            "finetune.optimizer.schedule would do nothing: there the rate follows finetune.schedule. Write "
+            "finetune.schedule: linear",
+        ),
     ],
 )
 def test_refused(change: dict[str, Any], said: str) -> None:
@@ -186,6 +205,10 @@ def test_refused(change: dict[str, Any], said: str) -> None:
             "model: !!python/object/apply:os.getcwd []\n",
             "line 1, column 8: not YAML: could not determine a constructor",
         ),
+        ("model: {[1, 2]: a}\n", "line 1, column 9: not YAML: a key must be a word, not a list or a mapping"),
+        ("model:\n  ? {a: b}\n  : c\n", "line 2, column 5: not YAML: a key must be a word"),
+        ("seed: 1\nday: 2026-02-30\n", "line 2, column 6: not YAML: '2026-02-30' cannot be read as timestamp"),
+        ("seed: !!int word\n", "line 1, column 7: not YAML: 'word' cannot be read as int"),
         ("- a\n", "must be a mapping with the keys model, "),
         ("", "found None"),
     ],

@@ -53,6 +53,8 @@ def test_every_network_has_a_point_that_says_what_it_is() -> None:
         "GReg-1, 90.80% right (−0.30 points), 600 M (0.33× of dense), MACs, on the front",
     ]
     assert all(point.attrib["tabindex"] == "0" for point in points)
+    axes = [scale.axis for scale in pareto.scales(made)]
+    assert axes[1:] == ["ms per forward pass in ONNX Runtime, batch 16", "MACs per sample", "file size"]
     assert "12.5\N{NO-BREAK SPACE}ms (2.40× as fast as dense)" in drawn["ONNX Runtime"]
 
 
@@ -147,7 +149,7 @@ def test_widths_say_what_limited_them() -> None:
 
 
 def test_memory_has_columns_where_it_was_measured() -> None:
-    assert table.columns(sample())[4:6] == ["file", "PyTorch"]
+    assert table.columns(sample())[4:6] == ["file", "PyTorch, batch 16"]
     assert table.columns(full())[4:7] == ["file", "activations", "peak memory"]
     cells = [[(cell.main[:4], cell.aside) for cell in row[5:7]] for row in table.rows(full())]
     assert cells[1:3] == [[("3.00", "0.50×"), ("20.0", "0.40×")], [("—", ""), ("—", "")]]

@@ -145,7 +145,8 @@ def test_numbers_as_text(said: str, expected: str) -> None:
 def test_table_cells() -> None:
     report = pair()
     assert table.columns(report) == [
-        "network", "accuracy", "MACs", "parameters", "file", "PyTorch", "ONNX Runtime", "certificate",
+        "network", "accuracy", "MACs per sample", "parameters", "file", "PyTorch, batch 16", "ONNX Runtime, batch 16",
+        "certificate",
     ]  # fmt: skip
     first, second = ([(c.main.replace(NB, " "), c.aside) for c in row] for row in table.rows(report))
     assert first == [

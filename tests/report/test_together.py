@@ -73,12 +73,15 @@ def test_every_runtime_has_its_column_in_every_row() -> None:
     torch, onnx = timings(30.0, 12.5)
     first = sample(entries=[replace(dense(), latency=(torch,))], traces=[], curve=[])
     second = sample(entries=[replace(dense(), latency=(onnx, torch))], traces=[], curve=[])
-    assert table.columns(first, second)[5:7] == ["PyTorch", "ONNX Runtime"]
+    assert table.columns(first, second)[5:7] == ["PyTorch, batch 16", "ONNX Runtime, batch 16"]
     NB = "\N{NO-BREAK SPACE}"
     assert [cell.main for cell in table.rows(first, [first, second])[0][5:7]] == [f"30.0{NB}ms", "—"]
     assert [cell.main for cell in table.rows(second, [first, second])[0][5:7]] == [f"30.0{NB}ms", f"12.5{NB}ms"]
     html = together.render({"a": first, "b": second})
-    assert re.findall(r'data-name="ONNX Runtime"><span>(.*?)</span>', html.split("</table>")[0]) == ["—", f"12.5{NB}ms"]
+    assert re.findall(r'data-name="ONNX Runtime, batch 16"><span>(.*?)</span>', html.split("</table>")[0]) == [
+        "—",
+        f"12.5{NB}ms",
+    ]
 
 
 def test_a_run_keeps_its_colour_in_table_and_figures(html: str) -> None:

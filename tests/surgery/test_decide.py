@@ -226,6 +226,12 @@ def test_a_ratio_is_a_number_from_nought_up_to_one(share: Any) -> None:
         nk.Ratio({"*": share})
 
 
+def test_patterns_of_a_ratio_are_text() -> None:
+    """As those of a YAML file are that are the numbers of layers, once they are quoted."""
+    with pytest.raises(BadInput, match="patterns of group names are text; write '0', in quotes"):
+        nk.Ratio({"1": 0.5, 0: 0.5})  # type: ignore[dict-item]
+
+
 @pytest.mark.parametrize("target", [nk.Macs, nk.Params])
 @pytest.mark.parametrize("share", [0, 1.01, -0.1, math.nan, "0.5", None, True])
 def test_a_share_that_remains_is_above_nought_and_at_most_one(target: Any, share: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from niwaki.sweeps import Sweep
 from niwaki.sweeps.grid import expand
 from niwaki.sweeps.names import name_of, said
 from niwaki.sweeps.schema import Cluster
+from tests.recipes.kitchen import GREG
 
 RECIPE: dict[str, Any] = {
     "model": "nets:build", "inputs": [[1, 4]], "optimizer": {"name": "SGD", "lr": 0.1}, "finetune": {"epochs": 1},
@@ -57,6 +59,41 @@ def test_what_is_timed_in_onnx_runtime_is_exported() -> None:
     recipe = {**RECIPE, "measure": {"runtimes": ["onnxruntime"]}, "export": ["torch_export"]}
     (trial,) = expand(sweep(recipe=recipe))
     assert Recipe.read(trial.data).export == ("torch_export", "onnx")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "runs", "export"), [("onnxruntime", 3, ("onnx",)), ("openvino", 3, ()), ("onnxruntime", 0, ())]
+)
+def test_what_is_to_be_quick_in_onnx_runtime_is_exported(runtime: str, runs: int, export: tuple[str, ...]) -> None:
+    quick = {"name": "magnitude", "target": {"latency": 0.5, "runtime": runtime}}
+    made = expand(sweep(recipe={**RECIPE, "measure": {"runs": runs}}, methods=[quick, "random"], seeds=1))
+    assert [Recipe.read(trial.data).export for trial in made] == [export, ()]
+
+
+def test_what_fast_says_of_methods_that_do_not_run_is_not_told() -> None:
+    recipe = {**RECIPE, "method": GREG, "fast": {"method.grow": 0.5, "finetune.epochs": 9}}
+    made = sweep(recipe=recipe, fast=True)
+    assert [str(change) for change in made.shortened] == ["finetune.epochs 1 → 9"]
+    assert made.recipe["finetune"] == {"epochs": 9}
+    made = sweep(recipe=recipe, fast=True, methods=None, targets=None)
+    assert [change.key for change in made.shortened] == ["method.grow", "finetune.epochs"]
+    assert made.methods[0].settings["grow"] == 0.5
+
+
+def test_paths_into_the_recipe_are_one_key(tmp_path: Path) -> None:
+    """A change of a section's key leaves the section's other keys as they are."""
+    recipe = {**RECIPE, "finetune": {"epochs": 1, "schedule": "linear"}, "fast": {"seed": 5}}
+    path = tmp_path / "sweep.yaml"
+    path.write_text(json.dumps({"recipe": recipe, "methods": ["magnitude"], "targets": [{"macs": 0.5}], "out": "o"}))
+    changes = [
+        "set.finetune.epochs=2", "set.measure.runs=3", "dense.model_args.width=4", "over.finetune.epochs=[1, 2]",
+        "recipe.fast.optimizer.lr=0.5",
+    ]  # fmt: skip
+    made = Sweep.load(path, changes, fast=True)
+    assert made.recipe["finetune"] == {"epochs": 2, "schedule": "linear"}
+    assert (made.recipe["measure"]["runs"], made.recipe["measure"]["threads"]) == (3, 2)
+    assert (made.recipe["optimizer"], made.recipe["seed"]) == ({"name": "SGD", "lr": 0.5}, 5)
+    assert (made.dense, made.over) == ({"model_args.width": 4}, {"finetune.epochs": (1, 2)})
 
 
 IMP = {"name": "imp", "rounds": 1, "steps": 1}
@@ -172,6 +209,18 @@ def test_values_in_words() -> None:
         ({"ray": {"cpus": 1}}, "ray lacks 'address'"),
         ({"ray": {"address": "auto", "gpus": -1}}, "ray.gpus must be a number of at least 0"),
         ({"fast": True}, "has no section 'fast'"),
+        (
+            {"fast": True, "recipe": {**RECIPE, "method": ["magnitude"], "fast": {"method.0.grow": 1}}},
+            "section fast changes its methods alone, and the sweep has methods of its own",
+        ),
+        (
+            {"methods": [{"name": "imp", "target": {"ratio": 0.5}}, {"name": "greg1", "targets": [{"macs": 0.5}]}]},
+            "targets: no method takes them, since all in methods have targets of their own, which go first: imp, greg1",
+        ),
+        (
+            {"methods": None, "recipe": {**RECIPE, "method": {"name": "greg1", "target": {"macs": 0.5}}}},
+            r"since all in recipe\.method have targets of their own, which go first: greg1",
+        ),
         ({"recipe": "nowhere.yaml"}, "no recipe at nowhere.yaml"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from niwaki.errors import BadInput
-from niwaki.recipes import Recipe
+from niwaki.recipes import Measure, Recipe, foresight
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.ingredients import build_model
 from niwaki.recipes.record import rows_of
@@ -25,6 +25,7 @@ from niwaki.sweeps.grid import expand
 from niwaki.sweeps.ledger import locked
 from niwaki.sweeps.run import checked
 from niwaki.sweeps.showing import troubles
+from tests.forecast.test_forecast import made_up
 from tests.recipes.kitchen import GREG
 from tests.sweeps.plots import Here, planted, swept, told
 
@@ -284,6 +285,25 @@ def test_how_networks_are_timed_may_change(tmp_path: Path) -> None:
     assert told(tmp_path)["trials"][0]["networks"][0]["latency"] == times
 
 
+def test_a_target_of_latency_is_timed_where_it_is_to_be_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the recipe names no runtime."""
+    monkeypatch.setattr("niwaki.forecast.latency.decide", lambda graph, rungs, target: {rungs[0].group.name: (0, 1)})
+    monkeypatch.setattr(foresight, "profile", lambda *words, graph, **more: made_up(graph))
+    quick = {"name": "magnitude", "target": {"latency": 0.5}}
+    recipe = {"measure": {"runtimes": [], "runs": 2}}
+    swept(planted(tmp_path, recipe, methods=[quick], targets=None), Here())
+    (trial,) = told(tmp_path)["trials"]
+    assert [(one["runtime"], one["runs"]) for one in trial["networks"][0]["latency"]] == [("PyTorch", 2)]
+    assert [one["runtime"] for one in told(tmp_path)["dense"]["latency"]] == ["PyTorch"]
+
+
+def test_in_onnx_runtime_those_are_timed_that_have_a_file_for_it(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("")
+    files = {name: tmp_path / name for name in ("there", "nowhere")}
+    assert list(timing._onnx_files(Measure(), files)) == ["there"]
+    assert list(timing._onnx_files(Measure(("onnxruntime",)), files)) == ["there", "nowhere"]
+
+
 def test_a_start_that_changed_meanwhile_is_refused_before_work(tmp_path: Path) -> None:
     """The path of the weights is the same, and the bytes are not."""
     path = planted(tmp_path, {"weights": "dense.safetensors"}, seeds=2)
@@ -438,7 +458,7 @@ def test_two_sweeps_do_not_work_in_one_folder(tmp_path: Path) -> None:
 
 def test_methods_that_leave_zeros_give_a_row_for_what_is_packed(tmp_path: Path) -> None:
     imp = {"name": "imp", "target": {"ratio": 0.5}, "rounds": 1, "steps": 2}
-    path = planted(tmp_path, {"pack": True}, methods=[imp])
+    path = planted(tmp_path, {"pack": True}, methods=[imp], targets=None)
     swept(path, Here())
     made = told(tmp_path)
     assert [row["method"] for row in made["families"]] == ["imp", "imp, packed"]

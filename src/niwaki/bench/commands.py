@@ -6,7 +6,24 @@ from pathlib import Path
 
 import click
 
+from niwaki.errors import BadInput
 from niwaki.terminal import KEPT, stdout, traceback_option
+
+
+def _usable(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The device, if something can be put on it."""
+    if value != "cpu":
+        import torch
+
+        try:
+            torch.zeros(1, device=value)
+        except (RuntimeError, AssertionError) as trouble:
+            said = str(trouble).splitlines()[0]
+            raise BadInput(f"--device {value} cannot be used here ({said}); give cpu, or cuda with a GPU") from None
+    return value
+
+
+_device = click.option("--device", default="cpu", show_default=True, callback=_usable, help="cpu, cuda, …")
 
 
 @click.group()
@@ -21,11 +38,11 @@ def bench() -> None:
 @click.option(
     "--contestant", "contestants", multiple=True, metavar="NAME", help="greg1, l1, scratch, …; the usual ones."
 )
-@click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many runs of each.")
 @click.option("--fast", is_flag=True, help="Shorter, with larger steps of growth; what it changes is told.")
 @click.option("--epochs", type=click.IntRange(1), help="Of retraining, in place of the preset's.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/greg"), show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
+@_device
 @click.option("--minutes", type=float, help="Stop after so long; the same command goes on.")
 @click.option("--images", type=click.IntRange(1), help="Use only so many images, to try it.")
 @click.option("--compile", "compiled", is_flag=True, help="Train through torch.compile.")
@@ -90,7 +107,7 @@ def synthetic(matrices: int, seed: int, out: Path) -> None:
 @click.option("--encoder", type=click.Path(path_type=Path), required=True, help="Folder, fine-tuned on the task.")
 @click.option("--pruner", "pruners", multiple=True, metavar="NAME", help="ispasp, michel, uniform, …; all of them.")
 @click.option("--kept", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.25, 0.4), show_default=True)
-@click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many runs of each.")
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="Of tuning after the cut.")
 @click.option("--lr", default=5e-5, show_default=True, help="Its highest rate.")
 @click.option("--rows", type=click.IntRange(2), help="Use only so many rows of the training part.")
@@ -138,13 +155,13 @@ def time(
 @ispasp.command()
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with the four files of MNIST.")
 @click.option("--rival", "rivals", multiple=True, metavar="NAME", help="ispasp, top_k, gfs, random, …; all of them.")
-@click.option("--seeds", default=3, show_default=True, help="How many wide networks.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many wide networks.")
 @click.option("--fast", is_flag=True, help="A tenth of the epochs at ten times the rate; what it changes is told.")
 @click.option("--bfloat16", is_flag=True, help="Train with products in bfloat16.")
 @click.option(
     "--tune-lr", type=float, help="First rate of tuning, which the paper does not tell; 0.001, or 0.01 if fast."
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, …")
+@_device
 @click.option("--images", type=click.IntRange(1), help="Use only so many images, to try it.")
 @_ispasp_out
 @traceback_option
@@ -185,7 +202,7 @@ def mnist(
     "--share", "shares", multiple=True, type=click.FloatRange(0, 1, True, True), default=(0.5, 0.7, 0.8, 0.9, 0.95),
     show_default=True, help="Of zeros, a round each.",
 )  # fmt: skip
-@click.option("--seeds", default=3, show_default=True, help="How many runs of each.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many runs of each.")
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Of each round.")
 @click.option("--lr", default=5e-5, show_default=True, help="Highest rate of each round.")
 @click.option("--rows", type=click.IntRange(2), help="Use only so many rows, or windows, of the training part.")
@@ -224,7 +241,11 @@ def spur(
 @click.option("--runtime", "runtimes", multiple=True, metavar="NAME", help="onnxruntime, openvino, …; all of them.")
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1), default=(1, 16), show_default=True)
 @click.option(
-    "--runs", type=click.IntRange(1), default=30, show_default=True, help="Rounds at most; slow ones do five."
+    "--runs",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Rounds at most; slow ones do five, and cells that are there keep theirs.",
 )
 @click.option("--minutes", type=float, help="Begin nothing after so long; the same command goes on.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/speed"), show_default=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,6 +31,33 @@ def table(where: str, value: Any) -> dict[str, Any]:
     if strays:
         raise BadInput(f"{where}: keys must be words, not {strays[0]!r}")
     return dict(value)
+
+
+def portable(where: str, value: Any) -> dict[str, Any]:
+    """A mapping that JSON gives back as it is: it goes to the fresh process in which a saved network is run."""
+    found = table(where, value)
+    for key, one in found.items():
+        try:
+            same = json.loads(json.dumps(one, allow_nan=False)) == one
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise BadInput(
+                f"{where}.{key} must be such as JSON gives back unchanged, since the fresh process that certifies a "
+                f"network takes it from there, and {one!r} is not; write keys and dates in quotes, lists for tuples"
+            )
+    return found
+
+
+def finite(where: str, value: Any) -> None:
+    """Refuse infinities and what is no number, however deep they lie: no report could hold them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"{where} is {value}, and reports hold finite numbers only; write a number, or leave it out")
+    inner = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    )
+    for key, one in inner:
+        finite(f"{where}.{key}", one)
 
 
 def text(where: str, value: Any) -> str:

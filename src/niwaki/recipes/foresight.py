@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.errors import NiwakiError
+from niwaki.errors import BadInput, NiwakiError
 from niwaki.forecast import Forecast, profile
 from niwaki.forecast.outlook import Outlook, outlook, to_json
 from niwaki.graph import Graph
@@ -67,8 +67,13 @@ def foresee(
     Args:
         runtimes: where; those of the recipe's section ``measure`` if none is named. threads: as there.
         told: is called with each forecast as it comes, while the next runtime is not yet begun.
+
+    Raises:
+        BadInput: no runtime is named, here or there.
     """
     teller = teller or Teller()
+    if not (runtimes or recipe.measure.runtimes):
+        raise BadInput("there is nothing to forecast: measure.runtimes of the recipe is empty; name one with --runtime")
     for runtime in runtimes:
         require(runtime)  # before minutes are spent on another one
     with importing_from(recipe.folder):

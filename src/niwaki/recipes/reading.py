@@ -21,12 +21,23 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a word, not a list or a mapping", problem_mark=key.start_mark
+                )
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {key.value!r} stands here twice", problem_mark=key.start_mark
                 )
-            seen.add(key.value if isinstance(key.value, str) else repr(key.value))
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as trouble:  # of a scalar that cannot be what it looks like
+            said = f"{node.value!r} cannot be read as {node.tag.rpartition(':')[2]} ({trouble}); put text in quotes"
+            raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark) from None
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
@@ -60,9 +71,9 @@ def parse(text: str, where: str) -> Any:
         raise BadInput(f"{where}: not YAML: {trouble}") from None
 
 
-def override(data: Any, changes: Sequence[str]) -> Any:
+def override(data: Any, changes: Sequence[str], dotted: Sequence[str] = ()) -> Any:
     """``data`` with changes such as ``method.target.macs=0.5`` made (values are YAML; list items go by number or
-    label).
+    label). ``dotted``: paths of mappings whose keys are paths themselves; what comes after such a one is a single key.
 
     Raises:
         BadInput: a change has no ``=``, or its path leads through something that has no keys.
@@ -71,8 +82,15 @@ def override(data: Any, changes: Sequence[str]) -> Any:
         path, equals, text = change.partition("=")
         if not equals or not path.strip():
             raise BadInput(f"--set {change!r}: write it as key.key=value, for instance --set method.target.macs=0.5")
-        data = put(data, path.strip().split("."), parse(text, f"--set {change}"), f"--set {change}")
+        data = put(data, _split(path.strip(), dotted), parse(text, f"--set {change}"), f"--set {change}")
     return data
+
+
+def _split(path: str, dotted: Sequence[str]) -> list[str]:
+    for head in dotted:
+        if path.startswith(f"{head}."):
+            return [*head.split("."), path.removeprefix(f"{head}.")]
+    return path.split(".")
 
 
 def put(data: Any, path: Sequence[str], value: Any, where: str) -> Any:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import copy
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from torch import nn
 
-from niwaki import export
-from niwaki.artefact.names import EXPORTED
 from niwaki.errors import BadInput
-from niwaki.export.varying import named, sizes_of
 from niwaki.forecast import Forecast
 from niwaki.graph import Graph
 from niwaki.graph.observe import call_arguments
@@ -26,6 +21,7 @@ from niwaki.recipes import aims, facts
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.delivering import Deliveries
 from niwaki.recipes.elsewhere import Elsewhere, can_travel
+from niwaki.recipes.exporting import ONNX, extended, lacking, require_exports, write
 from niwaki.recipes.foresight import profiles
 from niwaki.recipes.ingredients import Ingredients, gather
 from niwaki.recipes.limits import blocked, limits
@@ -34,9 +30,9 @@ from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.standing import PACKED, Clock, Standing, begin, forget
-from niwaki.recipes.timing import latencies, rehearse_timing
+from niwaki.recipes.timing import latencies, rehearse_timing, told_untimed
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
-from niwaki.report import Entry, Foretold, Parting, Patterns, Point, Report, Trace
+from niwaki.report import Entry, Foretold, Latency, Parting, Patterns, Point, Report, Trace
 from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import attach, plan_of
 from niwaki.surgery.decide import make_plan
@@ -45,18 +41,16 @@ from niwaki.tracing import trace
 from niwaki.train.rehearsal import rehearse
 from niwaki.units import Plan
 
-ONNX = EXPORTED["onnx"]
-EXPORTS = MappingProxyType({form: (getattr(export, form), file) for form, file in EXPORTED.items()})
-"""Of each format, what writes it and under which name."""
-
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a run: the report, its page, and the methods whose certificate does not hold."""
+    """The end of a run: the report, its page, the methods whose certificate does not hold, and why the networks could
+    not be timed, if so."""
 
     report: Report
     page: Path
     failing: tuple[str, ...]
+    untimed: str = ""
 
 
 @dataclass(eq=False)
@@ -108,8 +102,8 @@ class Run:
             for method in stuff.methods:
                 rehearse(method, self.graph)
                 _can_be_scheduled(self.recipe, method)
-            _can_vary(stuff)
             has_zeros_to_pack(self.recipe, stuff.methods)
+            require_exports(stuff)
             begin(self.out, self.recipe, stuff.dense, resume)
         self.before = finished_before(self.out) if resume else {}
 
@@ -128,7 +122,7 @@ class Run:
             accuracy = stuff.accuracy(stuff.dense)
             self.so_far.entries.append(facts.dense_entry(stuff.dense, stuff.inputs, self.graph, accuracy))
         self.so_far.models["dense"] = stuff.dense
-        self._export("dense", stuff.dense)
+        self._export("dense", stuff.dense, ["onnx"] if self._times_onnx else [])
         rehearse_timing(self.measure, stuff.dense, stuff.inputs)
         wanted = aims.forecast(self.measure, stuff.methods, self.batch)
         self.forecasts = list(profiles(stuff.dense, self.graph, stuff.inputs, wanted, self.teller))
@@ -151,17 +145,29 @@ class Run:
 
     def _finished_before(self, name: str) -> bool:
         """Take what a run that is resumed has finished, if it has."""
-        entry, folder = self.before.get(name), self.out / name
+        entry = self.before.get(name)
         if entry is None:
             return False
-        self.so_far.entries.append(replace(entry, latency=(), forecast=()))
-        self.so_far.models[name] = load(folder, self.stuff.dense).eval()
-        if self._wants_onnx and (folder / ONNX).is_file():
-            self.so_far.files[name] = folder / ONNX
-        elif self._wants_onnx:
-            self._export(name, self.so_far.models[name])
+        model = load(self.out / name, self.stuff.dense).eval()
+        entry = self._exported_since(told_untimed(replace(entry, latency=(), forecast=()), ""), model)
+        self._add(entry, model)
         self.teller.say(f"{entry.label}: finished before")
         return True
+
+    def _exported_since(self, entry: Entry, model: nn.Module) -> Entry:
+        """The entry of a finished method, after files that were not asked for when it was made are written and
+        certified: nothing that no certificate covers is delivered."""
+        folder, told = self.out / entry.name, entry.certificate
+        missing = [] if told is None else lacking(told, folder, self._wanted)
+        if told is not None and missing:
+            against = "packed" if entry.name.endswith(PACKED) else "cut"
+            with self.teller.wait(f"{entry.label}: export and certify {', '.join(missing)}"):
+                certificate = extended(told, against, model, self._export(entry.name, model, missing), self.stuff)
+            certificate.save(folder / "certificate.json")
+            entry = replace(entry, certificate=certificate.to_json())
+        if "onnx" in self._wanted:
+            self.so_far.files[entry.name] = folder / ONNX
+        return entry
 
     def _make(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> None:
         record, clock = standing.record, standing.clock
@@ -170,7 +176,7 @@ class Run:
         small, plan = self._train(name, choice, method, standing)
         save(small, self.out / name)
         with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
-            notes, exported = zeros_told(small), self._export(name, small)
+            notes, exported = zeros_told(small), self._export(name, small, self._wanted)
             certificate = self._certify(name, plan, small, exported)
         certificate.save(self.out / name / "certificate.json")
         accuracy = self._accuracy(small, record)
@@ -196,7 +202,7 @@ class Run:
             small = pack(masked, stuff.inputs, threads=self.recipe.measure.threads)
             save(small, self.out / name)
         with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
-            notes, exported = [packing_told(small)], self._export(name, small)
+            notes, exported = [packing_told(small)], self._export(name, small, self._wanted)
             reloaded = self._reloaded(name)
             certificate = certify_packed(
                 masked, small, stuff.inputs, reloaded=reloaded, exported=exported, dynamic=self.recipe.dynamic
@@ -242,14 +248,9 @@ class Run:
             record({"event": "accuracy", **at, "accuracy": found})
         return found
 
-    def _export(self, name: str, model: nn.Module) -> dict[str, Path]:
-        """Write the formats asked for (of the dense network only what is timed): the file of each."""
-        wanted = ({"onnx"} if self._times_onnx else set()) | (set(self.recipe.export) if name != "dense" else set())
-        found = {
-            form: write(model, self.stuff.inputs, self.out / name / file, dynamic=self.recipe.dynamic)
-            for form, (write, file) in EXPORTS.items()
-            if form in wanted
-        }
+    def _export(self, name: str, model: nn.Module, forms: Sequence[str]) -> dict[str, Path]:
+        """Write the network in these formats: the file of each."""
+        found = write(self.stuff, model, self.out / name, forms)
         if "onnx" in found:
             self.so_far.files[name] = found["onnx"]
         return found
@@ -259,8 +260,9 @@ class Run:
         return "onnxruntime" in self.measure.runtimes and self.measure.runs > 0
 
     @property
-    def _wants_onnx(self) -> bool:
-        return "onnx" in self.recipe.export or self._times_onnx
+    def _wanted(self) -> list[str]:
+        """The formats of each method's network: those asked for, and what is timed."""
+        return list(dict.fromkeys([*self.recipe.export, *(["onnx"] if self._times_onnx else [])]))
 
     def _certify(self, name: str, plan: Plan, small: nn.Module, exported: Mapping[str, Path]) -> Certificate:
         reloaded = self._reloaded(name)
@@ -279,15 +281,25 @@ class Run:
     def _end(self) -> Finished:
         """Time all networks together, and write the report."""
         so_far = self.so_far
-        with self.teller.wait("time all networks in turns"):
-            timed = latencies(self.measure, so_far.models, so_far.files, self.stuff.inputs)
+        timed, untimed = self._timed()
         entries = [replace(e, latency=timed[e.name], forecast=self._foretold(e.name)) for e in so_far.entries]
         goals = dict(zip(self.recipe.entries, map(aims.aim_of, self.stuff.methods), strict=True))
-        so_far.entries = [aims.with_aim(e, entries[0], goals.get(e.name), self.batch) for e in entries]
+        aimed = [aims.with_aim(e, entries[0], goals.get(e.name), self.batch) for e in entries]
+        so_far.entries = [aimed[0], *(told_untimed(e, untimed) for e in aimed[1:])]
         self.deliveries.finish(so_far.entries)
         report = self._report()
         failing = [e.label for e in report.entries if e.certificate is not None and not e.certificate["holds"]]
-        return Finished(report, report.save(self.out), tuple(failing))
+        return Finished(report, report.save(self.out), tuple(failing), untimed)
+
+    def _timed(self) -> tuple[Mapping[str, Sequence[Latency]], str]:
+        """The times of all networks; or none, and why."""
+        so_far = self.so_far
+        try:
+            with self.teller.wait("time all networks in turns"):
+                return latencies(self.measure, so_far.models, so_far.files, self.stuff.inputs), ""
+        except Exception as trouble:  # of any library that times; what was trained is told all the same
+            none: dict[str, Sequence[Latency]] = dict.fromkeys(so_far.models, ())
+            return none, " ".join(f"{type(trouble).__name__}: {trouble}".split())
 
     def _foretold(self, name: str) -> list[Foretold]:
         return facts.foretold(self.forecasts, self.so_far.models[name], self.stuff.inputs)
@@ -299,18 +311,6 @@ class Run:
             self.recipe, title, self.command, told.entries, told.traces, told.curve, told.partings, told.patterns,
             blocked(self.graph),
         )  # fmt: skip
-
-
-def _can_vary(stuff: Ingredients) -> None:
-    """Names of inputs and of sizes that vary, and whether they can: told before any training, not after."""
-    recipe = stuff.recipe
-    if not recipe.dynamic:
-        return
-    sizes_of(recipe.dynamic, named(stuff.dense, *call_arguments(stuff.inputs)))
-    with tempfile.TemporaryDirectory(prefix="niwaki-") as room:
-        for form in recipe.export:
-            write, file = EXPORTS[form]
-            write(stuff.dense, stuff.inputs, Path(room) / file, dynamic=recipe.dynamic)
 
 
 def _can_be_scheduled(recipe: Recipe, method: Method) -> None:

@@ -102,6 +102,11 @@ class Finetune:
     def read(data: Any) -> Finetune:
         found = checks.mapping("finetune", data, ("epochs", "optimizer", "schedule", "data_args"), ("epochs",))
         optimizer = found.get("optimizer")
+        if isinstance(optimizer, Mapping) and "schedule" in optimizer:
+            raise BadInput(
+                "finetune.optimizer.schedule would do nothing: there the rate follows finetune.schedule. Write "
+                f"finetune.schedule: {optimizer['schedule']}, beside the optimizer"
+            )
         return Finetune(
             checks.whole("finetune.epochs", found["epochs"], 0),
             None if optimizer is None else OptimizerChoice.read("finetune.optimizer", optimizer),
@@ -184,6 +189,7 @@ class Recipe:
             raise BadInput(f"the recipe {path} must be a mapping with the keys {', '.join(KEYS)}; found {data!r:.60}")
         if "recipe" in data and "model" not in data:
             raise BadInput(f"{path} is a sweep: niwaki sweep {path}")
+        _refuse_fast(overrides)
         data, shortened = quickened(data, str(path)) if fast else (data, ())
         return replace(Recipe.read(override(data, overrides), path.parent.resolve()), shortened=shortened)
 
@@ -191,6 +197,8 @@ class Recipe:
     def read(data: Any, folder: Path = Path(".")) -> Recipe:
         """The recipe in plain data. A section ``fast`` is checked, and left out."""
         found = checks.mapping("the recipe", data, KEYS, REQUIRED)
+        for key, value in found.items():
+            checks.finite(key, value)
         checks.table("fast", found.pop("fast", None) or {})
         found = {key: value for key, value in found.items() if value is not None}
         optional = {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
@@ -237,14 +245,27 @@ class Recipe:
         return tuple(taken[1:])
 
 
+def _refuse_fast(overrides: Sequence[str]) -> None:
+    """Changes are made after the section ``fast``, so that one in it would come too late."""
+    for change in overrides:
+        key, _, value = change.partition("=")
+        if key.strip() == "fast" or key.strip().startswith("fast."):
+            own = key.strip().removeprefix("fast").removeprefix(".") or "KEY.KEY"
+            raise BadInput(
+                f"--set {change!r}: the section fast is read before any --set, so that this would do nothing; set the "
+                f"key itself: --set {own}={value if '.' in key else 'VALUE'}"
+            )
+
+
 _OPTIONAL: dict[str, Callable[[Any], Any]] = {
     "data": lambda value: checks.reference("data", value),
     "loss": lambda value: checks.reference("loss", value),
     "evaluate": lambda value: checks.reference("evaluate", value),
     **{
         key: lambda value, key=key: checks.table(key, value)  # type: ignore[misc]
-        for key in ("model_args", "data_args", "evaluate_args")
+        for key in ("data_args", "evaluate_args")
     },
+    "model_args": lambda value: checks.portable("model_args", value),
     "weights": lambda value: checks.text("weights", value),
     "optimizer": lambda value: OptimizerChoice.read("optimizer", value),
     "finetune": Finetune.read,
@@ -285,5 +306,12 @@ def _methods(value: Any) -> tuple[MethodChoice, ...]:
     if not choices:
         raise BadInput(
             "method is an empty list; name at least one, for instance {name: magnitude, target: {macs: 0.5}}"
+        )
+    labels = [choice.label for choice in choices]
+    twice = next((label for i, label in enumerate(labels) if label in labels[:i]), None)
+    if twice is not None:
+        raise BadInput(
+            f"method: two are called {twice!r}, and no table could tell them apart; give each a label of its own, such "
+            f"as label: {twice} again"
         )
     return tuple(choices)

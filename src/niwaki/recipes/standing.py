@@ -151,9 +151,10 @@ def _require_same(out: Path, told: Mapping[str, Any]) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as trouble:
         raise BrokenFile(f"{path} cannot be read ({trouble}); leave --resume out to start afresh") from trouble
-    if found == told:
+    found = found if isinstance(found, dict) else {}
+    recipe = _binding(found.get("recipe") or {})  # of older releases, it may hold more
+    if {**found, "recipe": recipe} == told:
         return
-    recipe = found.get("recipe", {}) if isinstance(found, dict) else {}
     keys = [key for key in {**recipe, **told["recipe"]} if recipe.get(key) != told["recipe"].get(key)]
     what = f"the recipe has another {', '.join(keys)}" if keys else "the dense network has other weights"
     raise BadInput(
@@ -163,9 +164,13 @@ def _require_same(out: Path, told: Mapping[str, Any]) -> None:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    """As JSON gives it back; where the results or the weights lie, and how it is timed, does not matter."""
-    found: dict[str, Any] = json.loads(json.dumps(recipe.to_json(), default=str))
-    return {key: value for key, value in found.items() if key not in ("out", "measure", "weights")}
+    """As JSON gives it back, of what matters."""
+    return _binding(json.loads(json.dumps(recipe.to_json(), default=str)))
+
+
+def _binding(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what may change: where the results or the weights lie, how it is timed, and what is exported."""
+    return {key: value for key, value in recipe.items() if key not in ("out", "measure", "weights", "export")}
 
 
 __all__ = ["PACKED", "STAND", "Clock", "Standing", "begin", "fingerprint", "forget"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from niwaki.graph.observe import Inputs, call_arguments
 from niwaki.measure import Timing
 from niwaki.measure.size import batch_size
 from niwaki.recipes.schema import Measure
-from niwaki.report import Latency
+from niwaki.report import Entry, Latency
+
+_UNTIMED = "Not timed: "
 
 
 def latencies(
@@ -47,6 +50,12 @@ def rehearse_timing(plan: Measure, model: nn.Module, inputs: Inputs) -> None:
     it is exported anyway, and compiling takes long.)"""
     if plan.runs and "openvino" in plan.runtimes:
         measure.latency(model, inputs, runtime="openvino", threads=plan.threads, runs=1, warmup=0)
+
+
+def told_untimed(entry: Entry, why: str) -> Entry:
+    """The entry with a note of why it was not timed, and of how it can be later; without one if ``why`` is empty."""
+    note = [f"{_UNTIMED}{why}. niwaki prune with --resume tries it again."] if why else []
+    return replace(entry, notes=(*(old for old in entry.notes if not old.startswith(_UNTIMED)), *note))
 
 
 def _onnx(plan: Measure, files: Mapping[str, Path], inputs: Inputs) -> dict[str, Timing]:

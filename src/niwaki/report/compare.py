@@ -15,6 +15,7 @@ __all__ = [
     "Setting",
     "Speedup",
     "best",
+    "in_full",
     "latency",
     "points",
     "pruned",
@@ -82,6 +83,11 @@ def runtimes(*reports: Report) -> dict[Setting, str]:
     settings = list(dict.fromkeys(timing.setting for timing in timings))
     often = [setting[0] for setting in settings]
     return {s: s[0] if often.count(s[0]) == 1 else f"{s[0]}, {counted(s[1], 'thread')}, batch {s[2]}" for s in settings}
+
+
+def in_full(*reports: Report) -> dict[Setting, str]:
+    """The same with the batch, of all of which a time is, whereas multiply-adds are counted for one sample."""
+    return {s: name if ", batch " in name else f"{name}, batch {s[2]}" for s, name in runtimes(*reports).items()}
 
 
 def verdict(entry: Entry) -> str:

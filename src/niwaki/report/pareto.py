@@ -75,16 +75,17 @@ class Scale:
 
 def scales(*reports: Report) -> list[Scale]:
     """Latency in every setting, multiply-adds, size on disk."""
-    times = [_in_time(setting, name) for setting, name in compare.runtimes(*reports).items()]
+    full = compare.in_full(*reports)
+    times = [_in_time(setting, name, full[setting]) for setting, name in compare.runtimes(*reports).items()]
     return [
         *times,
-        Scale("MACs", "MACs", lambda entry: entry.macs, lambda value: phrase.count(round(value))),
+        Scale("MACs", "MACs per sample", lambda entry: entry.macs, lambda value: phrase.count(round(value))),
         Scale("file size", "file size", lambda entry: entry.file_bytes, lambda value: phrase.bytes_(round(value))),
     ]
 
 
-def _in_time(setting: compare.Setting, name: str) -> Scale:
-    axis = f"ms per forward pass in {name}"
+def _in_time(setting: compare.Setting, name: str, full: str) -> Scale:
+    axis = f"ms per forward pass in {full}"
     return Scale(name, axis, lambda entry: compare.latency(entry, setting), phrase.milliseconds, setting)
 
 

@@ -217,7 +217,7 @@ def trial_columns(outcome: Outcome) -> list[str]:
         "seed",
         "accuracy",
         *judged,
-        "MACs",
+        "MACs per sample",
         "parameters",
         "images before the cut",
         "images in all",

@@ -36,11 +36,11 @@ def columns(*reports: Report) -> list[str]:
     return [
         "network",
         "accuracy",
-        "MACs",
+        "MACs per sample",
         "parameters",
         "file",
         *memory,
-        *compare.runtimes(*reports).values(),
+        *compare.in_full(*reports).values(),
         "certificate",
     ]
 

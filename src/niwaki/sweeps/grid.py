@@ -75,9 +75,17 @@ def _alone(given: dict[str, Any]) -> dict[str, Any]:
     recipe = Recipe.read(given)
     if recipe.pack and not _leaves_zeros(recipe):
         given = {key: value for key, value in given.items() if key != "pack"}  # a method that cuts has nothing to pack
-    exports = [*recipe.export, *(["onnx"] if recipe.wants_onnx and "onnx" not in recipe.export else [])]
+    onnx = recipe.wants_onnx or _aims_at_onnx(recipe)
+    exports = [*recipe.export, *(["onnx"] if onnx and "onnx" not in recipe.export else [])]
     quiet = {**recipe.measure.to_json(), "runs": 0, "forecast": False}
     return {k: v for k, v in {**given, "measure": quiet, "export": exports}.items() if k != "fast"}
+
+
+def _aims_at_onnx(recipe: Recipe) -> bool:
+    """Has the method of a trial a target of latency in ONNX Runtime, where it is timed then without being asked?"""
+    target = recipe.methods[0].settings.get("target")
+    aims = isinstance(target, Mapping) and "latency" in target and target.get("runtime") == "onnxruntime"
+    return aims and recipe.measure.runs > 0
 
 
 def _leaves_zeros(recipe: Recipe) -> bool:

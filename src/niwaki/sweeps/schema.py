@@ -21,6 +21,8 @@ KEYS = (
 REQUIRED = ("recipe", "out")
 _OWN = ("method", "seed", "out", "measure", "fast")
 """Keys of a recipe that a sweep sets by itself, or that say nothing of a single trial."""
+_DOTTED = ("set", "dense", "over", "recipe.fast")
+"""Sections whose keys are paths into the recipe."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Sweep:
         data = read_yaml(path, "sweep")
         if isinstance(data, dict) and "model" in data and "recipe" not in data:
             raise BadInput(f"{path} is a recipe: niwaki prune {path}; a sweep names one, as recipe: {path.name}")
-        data = override(data, overrides)
+        data = override(data, overrides, _DOTTED)
         return Sweep.read(data, path.parent.resolve(), fast)
 
     @staticmethod
@@ -133,7 +135,7 @@ class Sweep:
         found = {key: value for key, value in found.items() if value is not None}
         recipe, beside = _recipe(found["recipe"], folder)
         fast = checks.flag("fast", found.get("fast", False)) or fast
-        recipe, shortened = quickened(recipe, "the recipe") if fast else (recipe, ())
+        recipe, shortened = _shorter(recipe, "methods" in found) if fast else (recipe, ())
         recipe = changed(recipe, _changes("set", found.get("set", {})), "set")
         threads = checks.whole("threads", found.get("threads", 1), 1)
         return Sweep(
@@ -152,6 +154,19 @@ class Sweep:
             beside,
             shortened,
         )
+
+
+def _shorter(recipe: dict[str, Any], own_methods: bool) -> tuple[dict[str, Any], tuple[Change, ...]]:
+    """The recipe after its section ``fast``. What that says of the recipe's methods is left out where the sweep names
+    others: it would be told, and would change nothing."""
+    wanted = checks.table("fast", recipe.get("fast") or {})
+    left = {key: value for key, value in wanted.items() if not (own_methods and key.split(".")[0] == "method")}
+    if wanted and not left:
+        raise BadInput(
+            "--fast: the recipe's section fast changes its methods alone, and the sweep has methods of its own. Make "
+            "these shorter there, for instance with --set methods.0.hold=10, or leave --fast out"
+        )
+    return quickened({**recipe, "fast": left}, "the recipe")
 
 
 def changed(data: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -208,11 +223,21 @@ def _contestants(found: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[C
     if not listed:
         raise BadInput("neither the sweep nor its recipe names a method; add methods: [magnitude, greg1]")
     methods = tuple(Contestant.read(f"{key}[{i}]", one, targets) for i, one in enumerate(listed))
+    if targets and all(map(_has_targets, listed)):
+        names = ", ".join(one.label for one in methods)
+        raise BadInput(
+            f"targets: no method takes them, since all in {key} have targets of their own, which go first: {names}. "
+            "Name the methods in the sweep without 'target', or leave targets out"
+        )
     labels = [one.label for one in methods]
     twice = [label for i, label in enumerate(labels) if label in labels[:i]]
     if twice:
         raise BadInput(f"{key}: two methods are called {twice[0]!r}; give them labels of their own")
     return methods
+
+
+def _has_targets(method: Any) -> bool:
+    return isinstance(method, Mapping) and ("target" in method or method.get("targets") is not None)
 
 
 def _seeds(value: Any) -> tuple[int, ...]:

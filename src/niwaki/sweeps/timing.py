@@ -9,7 +9,12 @@ from pathlib import Path
 from niwaki import export
 from niwaki.artefact.manifest import digest as of_file
 from niwaki.graph.observe import evaluating
+from niwaki.measure.size import batch_size
+from niwaki.methods import Method, build
+from niwaki.recipes import aims
 from niwaki.recipes.borrowed import importing_from
+from niwaki.recipes.checks import listed
+from niwaki.recipes.schema import Measure, MethodChoice
 from niwaki.recipes.timing import latencies
 from niwaki.report import Latency, Report
 from niwaki.report.schema import DENSE
@@ -26,10 +31,11 @@ Times = dict[str, dict[str, tuple[Latency, ...]]]
 
 def time_all(bases: Mapping[str, Base], folders: Mapping[str, Path], reports: Mapping[str, Report], out: Path) -> Times:
     """Times of the networks of these trials, by name; those that were taken before if nothing has changed since."""
-    plans = {base.recipe.measure for base in bases.values()}
+    plans = {str(base.recipe.measure.to_json()) for base in bases.values()}
+    plans |= {str(aim) for one in reports.values() for aim in map(aims.aim_of, _methods(one)) if aim is not None}
     starts = {name: [bases[name].weights, bases[name].note.stem] for name in reports}
     files = {name: {e: _content(folders[name] / e) for e in _pruned(one)} for name, one in reports.items()}
-    asked = digest([sorted(str(p.to_json()) for p in plans), starts, files])
+    asked = digest([sorted(plans), starts, files])
     kept = read_json(out / FILE)
     if kept is not None and kept.get("asked") == asked:
         return _read(kept["times"])
@@ -47,22 +53,38 @@ def _of(
     base: Base, names: Sequence[str], folders: Mapping[str, Path], reports: Mapping[str, Report], out: Path
 ) -> Times:
     """Of one dense network and all that was made of it."""
-    if not base.recipe.measure.runs or not base.recipe.measure.runtimes:
+    asked, methods = base.recipe.measure, [method for name in names for method in _methods(reports[name])]
+    if not asked.runs or not (asked.runtimes or any(map(aims.aim_of, methods))):
         return {}
     dense, inputs = base.build()
     dense.eval()
+    plan = aims.timed(asked, methods, batch_size(inputs))
     pairs = [(name, entry) for name in names for entry in _pruned(reports[name])]
     models = {"": dense} | {f"{run}/{entry}": load(folders[run] / entry, dense).eval() for run, entry in pairs}
     files: dict[str, Path] = {}
-    if "onnxruntime" in base.recipe.measure.runtimes:
-        files = {f"{run}/{entry}": folders[run] / entry / ONNX for run, entry in pairs}
+    if "onnxruntime" in plan.runtimes:
+        files = _onnx_files(asked, {f"{run}/{entry}": folders[run] / entry / ONNX for run, entry in pairs})
         with evaluating(dense):
             files[""] = export.onnx(dense, inputs, out / f"{base.file.stem}.onnx")
-    timed = latencies(base.recipe.measure, models, files, inputs)
+    timed = latencies(plan, models, files, inputs)
     found: Times = {base.note.stem: {DENSE: timed[""]}}
     for run, entry in pairs:
         found.setdefault(run, {})[entry] = timed[f"{run}/{entry}"]
     return found
+
+
+def _onnx_files(asked: Measure, files: dict[str, Path]) -> dict[str, Path]:
+    """All of them, if the recipe asks for times in ONNX Runtime; or else those of trials that have one, for a target
+    that is to be met there."""
+    if "onnxruntime" in asked.runtimes:
+        return files
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
+def _methods(report: Report) -> list[Method]:
+    """Those of a trial, as its report tells them."""
+    choices = [MethodChoice.read("method", one) for one in listed(report.settings.get("method"))]
+    return [build(choice.name, choice.settings) for choice in choices]
 
 
 def _pruned(report: Report) -> list[str]:

@@ -61,10 +61,12 @@ class Study:
         return best(tried), tried
 
     def _jobs(self, name: str, contestant: Contestant, alpha: float | None, seed: int) -> list[Job]:
-        """One; or, for who goes to one share at once, one for each share that factors are chosen at."""
+        """One; or, for who goes to one share at once, one for each share that factors are chosen at: those from
+        ``TUNED_AT`` on, or else the last."""
         ways = [self.shares]
         if contestant.at_once:
-            ways = [self.shares[: k + 1] for k, share in enumerate(self.shares) if share >= TUNED_AT]
+            late = [k for k, share in enumerate(self.shares) if share >= TUNED_AT] or [len(self.shares) - 1]
+            ways = [self.shares[: k + 1] for k in late]
         return [Job(self, name, contestant, tuple(way), alpha, seed) for way in ways]
 
 
