@@ -47,7 +47,7 @@ def exercise(build: Callable[[], nn.Module], inputs: Callable[[], Inputs]) -> Ma
 
 
 def momentum(parameters: Iterable[Any]) -> torch.optim.Optimizer:
-    """SGD with momentum, small enough steps for any specimen."""
+    """SGD with momentum, of small steps."""
     return torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
 
 
@@ -75,11 +75,13 @@ def begin(make: Make, method: Method, optimizer: OptimizerFactory) -> Session:
 
 
 def backward(work: Exercise, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Gradients of one step's loss. Seeded by the step, so that dropout and the like repeat in a resumed run."""
+    """Gradients of one step's loss, of length 1 at most: products of products run away, and weights that are no numbers
+    would be alike whatever was done. Seeded by the step, so that dropout and the like repeat in a resumed run."""
     with weather(step):
         optimizer.zero_grad()
         loss = work.loss(work.model, step)
         torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(work.model.parameters(), 1.0)
 
 
 @torch.no_grad()
