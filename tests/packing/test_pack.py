@@ -293,8 +293,8 @@ def test_what_is_dead_beside_a_computed_weight_is_found() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 6), nn.ReLU())
     model.append(nn.Linear(6, 2))
-    for layer in (model[2].weight, model[2].bias):
-        layer.data[1] = 0
+    for silent in (model[0].parametrizations.weight.original0, model[0].bias, model[2].weight, model[2].bias):
+        silent.data[1] = 0
     packed = nk.pack(model, torch.randn(5, 4), measure=False)
     assert packed[2].out_features == 5
     assert nk.certify_packed(model, packed, torch.randn(5, 4)).holds

@@ -10,6 +10,7 @@ from torch import nn
 from transformers.optimization import Adafactor
 
 import niwaki as nk
+from niwaki.errors import BadInput
 from niwaki.schedules import per_round
 
 RATE = 5e-5
@@ -32,6 +33,9 @@ def test_an_optimizer_without_a_rate_is_no_trouble() -> None:
     optimizer = Adafactor(model.parameters())
     assert optimizer.param_groups[0]["lr"] is None
     nk.Pruning(model, optimizer, nk.methods.imp(0.5, rounds=1, steps=10), torch.ones(1, 6))
+    proximal = nk.methods.spur(0.5, rounds=1, steps=10, alpha=10.0, proximal=True)
+    with pytest.raises(BadInput, match=r"the learning rate times alpha, and Adafactor tells none"):
+        nk.Pruning(model, optimizer, proximal, torch.ones(1, 6))
 
 
 @pytest.mark.parametrize("warmup", [None, 0.5])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from niwaki.errors import BadInput
 from niwaki.methods import Method, Regularize
 from niwaki.methods.view import View
 from niwaki.penalties import Proximal
@@ -19,11 +20,15 @@ logger = logging.getLogger("niwaki")
 @torch.no_grad()
 def tell_if_lost(method: Method, view: View, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Log which weights the proximal steps of a method leave as they are, even at the highest learning rate that the
-    optimizer tells of."""
+    optimizer tells of.
+
+    Raises:
+        BadInput: it tells of none, and there are proximal steps.
+    """
     for part in method.body.walk():
         if not isinstance(part, Regularize) or not part.proximal or not part.factor:
             continue
-        rates = {id(p): peak(group) for group in optimizer.param_groups for p in group["params"]}
+        rates = _rates(optimizer)
         names = [name for name in part.names(view) if rates.get(id(tensors[name]), 0.0) > 0]
         lost = [name for name in names if _is_lost(part.penalty, tensors[name], part.factor * rates[id(tensors[name])])]
         if lost:
@@ -43,11 +48,25 @@ def tell_if_lost(method: Method, view: View, tensors: Mapping[str, Tensor], opti
             )
 
 
-def peak(group: Mapping[str, object]) -> float:
-    """The highest learning rate of a parameter group that can be told before training, where a schedule begins lower; 0
-    where the optimizer tells of none."""
+def _rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
+    """Of each parameter, by its identity."""
+    found: dict[int, float] = {}
+    for group in optimizer.param_groups:
+        rate = peak(group)
+        if rate is None:
+            raise BadInput(
+                f"a proximal step is of the learning rate times alpha, and {type(optimizer).__name__} tells none (lr): "
+                "give it one, or another optimizer, or set proximal=False"
+            )
+        found |= {id(p): rate for p in group["params"]}
+    return found
+
+
+def peak(group: Mapping[str, object]) -> float | None:
+    """The highest learning rate of a parameter group that can be told before training, where a schedule begins lower;
+    None where the optimizer tells of none."""
     told = [group.get(key) for key in ("lr", "initial_lr", "max_lr")]
-    return max((float(rate) for rate in told if isinstance(rate, (int, float, Tensor))), default=0.0)
+    return max((float(rate) for rate in told if isinstance(rate, (int, float, Tensor))), default=None)
 
 
 def _is_lost(penalty: object, weight: Tensor, amount: float) -> bool:
