@@ -50,8 +50,11 @@ def train(folder: Path, killed: bool) -> tuple[str, int]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    # The launcher's store outlives a start: unmarked, a rank may read there where one that was killed had listened.
+    store, rank, size = next(dist.rendezvous("env://"))
+    dist.init_process_group("gloo", store=dist.PrefixStore(f"attempt {attempt}", store), rank=rank, world_size=size)
+    first = attempt == "0"
     for name in ("whole", "killed"):
         path = folder / f"{name}.{dist.get_rank()}.json"
         if not path.exists():
