@@ -59,6 +59,10 @@ class Target:
                 raise BadInput(f"the pattern {pattern!r} matches no group. Groups: {names}.")
         return [g for g in groups if self._allows(g.name)]
 
+    def check_patterns(self, groups: Iterable[Group]) -> None:
+        """Raise :class:`BadInput` where a pattern of shares matches none of the groups: a slip of the pen would prune
+        nothing, silently."""
+
     def offers(self, groups: Iterable[Group]) -> list[Group]:
         """The groups of which units may be taken."""
         return self.picks(groups)
@@ -102,6 +106,11 @@ class Ratio(Target):
         if not isinstance(self.removed, Mapping):
             return self.removed
         return next((v for p, v in self.removed.items() if fnmatchcase(name, p)), 0.0)
+
+    def check_patterns(self, groups: Iterable[Group]) -> None:
+        groups = list(groups)
+        for pattern in self.removed if isinstance(self.removed, Mapping) else ():
+            Target(only=(pattern,)).picks(groups)
 
     def offers(self, groups: Iterable[Group]) -> list[Group]:
         return [g for g in self.picks(groups) if self.share_of(g.name) > 0]

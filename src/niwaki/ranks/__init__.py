@@ -3,6 +3,7 @@
 from niwaki.ranks.fingerprint import digest
 from niwaki.ranks.ranks import Ranks
 from niwaki.ranks.shards import (
+    alike,
     as_part,
     carried,
     is_sharded,
@@ -19,6 +20,7 @@ from niwaki.ranks.wrapping import dealt_out_again, fully_sharded, plainly, repli
 
 __all__ = [
     "Ranks",
+    "alike",
     "as_part",
     "carried",
     "dealt_out_again",

@@ -6,7 +6,7 @@ All of it works on plain tensors too, of which every rank holds the whole.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -113,6 +113,15 @@ def layout(t: Tensor) -> Any:
     return (sharded.device_mesh, tuple(p.is_shard() for p in _placements(sharded))) if is_sharded(t) else None
 
 
+def alike(tensors: Iterable[Tensor]) -> list[list[int]]:
+    """The numbers of those that lie on the same ranks in the same way, here on one device: what each rank found of them
+    can be joined at once."""
+    found: dict[object, list[int]] = {}
+    for k, each in enumerate(tensors):
+        found.setdefault((layout(each), local(each).device), []).append(k)
+    return list(found.values())
+
+
 def places(t: Tensor, flat: Tensor) -> Tensor:
     """Where entries lie in the whole tensor, counted through. ``flat``: int64, places in this rank's part."""
     if not is_sharded(t):
@@ -176,6 +185,7 @@ def _from_local(mine: Tensor, like: Any, shape: torch.Size, placements: list[Any
 
 
 __all__ = [
+    "alike",
     "as_part",
     "carried",
     "is_sharded",

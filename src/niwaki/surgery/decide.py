@@ -135,13 +135,6 @@ def quotas(graph: Graph, names: Iterable[str], target: Target) -> dict[str, tupl
     return {g.name: _quota(g, chosen.get(g.name, ())) for g in groups}
 
 
-def check_patterns(target: Target, groups: Sequence[Group]) -> None:
-    """Raise :class:`BadInput` where a pattern of shares matches none of the groups: a slip of the pen would prune
-    nothing, silently."""
-    for pattern in target.removed if isinstance(target, Ratio) and isinstance(target.removed, Mapping) else ():
-        Ratio(0.5, only=(pattern,)).picks(groups)
-
-
 def within(target: Target, names: Iterable[str]) -> Target:
     """The same target, of these groups only."""
     names = tuple(names)
@@ -179,7 +172,7 @@ def _by_ratio(ladders: list[Ladder], target: Ratio) -> dict[str, tuple[int, ...]
         assert not isinstance(target.removed, Mapping)
         most = target.removed * sum(len(x.group) for x in ladders)
         return _globally(ladders, lambda c: _units(ladders, c) <= most + 1e-9, at_most=True)
-    check_patterns(target, [x.group for x in ladders])
+    target.check_patterns(x.group for x in ladders)
     result = {}
     for rungs in ladders:
         name, n = rungs.group.name, len(rungs.group)

@@ -15,7 +15,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.errors import BadInput, NothingToPrune
-from niwaki.ranks import as_part, is_sharded, layout, local, numbers, shares
+from niwaki.ranks import alike, as_part, is_sharded, local, numbers, shares
 from niwaki.scores import Score, watches
 from niwaki.surgery.multiplied import Inputs, Weights, inputs_of, multiplied
 from niwaki.surgery.thresholds import least_of_shards
@@ -98,8 +98,7 @@ def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
         BadInput: a pattern matches none. NothingToPrune: no tensor has inputs in groups of M, as NM wants.
     """
     named: list[Any] = [_Named(name) for name in weights]
-    for pattern in target.removed if isinstance(target, Ratio) and isinstance(target.removed, Mapping) else ():
-        Ratio(0.5, only=(pattern,)).picks(named)
+    target.check_patterns(named)
     names = [each.name for each in target.offers(named)]
     if isinstance(target, NM):
         fitting = [name for name in names if _read_together(weights[name], inputs_of(weights, name)) % target.m == 0]
@@ -144,26 +143,17 @@ def select_each(
 
 def _check_numbers(worth: Mapping[str, Tensor]) -> None:
     """All ranks find the same, so that none goes on alone."""
-    found: list[str] = []
-    for names in _alike(worth):
-        here = [bool(local(worth[name]).isnan().any()) for name in names]
-        first = worth[names[0]]
-        flags = shares(first, "max")(torch.tensor(here, dtype=torch.int64, device=local(first).device))
-        found += [name for name, flag in zip(names, flags.tolist(), strict=True) if flag]
+    names, tensors, found = list(worth), list(worth.values()), list[str]()
+    for at in alike(tensors):
+        here = torch.stack([local(tensors[k]).isnan().any() for k in at]).long()
+        flags = shares(tensors[at[0]], "max")(here).tolist()
+        found += [names[k] for k, flag in zip(at, flags, strict=True) if flag]
     if found:
         raise BadInput(
             f"weights of {found[0]!r} are worth NaN, which is neither more nor less than anything "
             f"({len(found)} of {len(worth)} tensors). Has the training diverged, so that the weights are no numbers "
             "themselves? Go back to a checkpoint from before; or see what the score makes of them."
         )
-
-
-def _alike(tensors: Mapping[str, Tensor]) -> Iterable[list[str]]:
-    """Names of those that lie on the same ranks in the same way."""
-    found: dict[object, list[str]] = {}
-    for name, each in tensors.items():
-        found.setdefault(layout(each), []).append(name)
-    return found.values()
 
 
 def _after(worth: Tensor, gone: Tensor | None) -> Tensor:

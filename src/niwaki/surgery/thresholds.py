@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from niwaki.ranks import as_part, layout, local, places, shares
+from niwaki.ranks import alike, as_part, local, places, shares
 from niwaki.targets import count
 
 BINS = 256
@@ -63,7 +63,7 @@ def _protect(held: Sequence[_Held]) -> None:
 def _most(held: Sequence[_Held], numbers: Sequence[Tensor]) -> list[int]:
     """The largest number of every tensor on any rank."""
     found = [0] * len(held)
-    for at in _alike(held).values():
+    for at in alike([each.worth for each in held]):
         mine = torch.stack([numbers[k].max() if numbers[k].numel() else numbers[k].new_tensor(-1) for k in at])
         for k, most in zip(at, shares(held[at[0]].worth, "max")(mine).tolist(), strict=True):
             found[k] = most
@@ -118,19 +118,13 @@ def _shifts(size: int) -> Iterator[int]:
 def _totals(held: Sequence[_Held]) -> Total:
     """Tensors that lie alike are summed up before they are sent."""
 
+    groups = alike([each.worth for each in held])
+
     def total(counts: Sequence[Tensor]) -> Tensor:
-        sums = [shares(held[at[0]].worth)(torch.stack([counts[k] for k in at]).sum(0)) for at in _alike(held).values()]
+        sums = [shares(held[at[0]].worth)(torch.stack([counts[k] for k in at]).sum(0)) for at in groups]
         return torch.stack([each.to(sums[0].device) for each in sums]).sum(0)
 
     return total
-
-
-def _alike(held: Sequence[_Held]) -> dict[object, list[int]]:
-    """The numbers of the tensors that lie on the same ranks in the same way."""
-    found: dict[object, list[int]] = {}
-    for k, each in enumerate(held):
-        found.setdefault(layout(each.worth), []).append(k)
-    return found
 
 
 def _ordered(values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.methods.view import Place, Sampling
 from niwaki.ranks import Ranks, is_sharded
-from niwaki.surgery.decide import check_patterns, quotas
+from niwaki.surgery.decide import quotas
 from niwaki.surgery.wrappers import bare
 from niwaki.targets import Ratio, Target
 
@@ -101,7 +101,7 @@ class Looks:
                 require_plain(block.group.name, second, what)
 
     def _blocks(self, graph: Graph, target: Target, sampling: Sampling) -> list[Block]:
-        check_patterns(target, graph.groups)
+        target.check_patterns(graph.groups)
         return self._calibration(graph, sampling).blocks(target.offers(graph.groups), _named(target))
 
     def _placed(self, graph: Graph, target: Target, sampling: Sampling) -> tuple[list[Place], dict[str, Block]]:

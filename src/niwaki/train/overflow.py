@@ -7,17 +7,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from niwaki.ranks import layout, local, shares
+from niwaki.ranks import alike, local, shares
 
 
 def finite(gradients: Iterable[Tensor | None]) -> bool:
     """Are there gradients, and are all numbers in them finite? Where shards hold them, so say all of their ranks."""
-    alike: dict[object, list[Tensor]] = {}
-    for gradient in gradients:
-        if gradient is not None:
-            alike.setdefault((layout(gradient), local(gradient).device), []).append(gradient)
+    there = [gradient for gradient in gradients if gradient is not None]
     # One answer of all that lie alike: each costs a transfer, and where they are sharded a message to all ranks.
-    broken = [shares(some[0], "max")(_broken(some)) for some in alike.values()]
+    broken = [shares(there[at[0]], "max")(_broken([there[k] for k in at])) for at in alike(there)]
     return bool(broken) and not any(map(bool, broken))
 
 
