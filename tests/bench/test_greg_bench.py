@@ -25,7 +25,7 @@ from niwaki.bench.greg.record import Record
 from niwaki.bench.greg.rows import CLASSES, NETWORKS, ROWS, Row, rows_like
 from niwaki.bench.greg.run import Order, compare
 from niwaki.bench.greg.settings import FAST, PAPER, Settings, differences
-from niwaki.bench.greg.table import cells, lines, markdown, read
+from niwaki.bench.greg.table import cells, joined, lines, markdown, read
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.rates import rate
@@ -207,6 +207,37 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
+
+
+def _jobs(seeds: range, contestant: str = "l1", **changes: Any) -> list[dict[str, Any]]:
+    common = {"row": "tiny-0.5", "settings": {"lr": 0.1}, "images": [8, 4], "base": {"sha256": "ab", "accuracy": 0.5}}
+    return [{**common, "contestant": contestant, "seed": seed, **changes} for seed in seeds]
+
+
+def test_kept_jobs_stay_beside_new_ones_which_replace_their_like() -> None:
+    old, new = (
+        _jobs(range(2), accuracy=0.1),
+        [*_jobs(range(1, 3), accuracy=0.2), *_jobs(range(1), "greg1", accuracy=0.3)],
+    )
+    found = [(job["contestant"], job["seed"], job["accuracy"]) for job in joined(old, new)]
+    assert found == [("greg1", 0, 0.3), ("l1", 0, 0.1), ("l1", 1, 0.2), ("l1", 2, 0.2)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"settings": {"lr": 0.2}}, r"l1 of seed 0 is of settings \{'lr': 0.1\}, l1 of seed 1 of \{'lr': 0.2\}"),
+        ({"images": [4, 4]}, r"of images \[8, 4\], l1 of seed 1 of \[4, 4\]"),
+        ({"base": {"sha256": "cd", "accuracy": 0.5}}, "of base ab, l1 of seed 1 of cd"),
+    ],
+)
+def test_jobs_that_were_not_run_alike_do_not_share_a_table(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        joined(_jobs(range(1)), _jobs(range(1, 2), **change))
+    elsewhere = _jobs(range(1, 2), row="tiny-0.7", **change)  # another row may be of others
+    assert len(joined(_jobs(range(1)), elsewhere)) == 2
+    measured = {"base": {"sha256": "ab", "accuracy": 0.51}}
+    assert len(joined(_jobs(range(1)), _jobs(range(1, 2), **measured))) == 2
 
 
 def test_the_table_has_means_and_says_what_was_not_run(tmp_path: Path) -> None:

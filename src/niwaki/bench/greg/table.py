@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from niwaki.bench.greg.contestants import CONTESTANTS
 from niwaki.bench.greg.rows import Row
 from niwaki.bench.results import read_all
+from niwaki.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +27,31 @@ Line = dict[str, Any]
 def read(folder: Path) -> list[dict[str, Any]]:
     """The results of all jobs in a folder."""
     return read_all(folder / "results")
+
+
+def joined(old: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The jobs of both, the new one where both have it, by row, contestant and seed.
+
+    Raises:
+        BadInput: jobs of one row are of different settings, base networks or images, so that no mean may be taken.
+    """
+    by_name = {(job["row"], job["contestant"], job["seed"]): job for job in (*old, *new)}
+    jobs = [by_name[name] for name in sorted(by_name)]
+    for row, of_row in itertools.groupby(jobs, key=lambda job: job["row"]):
+        first, *others = of_row
+        for job, (key, asked) in itertools.product(others, _asked(first).items()):
+            if _asked(job)[key] != asked:
+                raise BadInput(
+                    f"jobs of row {row} cannot stand in one table: {first['contestant']} of seed {first['seed']} is of "
+                    f"{key} {asked}, {job['contestant']} of seed {job['seed']} of {_asked(job)[key]}. Run both alike, "
+                    "or keep them apart."
+                )
+    return jobs
+
+
+def _asked(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What jobs must have in common. The base's accuracy is measured, and may differ by the machine."""
+    return {"settings": job["settings"], "images": job["images"], "base": job["base"]["sha256"]}
 
 
 def lines(results: Iterable[Mapping[str, Any]], rows: Iterable[Row], contestants: Sequence[str]) -> list[Line]:
@@ -111,4 +138,4 @@ def markdown(found: Sequence[Line]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-__all__ = ["COLUMNS", "Line", "cells", "drawn", "lines", "markdown", "read"]
+__all__ = ["COLUMNS", "Line", "cells", "drawn", "joined", "lines", "markdown", "read"]
