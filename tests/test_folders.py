@@ -99,3 +99,23 @@ def test_words_that_cannot_be_meant(tmp_path: Path) -> None:
     )
     assert done.exit_code == 2
     assert "did you mean 'params'" in done.output
+
+
+def of_pictures(folder: Path, **more: int) -> Path:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    sizes = {"num_channels": 1, "embedding_size": 4, "hidden_sizes": [4], "depths": [1], "layer_type": "basic"}
+    ResNetForImageClassification(ResNetConfig(**sizes, **more)).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_of_pictures_is_called_with_one(tmp_path: Path) -> None:
+    plan = nk.cut_folder(of_pictures(tmp_path / "dense", image_size=16), tmp_path / "small", nk.Ratio(0.5))
+    assert plan.removed
+
+
+def test_what_was_made_up_is_not_the_users_fault(tmp_path: Path) -> None:
+    dense = of_pictures(tmp_path / "dense")
+    with pytest.raises(BadInput, match=r"ResNet\w+ cannot be called with what was made up for it .*: give inputs"):
+        nk.cut_folder(dense, tmp_path / "small", nk.Ratio(0.5))
+    nk.cut_folder(dense, tmp_path / "small", nk.Ratio(0.5), inputs=torch.ones(1, 1, 16, 16))

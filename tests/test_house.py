@@ -20,7 +20,7 @@ FLOORS = (
     ("after_import", "errors", "wording"),
     ("replacing",),
     ("savedfiles",),
-    ("disk", "modes", "pattern", "place", "ranks", "recovery", "schedules", "sealing", "terminal", "units"),
+    ("disk", "modes", "pattern", "place", "ranks", "recovery", "schedules", "sealing", "terminal", "units", "wrappers"),
     ("graph", "savepoints", "scores", "penalties", "targets"),
     ("packed",),
     ("export",),

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from niwaki.disk import Checkpoint
 from niwaki.disk.hollow import hollow
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, UntraceableModel
+from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
 from niwaki.replacing import made, replacing
 from niwaki.scores import Score
@@ -31,6 +32,7 @@ _TEMPLATES = "additional_chat_templates"
 _OURS = {"config.json", _GENERATION, "model.safetensors.index.json", "plan.json", "modules.json", "packing.json"}
 _OURS |= {"manifest.json", "certificate.json", "verdict.json", "examples.json", "measurements.json", "environment.json"}
 """Written anew, or papers of another model: of the one that is cut."""
+_PIXELS = "pixel_values"
 Tick = Callable[[str], None]
 
 
@@ -56,7 +58,8 @@ def cut_folder(
         target, score: as for :func:`niwaki.plan`.
         groups: names of the groups that give units. None: all but dimensions inside heads, since no config can say
             which rotary frequencies are left.
-        inputs: for tracing, as for :func:`niwaki.trace`; the class's own ``dummy_inputs`` if None.
+        inputs: for tracing, as for :func:`niwaki.trace`. None: one picture of the config's size if the class takes
+            pictures, else its own ``dummy_inputs``.
         shard_bytes: what a new file of weights holds at most.
         tick: called with the name of each tensor that was written.
 
@@ -64,14 +67,15 @@ def cut_folder(
         The plan, which is also in ``out``.
 
     Raises:
-        BadInput: the folder cannot be used, or its weights are not under the names of its class.
+        BadInput: the folder cannot be used, its weights are not under the names of its class, or that cannot be called
+            without ``inputs``. UntraceableModel: it cannot be called with them.
         UnreachableTarget, NothingToPrune: as :func:`niwaki.plan`.
     """
     source, out = Path(source), Path(out)
     model = model_without_values(source)
     _generates_as(source, model)
     weights = Checkpoint(source)
-    graph = trace(model, _example(model) if inputs is None else inputs)
+    graph = _traced(model, inputs)
     names = [g.name for g in graph.groups if g.kind != "head_dim"] if groups is None else groups
     plan = decide(graph, score, target, names, weights=weights)
     cut_on_disk(model, plan, weights, out, shard_bytes=shard_bytes, tick=tick)
@@ -120,8 +124,25 @@ def _generates_as(folder: Path, model: Any) -> None:
             raise BadInput(f"{path} does not say how the model generates: {trouble}") from trouble
 
 
-def _example(model: nn.Module) -> Inputs:
-    """What the class is called with; text is shortened, since a trace needs no more."""
+def _traced(model: nn.Module, inputs: Inputs | None) -> Graph:
+    if inputs is not None:
+        return trace(model, inputs)
+    example = _example(model)
+    try:
+        return trace(model, example)
+    except UntraceableModel as trouble:
+        raise BadInput(
+            f"{type(model).__name__} cannot be called with what was made up for it ({', '.join(example)}): give "
+            f"inputs. {trouble}"
+        ) from trouble
+
+
+def _example(model: nn.Module) -> dict[str, Tensor]:
+    """What the class is called with. Every class of transformers says token ids; one of pictures does not mean it."""
+    if getattr(model, "main_input_name", None) == _PIXELS and hasattr(model.config, "image_size"):
+        config: Any = model.config
+        height, width = config.image_size if isinstance(config.image_size, (list, tuple)) else [config.image_size] * 2
+        return {_PIXELS: torch.zeros(1, getattr(config, "num_channels", 3), height, width)}
     found = getattr(model, "dummy_inputs", None)
     if not isinstance(found, Mapping):
         raise BadInput(f"{type(model).__name__} does not say what it is called with: give inputs")

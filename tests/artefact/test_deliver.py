@@ -279,3 +279,49 @@ def test_what_no_file_can_hold_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "small").exists()
     with pytest.raises(BadInput, match="not cut by niwaki"):
         nk.deliver(nn.Linear(2, 2), tmp_path)
+
+
+def chain(seed: int) -> tuple[nn.Module, nn.Module, nk.Plan]:
+    torch.manual_seed(seed)
+    dense = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    plan = nk.plan(nk.trace(dense, X))
+    return dense, nk.cut(dense, plan), plan
+
+
+X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, r"model\.pt2 may be of another model, and there is nothing to compare it on: give inputs"),
+        ({"dense": None}, r"model\.pt2 may be of another model"),
+        ({"certificate": None}, r"model\.pt2 may be of another model"),
+        ({"certificate": None, "inputs": X}, r"model\.pt2 is not of this model: .*Export it again"),
+    ],
+)
+def test_an_export_that_no_certificate_tells_of_is_compared(given: dict[str, Any], told: str, tmp_path: Path) -> None:
+    nk.export.torch_export(chain(0)[1], X, tmp_path / "model.pt2")
+    dense, small, plan = chain(1)
+    own = {"dense": dense, "certificate": nk.certify(dense, plan, small, X), "inputs": X}
+    with pytest.raises(BadInput, match=told):
+        nk.deliver(small, tmp_path, **{key: own[key] for key in given})
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
+    path = nk.export.torch_export(small, X, tmp_path / "model.pt2")
+    proven = nk.certify(dense, plan, small, X, exported={"torch_export": path})
+    nk.deliver(small, tmp_path, certificate=proven)
+    assert nk.verify(tmp_path, model=dense, inputs=X, trust_pt2=True).holds
+
+
+@pytest.mark.parametrize("certified", [True, False])
+def test_inputs_of_sizes_that_a_file_does_not_take_are_refused(certified: bool, tmp_path: Path) -> None:
+    dense, small, _ = chain(0)
+    more: dict[str, Any] = {"inputs": X, "more": [torch.randn(5, 4)], "dense": dense if certified else None}
+    nk.export.torch_export(small, X, tmp_path / "model.pt2")
+    with pytest.raises(BadInput, match=r"does not take the sizes of example 1: .*Export it with dynamic=…"):
+        nk.deliver(small, tmp_path, **more)
+    nk.export.torch_export(small, X, tmp_path / "model.pt2", dynamic="batch")
+    nk.deliver(small, tmp_path, **more)
+    verdict = nk.verify(tmp_path, model=dense, trust_pt2=True)
+    assert verdict.holds
+    assert "model.pt2" in {each.subject for each in verdict.findings if each.state == "holds"}

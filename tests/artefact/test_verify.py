@@ -16,7 +16,7 @@ from torch import nn
 
 import niwaki as nk
 from niwaki.artefact import Verdict
-from niwaki.errors import BrokenFile
+from niwaki.errors import BadInput, BrokenFile
 from tests.artefact.gardens import HUGGING, cut, delivered, grown, inputs_of, stamp_again
 
 NAME = "vgg_flatten"
@@ -53,6 +53,29 @@ def test_the_model_that_it_is_given_stays_as_it_was(original: Path) -> None:
     before = {name: t.clone() for name, t in dense.state_dict().items()}
     assert nk.verify(original, model=lambda: dense, dense=lambda: dense).holds
     assert all(torch.equal(t, before[name]) for name, t in dense.state_dict().items())
+
+
+def test_a_model_is_taken_where_a_function_is(original: Path) -> None:
+    dense = BUILD().train()
+    before = {name: t.clone() for name, t in dense.state_dict().items()}
+    verdict = nk.verify(original, model=dense, dense=dense)
+    assert verdict.holds
+    assert not verdict.left_out
+    assert dense.training
+    assert all(torch.equal(t, before[name]) for name, t in dense.state_dict().items())
+    wrong: Any = "garden:build"
+    with pytest.raises(BadInput, match="dense must be a model or a function that builds one, not str"):
+        nk.verify(original, dense=wrong)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_model_on_a_gpu_is_asked_on_the_processor(original: Path) -> None:
+    inputs = inputs_of(NAME)
+    (x,) = inputs if isinstance(inputs, tuple) else (inputs,)
+    dense = BUILD().cuda()
+    for given in (dense, lambda: BUILD().cuda()):
+        assert nk.verify(original, model=given, dense=given, inputs=x.cuda()).holds
+    assert next(dense.parameters()).is_cuda
 
 
 def test_without_a_model_it_is_not_enough(original: Path) -> None:
@@ -287,12 +310,38 @@ def test_a_file_that_no_runtime_opens_is_told(tmp_path: Path) -> None:
 
 def test_inputs_of_ones_own_are_asked_too(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    _, small, inputs = cut(NAME)
+    dense, small, inputs = cut(NAME)
+    plan = nk.plan_of(small)
+    assert plan is not None
     tmp_path.joinpath("small").mkdir()
-    nk.export.onnx(small, inputs, tmp_path / "small" / "model.onnx")
-    folder = nk.deliver(small, tmp_path / "small")  # without examples
+    path = nk.export.onnx(small, inputs, tmp_path / "small" / "model.onnx")
+    proven = nk.certify(dense, plan, small, inputs, exported={"onnx": path})
+    folder = nk.deliver(small, tmp_path / "small", certificate=proven)  # without examples
     assert not nk.verify(folder, model=BUILD).holds
     assert nk.verify(folder, model=BUILD, inputs=inputs_of(NAME)).holds
+
+
+def test_a_file_of_fixed_sizes_is_not_to_blame_for_inputs_of_others(tmp_path: Path) -> None:
+    folder, inputs = exported("torch_export", "model.pt2", tmp_path / "small"), inputs_of(NAME)
+    (x,) = inputs if isinstance(inputs, tuple) else (inputs,)
+    verdict = nk.verify(folder, model=BUILD, inputs=torch.cat([x, x]), trust_pt2=True)
+    assert verdict.holds
+    found = {each.state: each for each in verdict.findings if each.subject == "model.pt2"}
+    assert set(found) == {"not checked", "holds"}
+    assert found["not checked"].detail.startswith("it does not take the sizes of your inputs: ")
+    same = nk.verify(folder, model=BUILD, inputs=x + 1, trust_pt2=True)
+    assert [each.state for each in same.findings if each.subject == "model.pt2"] == ["holds"]
+
+
+def test_a_program_of_another_device_is_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = exported("torch_export", "model.pt2", tmp_path / "small")
+    assert nk.export.program_devices(folder / "model.pt2") == {"cpu"}
+    other = nk.export.torch_export(nn.Linear(2, 2, device="meta"), torch.ones(1, 2, device="meta"), tmp_path / "m.pt2")
+    assert "meta" in nk.export.program_devices(other)
+    monkeypatch.setattr(nk.export, "program_devices", lambda path: frozenset({"cpu", "cuda"}))
+    (found,) = (each for each in nk.verify(folder, trust_pt2=True).findings if each.subject == "model.pt2")
+    assert (found.state, found.advice) == ("not checked", "write it of model.cpu()")
+    assert found.detail.startswith("it computes on cuda, where it was written")
 
 
 # -- folders of transformers ------------------------------------------------------------------------------------------

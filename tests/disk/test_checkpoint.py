@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,59 @@ def test_a_later_writing_leaves_nothing_of_an_earlier_one(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("model*"))) == 4
     assert not (tmp_path / WEIGHTS).exists()
     assert set(Checkpoint(tmp_path)) == set(tensors())
+
+
+def rewritten(folder: Path, most: int, at: str) -> None:
+    """Write other values over these, and be interrupted at a tensor."""
+
+    def give(name: str) -> torch.Tensor:
+        if name == at:
+            raise KeyboardInterrupt
+        return tensors()[name] + 1
+
+    with pytest.raises(KeyboardInterrupt):
+        write(layout(sizes(), most), give, folder)
+
+
+@pytest.mark.parametrize("before", [42, 1000])
+@pytest.mark.parametrize(
+    ("most", "at", "begun"), [(42, "a", False), (42, "b", True), (1, "d", True), (1000, "d", False)]
+)
+def test_a_writing_that_is_broken_off_leaves_the_old_or_nothing(
+    before: int, most: int, at: str, begun: bool, tmp_path: Path
+) -> None:
+    (written(tmp_path, before) / "plan.json").write_text("{}")
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    rewritten(tmp_path, most, at)
+    if begun:
+        assert not (tmp_path / "plan.json").exists()
+        with pytest.raises(BrokenFile, match="nor an index of shards"):
+            Checkpoint(tmp_path)
+    else:
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    written(tmp_path, most)
+    assert set(Checkpoint(tmp_path)) == set(tensors())
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_an_interruption_around_the_first_file_s_taking_its_place(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (written(tmp_path, 42) / "plan.json").write_text("{}")
+    real = os.replace
+
+    def interrupted(old: Path, new: Path) -> None:
+        if at == "after":
+            real(old, new)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path, 42)
+    marks = [(tmp_path / name).exists() for name in (INDEX, "plan.json")]
+    assert marks == [at == "before"] * 2
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_the_index_is_laid_out_as_transformers_does(tmp_path: Path) -> None:

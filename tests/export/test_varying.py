@@ -95,13 +95,20 @@ def test_a_size_that_cannot_vary_is_named_with_what_to_do(form: str, tmp_path: P
     written(form, Fixed(), torch.randn(2, 4), tmp_path, dynamic={"x": {1: "width"}})
 
 
-WRONG = {
+WRONG: dict[str, Any] = {
     "is none of the known sizes, batch and sequence; did you mean 'sequence'": "sequences",
     "no input has a sequence": "sequence",
     "no input is called 'y'; there are x": {"y": {0: "batch"}},
     "'x' has no dimension 3": {"x": {3: "depth"}},
     "'a b' is no name for a size": {"x": {0: "a b"}},
     "'side' is 2 and 4 in these inputs": {"x": {0: "side", 1: "side"}},
+    r"name}}, not {'x': \[0\]}": {"x": [0]},
+    r"name}}, not {'x': {'0': 'batch'}}": {"x": {"0": "batch"}},
+    r"name}}, not {'x': {0: None}}": {"x": {0: None}},
+    r"name}}, not {'x': 'batch'}": {"x": "batch"},
+    r"name}}, not {0: {0: 'batch'}}": {0: {0: "batch"}},
+    "name}}, not 1": 1,
+    r"name}}, not \[0\]": [0],
 }
 
 
@@ -109,6 +116,11 @@ WRONG = {
 def test_what_cannot_be_meant_is_told(told: str) -> None:
     with pytest.raises(BadInput, match=told):
         sizes_of(WRONG[told], {"x": torch.randn(2, 4)})
+
+
+def test_a_dim_of_torch_is_called_as_it_calls_itself() -> None:
+    given: Any = {"x": {0: torch.export.Dim("rows")}}
+    assert sizes_of(given, {"x": torch.randn(2, 4)}) == {"x": {0: "rows"}}
 
 
 def test_an_empty_input_is_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gc
 import itertools
 import random
 import weakref
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch import nn
 
 import niwaki as nk
 from niwaki.errors import BadInput, CannotFollow, StalePlan, UnreachableTarget
-from niwaki.forecast import Forecast, latency, profile
+from niwaki.forecast import Forecast, latency, profile, timing
 from niwaki.forecast.forecast import Anchor, load
 from niwaki.forecast.hardware import Place
 from niwaki.forecast.layers import Layers
 from niwaki.forecast.levels import Costs, Levels, Pair
 from niwaki.forecast.model import Coefficients
+from niwaki.forecast.outlook import outlook
 from niwaki.forecast.shapes import Shape, Surface
 from niwaki.forecast.solver import solve
 from niwaki.graph import Graph
@@ -154,6 +156,17 @@ def test_a_plan_of_another_model_is_refused(graph: Graph) -> None:
     other = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     with pytest.raises(StalePlan):
         made_up(graph).ms(nk.plan(nk.trace(other, torch.ones(1, 4))))
+
+
+def test_an_outlook_counts_what_several_steps_leave(graph: Graph) -> None:
+    net, plan = graph.model, nk.plan(graph)
+    small = nk.cut(net, plan)
+    both = plan.then(nk.plan(nk.trace(small, INPUTS)))
+    share = nk.measure.macs(nk.cut(net, both), INPUTS) / nk.measure.macs(net, INPUTS)
+    assert outlook(made_up(graph), "both", both).macs == pytest.approx(share)
+    assert outlook(made_up(graph), "one", plan).macs == pytest.approx(
+        nk.measure.macs(small, INPUTS) / nk.measure.macs(net, INPUTS)
+    )
 
 
 def test_a_network_that_was_timed_bends_the_forecast(graph: Graph) -> None:
@@ -490,3 +503,39 @@ def test_the_next_aim_lies_between_what_was_too_slow_and_what_was_quick_enough()
     assert latency.corrected(0.5, [(0.5, 0.4)]) == pytest.approx(0.625)
     # What took longer though less was allowed says nothing of what lies between: in proportion again.
     assert latency.corrected(0.5, [(0.5, 0.45), (0.4, 0.6)]) == pytest.approx(1 / 3)
+
+
+class Decides(nn.Module):
+    """What no exporter takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.enter(x))
+        found: torch.Tensor = self.leave(y) if float(y.detach().sum()) > -1 else self.leave(-y)
+        return found
+
+
+def test_what_cannot_be_exported_is_told_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.setattr(timing, "kernel", lambda *_: pytest.fail("a layer was timed"))
+    with pytest.raises(BadInput, match="Decides cannot be written for ONNX"):
+        profile(Decides(), torch.ones(1, 4), runtime="onnxruntime", cache=None)
+
+
+def test_a_profile_for_latency_takes_names_and_no_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(OrderedDict({"conv[0]": nn.Linear(4, 8), "relu": nn.ReLU(), "out": nn.Linear(8, 2)}))
+    asked: list[Any] = []
+
+    def fake_profile(*_: Any, only: Any, graph: Graph, **__: Any) -> Any:
+        asked.extend(g.name for g in nk.Ratio(0.5, only=tuple(only)).picks(graph.groups))
+        raise UnreachableTarget("enough")
+
+    monkeypatch.setattr(latency, "profile", fake_profile)
+    graph = nk.trace(net, torch.ones(1, 4))
+    with pytest.raises(UnreachableTarget, match="enough"):
+        nk.plan(graph, target=nk.Latency(0.5))
+    assert asked == [g.name for g in graph.groups]

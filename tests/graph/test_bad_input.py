@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -184,3 +185,44 @@ def test_a_failing_model_is_left_in_its_own_mode() -> None:
     with pytest.raises(UntraceableModel):
         nk.trace(net, torch.ones(2, 8))
     assert all(m.training for m in net.modules())
+
+
+# -- a model that works by itself -------------------------------------------------------------------------------------
+
+
+def with_a_lock() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    model[1].lock = threading.Lock()
+    return model
+
+
+def with_gradients() -> nn.Module:
+    def forces(n: Any, x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(n.b(n.a(x).tanh()).sum(), x, create_graph=True)[0]
+
+    return Net(forces, a=nn.Linear(4, 6), b=nn.Linear(6, 1))
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (with_a_lock, r"It works by itself, .* its attribute '1\.lock' \(lock\) cannot be copied: give that class"),
+        (with_gradients, r"It works by itself, .* forward must not use autograd \(torch\.autograd\.grad, backward\)"),
+    ],
+)
+def test_a_model_that_works_by_itself_is_told_what_it_lacks(build: Any, text: str) -> None:
+    with pytest.raises(UntraceableModel, match=text) as told:
+        nk.trace(build(), torch.ones(2, 4))
+    assert "Check that" not in str(told.value)
+
+
+def test_a_model_that_reads_values_and_writes_to_its_input_leaves_the_input_as_it_was() -> None:
+    def forward(n: Any, x: Tensor) -> Tensor:
+        x.sub_(1.0)
+        return n.b(n.a(x)) if x.sum().item() < 1e9 else x
+
+    x = torch.ones(2, 4)
+    graph = nk.trace(Net(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 4)), x)
+    assert [len(group) for group in graph.groups] == [6]
+    assert torch.equal(x, torch.ones(2, 4))

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import niwaki as nk
+from niwaki.graph import graph as graphs
+from niwaki.graph.explain import Web
 from tests.graph.nets import Net, graph_of, image, status, tokens
 
 
@@ -87,6 +89,21 @@ def test_unknown_names_and_dimensions_are_refused_with_the_nearest() -> None:
         graph.explain("0.bias", 1)
     with pytest.raises(nk.errors.BadInput, match=r"no group is called '00'; did you mean '0'\? Groups: 0."):
         graph["00"]
+
+
+def test_a_large_vocabulary_is_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its rows is blocked by itself: no relation is followed, and for the first reason one row does."""
+    asked, followed = [], []
+    answer, follow = graphs.chain_to, Web.beside
+    monkeypatch.setattr(graphs, "chain_to", lambda web, atom: asked.append(atom) or answer(web, atom))
+    monkeypatch.setattr(Web, "beside", lambda web, atom: followed.append(atom) or follow(web, atom))
+    net = nn.Sequential(nn.Embedding(3000, 4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    graph = graph_of(net, torch.zeros(1, 5, dtype=torch.long))
+    assert "the vocabulary of an embedding" in str(graph.blocked["0.weight", 0])
+    assert len(asked) == len(graph.blocked) < 5
+    del asked[:], followed[:]
+    assert "3000 of 3000 indices are blocked: the vocabulary" in str(graph.explain("0.weight", 0))
+    assert (len(asked), followed) == (3000, [])
 
 
 def test_nothing_to_prune_names_the_biggest_causes_first() -> None:

@@ -204,3 +204,27 @@ def test_rows_and_columns_of_a_weight_norm_go(dim: int | None) -> None:
     graph = hold_the_laws(model, SENTENCE)
     found = [status(graph, f"2.parametrizations.weight.original1:{d}") == "prunable" for d in (1, 0)]
     assert found == [True, True]
+
+
+def test_a_cell_written_by_hand_may_begin_with_zeros_beside_its_input() -> None:
+    """The made zeros stand where later the state does: they are as long as the number says, and that follows."""
+
+    class Cell(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden_size, self.gates, self.out = 6, nn.Linear(10, 24), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = c = x.new_zeros(x.shape[0], self.hidden_size)
+            for t in range(x.shape[1]):
+                i, f, o, g = self.gates(torch.cat([x[:, t], h], 1)).chunk(4, 1)
+                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                h = o.sigmoid() * c.tanh()
+            return self.out(h)
+
+    torch.manual_seed(0)
+    model, x = Cell(), torch.randn(2, 3, 4)
+    graph = nk.trace(model, x)
+    assert [len(g) for g in graph.groups] == [6]
+    assert graph["gates"].entries["gates.weight", 1].positions.tolist() == [4, 5, 6, 7, 8, 9]
+    laws.cut_equals_masked(model, x, graph=graph)

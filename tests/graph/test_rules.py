@@ -46,6 +46,8 @@ BETWEEN_LINEARS: dict[str, tuple[Callable[..., Any], int, list[list[int]]]] = {
     "permute and back": (lambda n, h: h.permute(2, 0, 1).permute(1, 2, 0), 6, ONE),
     "movedim": (lambda n, h: h.movedim(2, 0).movedim(0, -1), 6, ONE),
     "unsqueeze and squeeze": (lambda n, h: h.unsqueeze(1).squeeze(1), 6, ONE),
+    "squeeze in place": (lambda n, h: h.unsqueeze(1).squeeze_(1), 6, ONE),
+    "squeeze of all in place": (lambda n, h: h.unsqueeze(1).squeeze_(), 6, ONE),
     "expand": (lambda n, h: h.unsqueeze(1).expand(-1, 7, -1, -1), 6, ONE),
     "repeat": (lambda n, h: h.repeat(1, 1, 2), 12, [[i, i + 6] for i in range(6)]),
     "cat with itself": (lambda n, h: torch.cat([h, h], -1), 12, [[i, i + 6] for i in range(6)]),
@@ -56,6 +58,7 @@ BETWEEN_LINEARS: dict[str, tuple[Callable[..., Any], int, list[list[int]]]] = {
     "some tokens": (lambda n, h: h[:, 1:4], 6, ONE),
     "mean over tokens": (lambda n, h: h.mean(1), 6, ONE),
     "greatest over tokens": (lambda n, h: h.amax(1), 6, ONE),
+    "second least over tokens": (lambda n, h: h.kthvalue(2, 1)[0], 6, ONE),
     "softmax over tokens": (lambda n, h: h.softmax(1), 6, ONE),
     "flip over tokens": (lambda n, h: h.flip(1), 6, ONE),
     "token lookup": (lambda n, h: h.index_select(1, torch.tensor([0, 3])), 6, ONE),
@@ -121,6 +124,18 @@ def test_a_flattened_map_gives_each_channel_its_block_of_columns() -> None:
     net = Net(lambda n, x: n.b(n.a(x).flatten(1)), a=nn.Conv2d(3, 6, 5), b=nn.Linear(24, 3))
     group = group_with(graph_of(net, image()), "a.weight:0", "b.weight:1")
     assert held(group, "b.weight:1") == [[4 * i + k for k in range(4)] for i in range(6)]
+
+
+def test_a_sum_of_products_of_a_batch() -> None:
+    net = Net(
+        lambda n, x: n.b(torch.addbmm(n.c, x, n.w)),
+        w=nn.Parameter(torch.ones(2, 4, 6)),
+        c=nn.Parameter(torch.ones(6)),
+        b=nn.Linear(6, 3),
+    )
+    graph = graph_of(net, tokens())
+    assert len(group_with(graph, "w:2", "c:0", "b.weight:1")) == 6
+    assert status(graph, "w:0") == status(graph, "w:1") == "blocked"
 
 
 # -- norms ----------------------------------------------------------------------------------------------------
@@ -461,12 +476,16 @@ BLOCKING: dict[str, tuple[Callable[..., Any], int, str]] = {
     "index": (lambda n, h: h[..., [0, 2]], 2, "positions taken by a list of numbers"),
     "gather": (lambda n, h: h.gather(-1, h.argsort(-1)), 6, "argsort runs over this axis"),
     "sort": (lambda n, h: h.sort(-1)[0], 6, "sort runs over this axis"),
+    "msort": (lambda n, h: h.permute(2, 0, 1).msort().permute(1, 2, 0), 6, "msort runs over this axis"),
     "cumulative product": (lambda n, h: h.cumprod(-1), 6, "cumprod runs over this axis"),
     "cumulative sum of what lasts": (lambda n, h: h.sigmoid().cumsum(-1), 6, LASTS),
     "padding of ones": (lambda n, h: F.pad(h, (1, 2), value=1.0), 9, "padding of this axis that is not zeros"),
     "added constant": (lambda n, h: h + CONSTANT, 6, "a constant tensor that is neither a parameter, a buffer nor"),
     "added ramp": (lambda n, h: h + torch.arange(6.0), 6, "a tensor made in forward whose values differ by position"),
     "logarithm": (lambda n, h: h.log(), 6, "log of values that are zero when masked"),
+    "logarithm in place": (lambda n, h: h.log_(), 6, "log of values that are zero when masked"),
+    "negative power": (lambda n, h: h**-0.5, 6, "pow of values that are zero when masked"),
+    "power by a tensor": (lambda n, h: h ** h.tanh(), 6, "pow of values that are zero when masked"),
     "division by a unit": (lambda n, h: 1 / h, 6, "reciprocal of values that are zero when masked"),
     "division by another": (lambda n, h: h / h.tanh(), 6, "division by values that are zero when masked"),
 }
@@ -615,6 +634,11 @@ def write_through_detach(n: Any, x: Tensor) -> Tensor:
     return h.sum(-1)
 
 
+def heads_whose_values_last(n: Any, x: Tensor) -> Tensor:
+    h = n.a(x).unsqueeze(-1).transpose(1, 2)
+    return F.scaled_dot_product_attention(h, h, h.sigmoid(), scale=1.0).sum(1)
+
+
 HOLES: dict[str, Callable[..., Any]] = {
     "where with ones": lambda n, x: torch.where((h := n.a(x)) > 0, h, torch.ones_like(h)).sum(-1),
     "hardtanh above zero": lambda n, x: F.hardtanh(n.a(x), 0.5, 1.0).sum(-1),
@@ -622,6 +646,11 @@ HOLES: dict[str, Callable[..., Any]] = {
     "einsum of three": lambda n, x: torch.einsum("bti,bti,bti->bt", *[n.a(x).sigmoid()] * 3),
     "norm without a weight": lambda n, x: n.norm(n.a(x).sigmoid().mT).sum(1),
     "space padded with ones": pad_with_ones,
+    "filled where a buffer says": lambda n, x: n.a(x).sigmoid().masked_fill(n.mask, 0.0).sum(-1),
+    "rows looked up by a number of each unit": lambda n, x: (n.a(x).unsqueeze(-1) + n.table(n.ids)).sum(2),
+    "order over tokens": lambda n, x: n.a(x).sort(1)[1].sum(-1),
+    "sums of exponentials over tokens": lambda n, x: n.a(x).logcumsumexp(1).sum(-1),
+    "heads whose values last": heads_whose_values_last,
     "writing through a view": write_through_a_view,
     "writing through detach": write_through_detach,
 }
@@ -629,7 +658,8 @@ HOLES: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("name", HOLES)
 def test_values_that_last_are_seen_wherever_they_come_from(name: str) -> None:
-    net = Net(HOLES[name], a=nn.Linear(4, 6), norm=nn.BatchNorm1d(6, affine=False))
+    tables = {"mask": torch.arange(6) % 3 == 0, "table": nn.Embedding(6, 3), "ids": torch.arange(6)}
+    net = Net(HOLES[name], a=nn.Linear(4, 6), norm=nn.BatchNorm1d(6, affine=False), **tables)
     assert status(graph_of(net, tokens()), "a.weight:0") == "blocked"
 
 
@@ -678,6 +708,39 @@ def test_writing_that_leaves_the_meaning_alone_is_allowed() -> None:
     assert status(graph_of(Net(forward, **layers()), tokens()), "a.weight:0") == "prunable"
 
 
+# -- what is made of other operations ----------------------------------------------------------------------------
+
+COMPOSITE: dict[str, Callable[[Tensor], Tensor]] = {
+    "negative": lambda h: h.negative(),
+    "absolute": lambda h: h.absolute(),
+    "arctan": lambda h: h.arctan(),
+    "float_power": lambda h: h.float_power(2).float(),
+    "expit": lambda h: torch.special.expit(h),
+    "hstack": lambda h: torch.hstack([h, h.relu()]),
+    "ldexp": lambda h: h.ldexp(h.new_ones(())),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITE)
+def test_operations_that_are_nothing_but_others_are_followed(name: str) -> None:
+    graph = graph_of(Net(lambda n, x: n.b(COMPOSITE[name](n.a(x))), **layers()), tokens())
+    assert held(group_with(graph, "a.weight:0", "b.weight:1"), "b.weight:1") == ONE
+    assert graph.ledger.unruled == set()
+
+
+COMPOSITE_PAIRS: dict[str, Callable[..., Any]] = {
+    "tensordot": lambda n, x: torch.tensordot(n.a(x), n.c(x), dims=([2], [2])),
+    "cosine": lambda n, x: F.cosine_similarity(n.a(x), n.c(x), dim=-1),
+    "broadcast": lambda n, x: n.b(torch.broadcast_tensors(n.a(x), n.c(x))[0]),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITE_PAIRS)
+def test_composite_operations_of_two_tensors_tie_them(name: str) -> None:
+    graph = graph_of(pair(COMPOSITE_PAIRS[name]), tokens())
+    assert len(group_with(graph, "a.weight:0", "c.weight:0")) == 6
+
+
 # -- the table itself -------------------------------------------------------------------------------------------
 
 
@@ -690,3 +753,14 @@ def test_a_rule_that_labels_too_much_or_too_little_is_called_faulty(monkeypatch:
     monkeypatch.setitem(RULES, "relu", lambda call: call.give(call.out, call.labels(call["self"])[::-1]))
     with pytest.raises(FaultyRule, match="rule for 'relu': 6 atoms for a dimension of 2"):
         nk.trace(net, tokens())
+
+
+def test_a_rule_that_fails_is_called_faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(call: Any) -> None:
+        raise ValueError("too many values to unpack")
+
+    monkeypatch.setitem(RULES, "relu", broken)
+    with pytest.raises(
+        FaultyRule, match=r"rule for 'relu': it failed with ValueError: too many .* \(relu at test_rules"
+    ):
+        nk.trace(Net(lambda n, x: n.b(n.a(x).relu()), **layers()), tokens())

@@ -46,6 +46,7 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "layer by torch.var_mean": lambda h: (
         (vm := torch.var_mean(h, -1, correction=0, keepdim=True)) and (h - vm[1]) * (vm[0] + 1e-5).rsqrt()
     ),
+    "mean by torch.std_mean": lambda h: h - torch.std_mean(h, -1, keepdim=True)[1],
     "standard deviation": lambda h: (h - h.mean(-1, keepdim=True)) / (h.std(-1, keepdim=True) + 1e-5),
     "softmax": lambda h: h.softmax(-1),
     "softmax of a function": lambda h: F.softmax(h, -1),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import flex_attention as flex
 
 import niwaki as nk
 from niwaki.graph.rules import RULES
@@ -83,3 +84,18 @@ def test_other_layers_stay_open_beside_an_unknown_op() -> None:
     )
     graph = nk.trace(beside, tokens())
     assert [g.name for g in graph.groups] == ["c"]
+
+
+@pytest.mark.skipif(
+    not hasattr(flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG"), reason="this torch always compiles flex attention"
+)
+def test_an_operator_that_takes_functions_is_unknown_and_no_more_than_that() -> None:
+    def forward(n: Any, x: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (2, 4)).transpose(1, 2) for t in n.qkv(x).chunk(3, -1))
+        return n.b(n.a(n.out(flex.flex_attention(q, k, v).transpose(1, 2).flatten(2))).relu())
+
+    model = Net(forward, qkv=nn.Linear(4, 24), out=nn.Linear(8, 6), a=nn.Linear(6, 5), b=nn.Linear(5, 3))
+    graph = nk.trace(model, torch.ones(1, 128, 4))
+    assert [g.name for g in graph.groups] == ["out", "a"]
+    assert graph.ledger.unruled == {"higher_order::flex_attention"}
+    assert "'higher_order::flex_attention' has no rule" in str(graph.explain("qkv.weight", 0))

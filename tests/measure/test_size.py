@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import niwaki as nk
+from niwaki.measure.size import batch_size
 from niwaki.testing.zoo import Specimen, zoo
 from tests.graph.nets import Net
 
@@ -80,3 +81,34 @@ def test_counts_shrink_with_the_model() -> None:
     assert nk.measure.params(small) == 4 * 3 + 3 + 3 * 3 + 3
     assert nk.measure.macs(small, torch.ones(1, 4)) == 12 + 9
     assert nk.measure.file_bytes(small) == 27 * 4
+
+
+@pytest.mark.parametrize(
+    ("inputs", "size"),
+    [
+        (torch.zeros(3, 5), 3),
+        ({"positions": torch.zeros(7), "ids": torch.zeros(2, 7), "mask": torch.zeros(2, 7)}, 2),
+        ((torch.zeros(4, 1), torch.zeros(6)), 4),  # of equally many the first's
+        ((torch.tensor(1.0), "word"), 1),
+    ],
+)
+def test_the_batch_is_what_most_tensors_are_long(inputs: Any, size: int) -> None:
+    assert batch_size(inputs) == size
+
+
+class Counts(nn.Module):
+    """Keeps a table of its own kind beside its tensors, which a file of tensors does not hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.register_buffer("fleeting", torch.ones(50), persistent=False)
+
+    def get_extra_state(self) -> torch.Tensor:
+        return torch.zeros(1000)
+
+    def set_extra_state(self, state: Any) -> None: ...
+
+
+def test_the_file_holds_parameters_and_saved_buffers_alone() -> None:
+    assert nk.measure.file_bytes(Counts()) == 4 * (4 * 2 + 2)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.measure import Conditions, Timing, interleaved, latency, speed
+from niwaki.measure import Conditions, Timing, allocated, interleaved, latency, runtimes, speed
 from niwaki.measure.hardware import processor
 
 
@@ -142,3 +142,46 @@ def test_slow_calls_are_warmed_up_once_and_it_is_told(monkeypatch: pytest.Monkey
     monkeypatch.setattr(speed, "_SLOW", -1.0)
     assert interleaved({"a": lambda: None}, runs=1, warmup=3, seconds=0.0)["a"].warmup == 1
     assert interleaved({"a": lambda: None}, runs=1, warmup=3)["a"].warmup == 3
+
+
+class Appending(nn.Module):
+    """Writes to the cache that it is given, and remembers how long that was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.seen: list[int] = []
+
+    def forward(self, x: torch.Tensor, cache: Cache) -> torch.Tensor:
+        self.seen.append(len(cache.kept))
+        cache.kept.append(self.linear(x))
+        return torch.stack(cache.kept).sum(0)
+
+
+class Cache:
+    def __init__(self) -> None:
+        self.kept = [torch.ones(1, 2)]
+
+
+@pytest.mark.parametrize("seconds", [None, 1e9])
+def test_every_call_meets_the_cache_as_it_was_given(seconds: float | None) -> None:
+    model, cache = Appending(), Cache()
+    latency(model, {"x": torch.ones(1, 2), "cache": cache}, runs=3, warmup=2, seconds=seconds)
+    assert model.seen == [1] * 5
+    assert len(cache.kept) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_memory_is_read_beside_the_cache_as_it_was_given() -> None:
+    model, cache = Appending().cuda(), Cache()
+    cache.kept = [t.cuda() for t in cache.kept]
+    allocated(model, {"x": torch.ones(1, 2).cuda(), "cache": cache})
+    assert model.seen == [1, 1]
+
+
+def test_what_a_call_needs_is_made_before_the_clock_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: order.append("clock") or 0.0)
+    call = runtimes.Ready(lambda: order.append("call"), 0.0, lambda: order.append("prepare"))
+    interleaved({"a": call}, runs=1, warmup=1)
+    assert order == ["prepare", "call", "prepare", "clock", "call", "clock"]

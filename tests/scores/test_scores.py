@@ -91,3 +91,22 @@ def test_scores_are_values_known_by_name() -> None:
     for name in ("L1", "L2", "Random"):
         assert SCORES[name] is getattr(nk.scores, name)
         assert isinstance(SCORES[name](), Score)
+
+
+def test_a_bare_vector_makes_units_of_one_entry_each() -> None:
+    """No layer makes them: every member counts. (|2| + |10|) / 2 and (|-4| + |20|) / 2."""
+
+    class Waves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frequencies = nn.Parameter(torch.tensor([2.0, -4.0]))
+            self.out = nn.Linear(2, 1)
+
+        def forward(self, t: torch.Tensor) -> torch.Tensor:
+            return self.out(torch.sin(t[:, None] * self.frequencies))
+
+    waves = Waves()
+    with torch.no_grad():
+        waves.out.weight.copy_(torch.tensor([[10.0, 20.0]]))
+    assert worth(nk.scores.L1(), waves, torch.ones(3)) == [6.0, 12.0]
+    assert worth(nk.scores.L2(), waves, torch.ones(3)) == pytest.approx([52**0.5, 208**0.5])

@@ -218,6 +218,30 @@ def test_a_forward_pass_of_the_users_own_is_refused() -> None:
         without_heads(Mine(WIDTH, HEADS), 1)
 
 
+class Named(nn.MultiheadAttention):
+    """A class of the user's own, with torch's forward pass."""
+
+    def said(self) -> str:
+        return f"{self.num_heads} heads"
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])  # noqa: S301
+def test_a_class_that_leaves_the_forward_pass_alone_is_cut_as_the_stock_one(again: Any) -> None:
+    model = planted(Beside)()
+    stock: Any = copy.deepcopy(model.attention)
+    model.attention.__class__ = Named
+    small, _ = pruned(model, (draw(2, 5, 6),), "head")
+    assert type(model.attention) is Named
+    assert isinstance(small.attention, (Named, CutMultiheadAttention))
+    assert small.attention.said() == "2 heads"
+    query = draw(2, 5, WIDTH)
+    named = without_heads(model.attention, 1)
+    torch.testing.assert_close(named(query, query, query), without_heads(stock, 1)(query, query, query))
+    twin = again(named)
+    assert type(twin) is type(named)
+    torch.testing.assert_close(twin(query, query, query), named(query, query, query))
+
+
 @pytest.mark.parametrize("kind", ["head", "head_dim", "all"])
 def test_the_scale_stays_that_of_the_uncut_heads(kind: str) -> None:
     model = planted(Beside)()

@@ -134,6 +134,17 @@ def test_a_reloaded_model_may_differ_by_a_tenth_of_the_tolerance() -> None:
         assert certificate.checks[2].tolerance == pytest.approx(1e-6)
 
 
+def test_a_model_that_writes_to_its_input_is_compared_on_what_was_given() -> None:
+    net = nn.Sequential(nn.LeakyReLU(0.2, inplace=True), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    given = x.clone()
+    plan = nk.plan(nk.trace(net, x))
+    small, again = nk.cut(net, plan), nk.cut(net, plan)
+    certificate = certified(net, plan, small, x, reloaded=again, exported=nk.cut(net, plan), also=[x])
+    assert certificate.holds
+    assert torch.equal(x, given)
+
+
 def test_an_exported_model_may_differ_by_ten_tolerances() -> None:
     net = convnet()
     plan = plan_for(net)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
-from niwaki.surgery.comparing import Check, compare
+from niwaki.surgery.comparing import Check, answers, compare
 
 INF, NAN = float("inf"), float("nan")
 
@@ -81,3 +81,11 @@ def test_a_model_of_whole_numbers_is_certified_by_them() -> None:
     for other in (nk.cut(Names().eval(), plan), lambda x: torch.zeros(40, dtype=torch.long), lambda x: None):
         found = nk.certify(model, plan, small, x, exported=other)
         assert not next(check for check in found.checks if check.name == "exported").holds
+
+
+def test_a_tensor_that_is_given_twice_stays_one() -> None:
+    x = torch.ones(2, requires_grad=True)
+    seen: list[torch.Tensor] = []
+    assert answers(lambda *given, last: seen.extend([*given, last]), (x, x), {"last": x}) == []
+    assert seen[0] is seen[1] is seen[2] is not x
+    assert seen[0].requires_grad

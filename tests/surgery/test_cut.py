@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import namedtuple
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
-from niwaki.errors import CannotFollow
+from niwaki.errors import CannotFollow, StalePlan
 from niwaki.surgery.modules import ADAPTERS
 from niwaki.surgery.slices import select
 from niwaki.units import Axis, Plan
@@ -84,12 +88,122 @@ def test_a_shared_parameter_stays_shared() -> None:
     assert (net["a"].out_features, net["b"].out_features) == (3, 3)
 
 
-def test_channels_last_stays_channels_last() -> None:
-    weight = torch.randn(4, 6, 3, 3).to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("form", [torch.channels_last, torch.channels_last_3d], ids=str)
+def test_channels_last_stays_channels_last(form: torch.memory_format) -> None:
+    spatial = (3, 3) if form is torch.channels_last else (3, 3, 3)
+    weight = torch.randn(4, 6, *spatial).to(memory_format=form)
     found = select(weight, {0: (1,), 1: (0, 5)})
-    assert found.shape == (3, 4, 3, 3)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert found.shape == (3, 4, *spatial)
+    assert found.is_contiguous(memory_format=form)
     assert torch.equal(found, weight[[0, 2, 3]][:, 1:5])
+
+
+class Own(nn.Parameter):
+    """A class of the user's own."""
+
+
+@pytest.mark.parametrize(
+    "act", [nk.cut, lambda net, plan: nk.cut_(net, plan) and net, nk.mask], ids=["cut", "_", "mask"]
+)
+def test_what_is_kept_on_a_tensor_and_its_class_go_along(act: Any) -> None:
+    net = mlp()
+    net[0].bias = Own(torch.arange(4.0))
+    net[0].register_buffer("table", torch.arange(4.0))
+    for t in (net[0].bias, net[0].table, net[2].weight, net[2].bias):
+        t.kind, t.importance = "slow", t.detach() + 1
+    found = act(net, by_hand(net, **{"0__weight": {0: (1,)}, "0__table": {0: (1,)}, "0__bias": {0: (1,)}}))
+    assert type(found[0].bias) is Own
+    assert found[0].bias.requires_grad
+    assert found[0].bias.is_leaf
+    for t in (found[0].bias, found[0].table, found[2].weight, found[2].bias):
+        assert t.kind == "slow"
+        assert t.importance.shape == t.shape
+    found[0].weight.sum().backward()
+
+
+# -- tensors beside the slots ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bag:
+    """An object that holds a tensor."""
+
+    weight: Tensor
+
+
+Pair = namedtuple("Pair", "name weight")
+LINEAR = nn.functional.linear
+KEPT: dict[str, tuple[Any, Any]] = {
+    "list": (lambda w: [w], lambda kept: kept[0]),
+    "dict": (lambda w: {"w": w}, lambda kept: kept["w"]),
+    "set": (lambda w: {w}, lambda kept: next(iter(kept))),
+    "tuple": (lambda w: (w, w), lambda kept: kept[1]),
+    "named tuple in a list": (lambda w: [Pair("w", w)], lambda kept: kept[0].weight),
+    "frozen object": (Bag, lambda kept: kept.weight),
+    "object in a dict": (lambda w: {"w": [Bag(w)]}, lambda kept: kept["w"][0].weight),
+}
+FUNCTIONS: dict[str, Any] = {
+    "partial": lambda w: partial(LINEAR, weight=w),
+    "closure": lambda w: lambda x: LINEAR(x, w),
+    "default": lambda w: lambda x, w=w: LINEAR(x, w),
+    "in a list": lambda w: [lambda x: LINEAR(x, w)],
+}
+
+
+@pytest.mark.parametrize("way", KEPT)
+def test_a_tensor_that_is_held_beside_the_slots_is_exchanged_there_too(way: str) -> None:
+    keep, look = KEPT[way]
+    net = Net(lambda n, x: n.b(LINEAR(x, look(n.kept)).relu()), a=nn.Linear(4, 8, bias=False), b=nn.Linear(8, 2))
+    net.kept = keep(net.a.weight)
+    x = torch.ones(2, 4)
+    plan = nk.plan(nk.trace(net, x), nk.scores.Random(1))
+    small = nk.cut(net, plan)
+    assert look(small.kept) is small.a.weight
+    assert small.a.weight.shape == (4, 4)
+    assert look(net.kept) is net.a.weight
+    assert nk.certify(net, plan, small, x).holds
+    nk.cut_(net, plan)
+    assert torch.equal(net(x), small(x))
+
+
+@pytest.mark.parametrize("way", FUNCTIONS)
+@pytest.mark.parametrize("act", [nk.cut, nk.cut_])
+def test_a_function_that_holds_what_shrinks_is_refused_before_anything_is_touched(act: Any, way: str) -> None:
+    net = mlp()
+    net.kept = FUNCTIONS[way](net[2].weight)
+    with pytest.raises(CannotFollow, match=r"'kept' holds '2\.weight' inside a function"):
+        act(net, middle(0))
+    assert [p.shape for p in net.parameters()] == [(4, 2), (4,), (2, 4), (2,)]
+    net.kept = FUNCTIONS[way](net[2].bias)
+    assert act(net, middle(0)) is not None
+
+
+def test_a_group_whose_weight_a_partial_holds_is_withdrawn() -> None:
+    net = Net(lambda n, x: n.b(n.kept(x).relu()), a=nn.Linear(4, 8, bias=False), b=nn.Linear(8, 2))
+    net.kept = partial(LINEAR, weight=net.a.weight)
+    with pytest.raises(nk.errors.NothingToPrune, match=r"'kept' holds 'a\.weight' inside a function"):
+        nk.trace(net, torch.ones(2, 4))
+
+
+def test_functions_that_look_the_tensor_up_and_optimizers_are_no_trouble() -> None:
+    net = mlp()
+    net.look = lambda: net[0].weight
+    net.bound = net[0].forward
+    net.optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    nk.cut_(net, middle(0), net.optimizer)
+    assert net.look().shape == (3, 2)
+    assert {id(p) for p in net.optimizer.param_groups[0]["params"]} == {id(p) for p in net.parameters()}
+
+
+def test_a_scripted_part_is_refused_by_its_name_and_left_alone_where_it_stays() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = [torch.jit.script(part) for part in (nn.Linear(4, 4), nn.ReLU())]
+    net = nn.Sequential(nn.Linear(2, 4), *scripted, nn.Linear(4, 2))
+    with pytest.raises(CannotFollow, match="'1' is scripted"):
+        nk.cut(net, by_hand(net, **{"0__weight": {0: (1,)}, "0__bias": {0: (1,)}, "1__weight": {1: (1,)}}))
+    small = nk.cut(net, by_hand(net, **{"3__weight": {0: (1,)}, "3__bias": {0: (1,)}}))
+    assert small(torch.ones(1, 2)).shape == (1, 1)
 
 
 # -- module attributes ------------------------------------------------------------------------------------------
@@ -151,6 +265,11 @@ def test_a_transposed_convolution_knows_its_channels() -> None:
         (nn.LayerNorm(8), False, "normalized_shape", (6,)),
         (nn.RMSNorm(8), False, "normalized_shape", (6,)),
         (nn.PReLU(8), True, "num_parameters", 6),
+        (nn.InstanceNorm2d(8), True, "num_features", 6),
+        (nn.GroupNorm(8, 8, affine=False), True, "num_groups", 6),
+        (nn.GroupNorm(2, 8, affine=False), True, "num_channels", 6),
+        (nn.LayerNorm(8, elementwise_affine=False), False, "normalized_shape", (6,)),
+        (nn.RMSNorm(8, elementwise_affine=False), False, "normalized_shape", (6,)),
     ],
     ids=lambda v: str(v) if isinstance(v, nn.Module | str) else "",
 )
@@ -286,3 +405,48 @@ def test_a_hook_on_a_parameter_that_stays_is_no_trouble() -> None:
     net[2].bias.register_hook(lambda grad: None)
     nk.cut_(net, middle(0))
     assert net[2].weight.shape == (2, 3)
+
+
+class Tied(nn.Module):
+    def __init__(self, tied: bool) -> None:
+        super().__init__()
+        self.embed, self.mix = nn.Embedding(9, 6), nn.Linear(6, 6)
+        self.head = nn.Linear(6, 9, bias=False)
+        if tied:
+            self.head.weight = self.embed.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embed(ids)
+        found: Tensor = self.head(x + self.mix(x))
+        return found
+
+
+IDS = torch.arange(4)[None]
+
+
+@pytest.mark.parametrize(
+    ("planned", "told"),
+    [
+        (True, r"'head\.weight' shares memory with 'embed\.weight', and in this Tied it does not: tie them first"),
+        (False, r"'head\.weight' and 'embed\.weight' are two tensors, and in this Tied they share memory"),
+    ],
+)
+@pytest.mark.parametrize("act", [nk.cut, nk.cut_, nk.mask])
+def test_a_plan_of_other_ties_is_refused(act: Any, planned: bool, told: str) -> None:
+    plan, other = nk.plan(nk.trace(Tied(planned), IDS)), Tied(not planned)
+    before = {name: tuple(p.shape) for name, p in other.named_parameters()}
+    with pytest.raises(StalePlan, match=told):
+        act(other, plan)
+    assert {name: tuple(p.shape) for name, p in other.named_parameters()} == before
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_ties_of_what_stays_do_not_matter(planned: bool) -> None:
+    class Wide(Tied):
+        def __init__(self, tied: bool) -> None:
+            super().__init__(tied)
+            self.mix = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6))
+
+    graph = nk.trace(Wide(planned), IDS)
+    small = nk.cut(Wide(not planned), nk.plan(graph, groups=["mix.0"]))
+    assert small(IDS).shape == (1, 4, 9)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import niwaki as nk
 from niwaki.errors import BadInput, IllegalPlan, NothingToPrune, UnreachableTarget
-from niwaki.surgery.decide import _by_one_measure, select
+from niwaki.surgery.decide import _by_one_measure, quotas, select
 from niwaki.surgery.ladders import ladder
 from tests.graph.nets import Net, graph_of, tokens
 
@@ -266,3 +266,23 @@ def test_worths_as_they_are_get_one_measure_of_their_own_size(size: float) -> No
     assert len({rungs.mean for rungs in found}) == 1
     shares = sum((r.worth.sum() / r.mean for r in found), 0.0)
     assert 0.1 * sum(map(len, found)) < shares < 2 * sum(map(len, found))
+
+
+class Bracketed(nn.Module):
+    """Its groups have names that are patterns of other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"conv[0]": nn.Linear(4, 6), "out": nn.Linear(6, 2)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.parts["out"](torch.relu(self.parts["conv[0]"](x)))
+        return found
+
+
+@pytest.mark.parametrize("target", [nk.Ratio(0.5), nk.Ratio({"*": 0.5})])
+def test_names_are_no_patterns(target: nk.Ratio) -> None:
+    graph = nk.trace(Bracketed(), torch.ones(1, 4))
+    (name,) = (g.name for g in graph.groups)
+    assert "[0]" in name
+    assert quotas(graph, [name], target)[name][1] == (3,)

@@ -54,6 +54,10 @@ def scalar_tensor(n: Any, h: Tensor) -> Tensor:
     return h / torch.tensor(float(h.shape[-1]))
 
 
+def one_of_two_numbers(n: Any, h: Tensor) -> Tensor:
+    return h / h.new_tensor([h.shape[-1], 1.0])[0]
+
+
 def share(n: Any, h: Tensor) -> Tensor:
     return h.sum(-1, keepdim=True) / len(h.T) + h
 
@@ -91,6 +95,7 @@ TOLD: dict[str, tuple[Between, str, str]] = {
     "root of the width": (root_of_width, f"{NUMBER} (0.5)", "h *"),
     "power of the width": (power_of_width, f"{NUMBER} (0.5)", "h *"),
     "tensor of one number": (scalar_tensor, f"{NUMBER} (4.0)", "h /"),
+    "tensor of two numbers": (one_of_two_numbers, f"{NUMBER} (4.0, 1.0)", "h /"),
     "share by len": (share, f"{NUMBER} (4)", "len("),
     "precision of a norm": (precision, f"{NUMBER} (5e-05)", "layer_norm"),
     "slope": (slope, f"{NUMBER} (0.25)", "leaky_relu"),
@@ -180,6 +185,14 @@ def test_what_only_a_deep_cut_would_change_limits_the_cut(name: str) -> None:
     with pytest.raises(nk.errors.IllegalPlan, match=rf"{least['a']} of the 6 units must stay"):
         graph["a"].check(torch.arange(7 - least["a"]).numpy())
     laws.cut_equals_masked(model, inputs(), ratios=(0.3, 0.9), seeds=(0, 1), graph=graph)
+
+
+@pytest.mark.parametrize("width", [3, 4])
+def test_of_few_units_the_deepest_cut_alone_is_given_up(width: int) -> None:
+    """Three steps are all that four units have: the third is the deepest, and no reason to withdraw the others."""
+    model = Net(lambda n, x: n.b(squeezed(n, n.a(x))), a=nn.Linear(4, width), b=nn.Linear(width, 3))
+    graph = nk.trace(model, inputs())
+    assert [(g.name, len(g), g.least) for g in graph.groups] == [("a", width, 2)]
 
 
 @pytest.mark.parametrize("between", [turn_at_four, turn_at_even])

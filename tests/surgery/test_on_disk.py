@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 import niwaki as nk
 from niwaki.disk import Checkpoint
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, BrokenFile
+from niwaki.ranks import Ranks
+from niwaki.surgery import split, store
 from niwaki.surgery.store import own_tensors
 from niwaki.testing.families import family
 from niwaki.testing.zoo import Specimen
@@ -145,3 +147,72 @@ def test_what_is_saved_in_shards_is_loaded(tmp_path: Path) -> None:
     nk.save(small, tmp_path)
     assert not list(tmp_path.glob("model-*"))
     assert torch.equal(nk.load(tmp_path, NET)(x), small(x))
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Path, nn.Module, nn.Module]:
+    """A folder with one cut model in shards, that model, and another one of the same sizes."""
+    graph = nk.trace(NET, torch.zeros(1, 4))
+    one, other = (nk.cut(NET, nk.plan(graph, nk.scores.Random(seed), nk.Ratio(0.5))) for seed in (0, 1))
+    assert nk.plan_of(one) != nk.plan_of(other)
+    return nk.save(one, tmp_path / "cut", shard_bytes=30), one, other
+
+
+@pytest.mark.parametrize(("at", "begun"), [("0.weight", False), ("0.bias", True), ("2.bias", True)])
+def test_two_cuts_are_not_mixed_by_one_that_is_broken_off(
+    saved: tuple[Path, nn.Module, nn.Module], at: str, begun: bool
+) -> None:
+    folder, one, other = saved
+    plan, x = nk.plan_of(other), torch.ones(2, 4)
+    assert plan is not None
+
+    def tick(name: str) -> None:
+        if name == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nk.cut_on_disk(NET, plan, {n: p.detach() for n, p in NET.named_parameters()}, folder, shard_bytes=30, tick=tick)
+    if begun:
+        with pytest.raises(BrokenFile):
+            nk.load(folder, NET)
+    else:
+        assert torch.equal(nk.load(folder, NET)(x), one(x))
+
+
+@pytest.mark.parametrize("shard_bytes", [None, 30])
+def test_new_weights_do_not_meet_an_old_plan(
+    saved: tuple[Path, nn.Module, nn.Module], shard_bytes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, other = saved
+
+    def broken(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "write_configs", broken)
+    with pytest.raises(KeyboardInterrupt):
+        nk.save(other, folder, shard_bytes=shard_bytes)
+    with pytest.raises(BrokenFile, match=r"plan\.json"):
+        nk.load(folder, NET)
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_ranks_that_are_broken_off_do_not_mix_either(
+    saved: tuple[Path, nn.Module, nn.Module], fails: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, one, other = saved
+    real, wrote = split.write_file, list[str]()
+
+    def write(tensors: dict[str, Tensor], path: Path, stale: tuple[Path, ...]) -> None:
+        if len(wrote) == fails:
+            raise KeyboardInterrupt
+        wrote.append(path.name)
+        real(tensors, path, stale)
+
+    monkeypatch.setattr(split, "write_file", write)
+    with pytest.raises(KeyboardInterrupt):
+        split.write_split(own_tensors(other), folder, Ranks.alone(), 30)
+    if fails:
+        with pytest.raises(BrokenFile):
+            nk.load(folder, NET)
+    else:
+        assert torch.equal(nk.load(folder, NET)(torch.ones(2, 4)), one(torch.ones(2, 4)))

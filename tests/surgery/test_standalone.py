@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import niwaki as nk
+from niwaki.surgery.modules import table
 from niwaki.testing.zoo import Specimen
 from tests.laws.table import every_specimen, traced
 from tests.surgery.asking import answer
@@ -142,3 +143,53 @@ def test_what_computes_by_our_code_has_none(tmp_path: Path, caplog: pytest.LogCa
     bound = any(type(m).__name__ == "PackedLinear" for m in packed.modules())
     assert (tmp_path / "load.py").is_file() != bound
     assert ("computes by niwaki's code" in caplog.text) == bound
+
+
+class Tabled(nn.Linear):
+    """Keeps its width in a list."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width)
+        self.widths = [width]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.view(-1, *self.widths))
+
+
+def test_what_follows_by_an_adapter_of_the_users_own_has_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may set anything: here, what is no whole number."""
+    monkeypatch.setattr(table, "ADAPTERS", dict(table.ADAPTERS))
+
+    @nk.adapter(Tabled)
+    def tabled(module: Any, change: Any) -> None:
+        module.widths = [module.weight.shape[1]]
+
+    model = nn.Sequential(nn.Linear(4, 8), Tabled(8), nn.Linear(8, 2))
+    with caplog.at_level(logging.INFO, "niwaki"):
+        nk.save(nk.cut(model, nk.plan(nk.trace(model, torch.ones(2, 4)))), tmp_path)
+    assert not (tmp_path / "load.py").exists()
+    assert "1 follows a cut by an adapter of your own. Load it with nk.load" in caplog.text
+
+
+class Listing(nn.Module):
+    """Reads a weight from a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8, bias=False), nn.Linear(8, 2)
+        self.weights = [self.a.weight]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(nn.functional.linear(x, self.weights[0]).relu())
+
+
+def test_what_holds_a_weight_in_a_list_has_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, x = Listing().eval(), torch.ones(2, 4)
+    small = nk.cut(model, nk.plan(nk.trace(model, x)))
+    with caplog.at_level(logging.INFO, "niwaki"):
+        nk.save(small, tmp_path)
+    assert not (tmp_path / "load.py").exists()
+    assert "weights holds a tensor beside the parameters" in caplog.text
+    assert torch.equal(nk.load(tmp_path, Listing())(x), small(x))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
@@ -214,3 +216,13 @@ def test_units_that_are_the_same_twice_take_their_positions_once() -> None:
     assert shared.of(np.array([0, 1])).tolist() == [5, 7]
     assert shared.of(np.array([2])).tolist() == [9]
     assert shared.of(np.empty(0, int)).tolist() == []
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))])  # noqa: S301
+def test_a_group_can_be_copied_and_pickled(copied: Callable[[Group], Group]) -> None:
+    first = group(parts=(balance(0, 0, 1, 1),), least=2)
+    second = copied(first)
+    assert (str(second), second.members, second.least) == (str(first), first.members, 2)
+    assert [p.tolist() for p in second.removes(np.array([1])).values()] == [[1], [1, 5]]
+    with pytest.raises(TypeError, match="mappingproxy"):
+        second.entries[Axis("c", 0)] = first.entries[Axis("a.weight", 0)]  # type: ignore[index]

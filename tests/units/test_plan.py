@@ -186,6 +186,14 @@ def test_two_plans_in_a_row_by_hand() -> None:
     assert both.made_by == {"steps": [{"by": "hand"}, {"by": "later"}]}
 
 
+def test_a_plan_of_several_steps_says_what_shrinks() -> None:
+    later = Plan({n: plan(1, 4).shape(n) for n in SHAPES}, {A: (0,), BIAS: (0,), B: (0,)})
+    assert str(plan(1, 4).then(later)).splitlines() == [
+        f"Plan for model {plan().fingerprint}: 3 dimensions of tensors shrink.",
+        "  a.weight[0]: 6 → 3", "  a.bias[0]: 6 → 3", "  b.weight[1]: 6 → 3",
+    ]  # fmt: skip
+
+
 def test_numbers_of_two_plans_in_a_row_by_hand() -> None:
     """What both change goes from the first value to the last; what one changes, from its own."""
     shapes = {"a.weight": (4, 4), "a.bias": (4,), "b.weight": (3, 4), "b.bias": (3,)}

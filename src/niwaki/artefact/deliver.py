@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,18 +89,18 @@ def deliver(
         seed: of the examples that are drawn. limit: most bytes of all examples.
 
     Raises:
-        BadInput: the model was not cut by niwaki; or the inputs cannot be kept, or are larger than ``limit``; or, where
-            no certificate would tell, an exported file answers them otherwise than the model does.
+        BadInput: the model was not cut by niwaki; or the inputs cannot be kept, or are larger than ``limit``; or an
+            exported file does not take the sizes of ``more``; or, where no certificate would tell, it answers otherwise
+            than the model does, or there are no inputs to see that on.
     """
     small = unwrapped(small, "what is delivered")
     examples = [] if inputs is None else make_examples(small, inputs, more=more, seed=seed, limit=limit)
-    if certificate is None and dense is None:
-        _check_exported(Path(folder), examples)
+    _check_exported(Path(folder), examples, _certified_formats(certificate, dense is not None and inputs is not None))
     folder = save(small, folder)
     if measurements is None:
         measurements = _counted(small, dense, inputs)
     if certificate is None and dense is not None and inputs is not None:
-        certificate = _certified(small, dense, inputs, folder, dynamic)
+        certificate = _certified(small, dense, inputs, more, folder, dynamic)
     _write_examples(examples, folder)
     origin = Origin.of(small, function, arguments or {}, base_model, license)
     told = None if certificate is None else certificate.to_json()
@@ -143,24 +143,55 @@ def _counted(small: nn.Module, dense: nn.Module | None, inputs: Inputs | None) -
     return Measurements(Measured.of(small, inputs), before, None if inputs is None else batch_size(inputs))
 
 
-def _certified(small: nn.Module, dense: nn.Module, inputs: Inputs, folder: Path, dynamic: Dynamic) -> Certificate:
+def _certified(
+    small: nn.Module, dense: nn.Module, inputs: Inputs, more: Sequence[Inputs], folder: Path, dynamic: Dynamic
+) -> Certificate:
     again, exported = load(folder, dense), _exported(folder)
     if packing_of(small) is not None:
-        return certify_packed(dense, small, inputs, reloaded=again, exported=exported, dynamic=dynamic)
+        return certify_packed(dense, small, inputs, more=more, reloaded=again, exported=exported, dynamic=dynamic)
     plan = plan_of(small)
     if plan is None:
         raise BadInput(f"{type(small).__name__} was not cut by niwaki: there is no plan to certify it by")
-    return certify(dense, plan, small, inputs, reloaded=again, exported=exported, dynamic=dynamic)
+    return certify(dense, plan, small, inputs, reloaded=again, exported=exported, dynamic=dynamic, also=more)
 
 
-def _check_exported(folder: Path, examples: Sequence[Example]) -> None:
-    """A file that an older model left there must not be told of as this one's."""
+def _certified_formats(certificate: Certificate | None, made: bool) -> frozenset[str]:
+    """The formats that the certificate tells of: the one given, or the one that is ``made``, of all files."""
+    if certificate is None:
+        return frozenset(EXPORTED if made else ())
+    return frozenset(check.name for check in certificate.checks)
+
+
+def _check_exported(folder: Path, examples: Sequence[Example], certified: Collection[str]) -> None:
+    """A file that an older model left there must not be told of as this one's; nor one that the check of the folder
+    would reject, since it takes no inputs of other sizes."""
+    for form, name in EXPORTED.items():
+        if not examples and form not in certified and (folder / name).is_file():
+            raise BadInput(
+                f"{folder / name} may be of another model, and there is nothing to compare it on: give inputs, or a "
+                f"certificate that has a check called {form!r}, or remove it"
+            )
     for form, run in _exported(folder).items() if examples else ():
-        found = check_examples(EXPORTED[form], run, examples[:1])
-        if found.state == "fails":
+        _check_sizes(folder / EXPORTED[form], run, examples)
+        found = None if form in certified else check_examples(EXPORTED[form], run, examples)
+        if found is not None and found.state == "fails":
             raise BadInput(
                 f"{folder / EXPORTED[form]} is not of this model: {found.detail}. Export it again, or remove it"
             )
+
+
+def _check_sizes(path: Path, run: Callable[..., Any], examples: Sequence[Example]) -> None:
+    """Raise :class:`BadInput` if a file does not take an example whose sizes are others than the first one's."""
+    for number, each in enumerate(examples):
+        if each.sizes != examples[0].sizes:
+            try:
+                each.answered_by(run)
+            except Exception as trouble:  # whatever a runtime says
+                said = " ".join(str(trouble).split())[:200]
+                raise BadInput(
+                    f"{path} does not take the sizes of example {number}: {said}. Export it with dynamic=…, or leave "
+                    "inputs of other sizes out of more"
+                ) from trouble
 
 
 def _exported(folder: Path) -> dict[str, Callable[..., Any]]:

@@ -42,6 +42,11 @@ class Example:
     outputs: list[Tensor]
     origin: str | int
 
+    @property
+    def sizes(self) -> list[torch.Size]:
+        """Of the tensors that the call takes, in their order."""
+        return [t.shape for t in tree_leaves((self.args, self.kwargs)) if isinstance(t, Tensor)]
+
     def answered_by(self, model: Callable[..., Any]) -> list[Tensor]:
         """What a model, or an exported one, answers to it."""
         return ask(model, self.args, self.kwargs)
@@ -70,8 +75,8 @@ def make_examples(
         BadInput: the inputs hold something else, the model answers with no finite floating-point tensor, or one
             example alone is larger than the limit.
     """
-    model = _on_processor(model)
-    given = [_moved(call_arguments(each)) for each in (inputs, *more)]
+    model = on_processor(model)
+    given = [moved(call_arguments(each)) for each in (inputs, *more)]
     for args, kwargs in given:
         packed([args, kwargs], "", {})  # refuses what no file can hold, before anything is computed
     made = [_answered(model, args, kwargs, "given") for args, kwargs in given]
@@ -125,12 +130,14 @@ def _example(row: Any, tensors: Tensors) -> Example:
     return Example(tuple(args), kwargs, [tensors[name] for name in row["outputs"]], row["origin"])
 
 
-def _on_processor(model: nn.Module) -> nn.Module:
+def on_processor(model: nn.Module) -> nn.Module:
+    """The model, or a copy where it lies on another device."""
     away = any(t.device.type != "cpu" for t in (*model.parameters(), *model.buffers()))
     return duplicate(model).cpu() if away else model
 
 
-def _moved(call: Any) -> Any:
+def moved(call: Any) -> Any:
+    """Arguments with their tensors on the processor."""
     return tree_map(lambda leaf: leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf, call)
 
 
@@ -185,4 +192,15 @@ def _tensors(example: Example) -> list[Tensor]:
     return [*(leaf for leaf in leaves if isinstance(leaf, Tensor)), *example.outputs]
 
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "LIMIT", "Example", "ask", "make_examples", "read_examples", "write_examples"]
+__all__ = [
+    "DESCRIPTION",
+    "EXAMPLES",
+    "LIMIT",
+    "Example",
+    "ask",
+    "make_examples",
+    "moved",
+    "on_processor",
+    "read_examples",
+    "write_examples",
+]

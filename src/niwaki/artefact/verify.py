@@ -12,17 +12,18 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from niwaki import export
 from niwaki.artefact.building import build_from_config
 from niwaki.artefact.checks import check_examples, check_fit, check_hashes
-from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, Example, ask, read_examples
+from niwaki.artefact.examples import DESCRIPTION, EXAMPLES, Example, ask, moved, on_processor, read_examples
 from niwaki.artefact.manifest import MANIFEST, Manifest, digest
 from niwaki.artefact.verdict import Finding, State, Verdict
 from niwaki.disk import WEIGHTS
-from niwaki.errors import MissingExtra, NiwakiError
+from niwaki.errors import BadInput, MissingExtra, NiwakiError
 from niwaki.graph.observe import Inputs, call_arguments
 from niwaki.packed import packing_of
 from niwaki.surgery.certify import Certificate, certify
@@ -37,8 +38,8 @@ _GIVE = "give the function that builds the dense model: --model module:function"
 def verify(
     folder: str | os.PathLike[str],
     *,
-    model: Build | None = None,
-    dense: Build | None = None,
+    model: nn.Module | Build | None = None,
+    dense: nn.Module | Build | None = None,
     inputs: Inputs | None = None,
     trust_pt2: bool = False,
     threads: int = 1,
@@ -48,23 +49,34 @@ def verify(
     """Look at all that can be looked at.
 
     Args:
-        folder: that :func:`niwaki.deliver` wrote. model: builds a dense model of the class, of any weights; without it,
-            a folder of transformers is built from its config, and any other one not at all. dense: builds the dense
-            model with its weights: the whole certificate is made again. inputs: further ones, on which the exported
-            files are compared with the model; with ``dense`` the certificate is made on them.
+        folder: that :func:`niwaki.deliver` wrote. model: a dense model of the class, of any weights (it is copied, not
+            touched), or a function that builds one; without it, a folder of transformers is built from its config, and
+            any other one not at all. dense: the dense model with its weights, or a function that builds it: the whole
+            certificate is made again. inputs: further ones, on which the exported files are compared with the model;
+            with ``dense`` the certificate is made on them. All is computed on the processor.
         trust_pt2: let ``torch.export.load`` read the program. threads: of the runtimes.
         advice: what a caller without a model is told to give. told: is called with each finding as it comes.
 
     Raises:
+        BadInput: ``model`` or ``dense`` is neither a model nor a function.
         BrokenFile: the folder has no manifest, or one that names files outside of it.
     """
-    folder = Path(folder)
+    folder, build, whole = Path(folder), _builder(model, "model"), _builder(dense, "dense")
     manifest, findings = Manifest.load(folder), []
-    look = _Look(folder, manifest, model or dense, dense, inputs, trust_pt2, threads, advice)
+    look = _Look(folder, manifest, build or whole, whole, moved(inputs), trust_pt2, threads, advice)
     for finding in look.findings():
         findings.append(finding)
         told(finding)
     return Verdict(findings, digest(folder / MANIFEST))
+
+
+def _builder(given: nn.Module | Build | None, what: str) -> Build | None:
+    """A module can be called too, and is no function that builds one."""
+    if isinstance(given, nn.Module):
+        return lambda: given
+    if given is not None and not callable(given):
+        raise BadInput(f"{what} must be a model or a function that builds one, not {type(given).__name__}")
+    return given
 
 
 @dataclass(eq=False)
@@ -97,7 +109,7 @@ class _Look:
         yield from self._model()
         for name in self.manifest.files:
             if Path(name).suffix in _EXPORTED:
-                yield self._exported(name)
+                yield from self._exported(name)
         yield from self._certified()
 
     def _has(self, *names: str) -> bool:
@@ -130,7 +142,7 @@ class _Look:
             return
         try:
             # What the caller's function gives may be a model of the caller's own: it is copied, not cut.
-            self.small = load(self.folder, build() if self.build is not None else build).eval()
+            self.small = load(self.folder, build() if self.build is not None else build).eval().cpu()
         except MissingExtra as missing:
             yield Finding("the model", "note", "not checked", str(missing), f"or {self.advice}")
         except Exception as trouble:  # whatever the class, or the user's function, says
@@ -151,8 +163,32 @@ class _Look:
             args, kwargs = call_arguments(self.inputs)
             self.asked = [Example(args, kwargs, ask(self.small, args, kwargs), "asked")]
 
-    def _exported(self, name: str) -> Finding:
-        """Run an exported file on the examples."""
+    def _exported(self, name: str) -> Iterator[Finding]:
+        """Run an exported file on the examples, and on the user's inputs."""
+        path = self.folder / name
+        reason = self._unopened(name)
+        if reason is not None:
+            yield reason
+            return
+        try:
+            elsewhere = sorted(export.program_devices(path) - {"cpu"}) if path.suffix == ".pt2" else []
+            if elsewhere:
+                why = f"it computes on {', '.join(elsewhere)}, where it was written; all is compared on the processor"
+                yield Finding(name, "note", "not checked", why, "write it of model.cpu()")
+                return
+            session = export.opened(path, threads=self.threads)
+        except MissingExtra as missing:
+            yield Finding(name, "note", "not checked", str(missing))
+            return
+        except Exception as trouble:  # whatever a runtime says to a file
+            yield Finding(name, "numbers", "fails", f"it cannot be opened: {' '.join(str(trouble).split())}")
+            return
+        untaken = list(self._untaken(name, session))
+        yield from untaken
+        yield check_examples(name, session, [*self.examples, *(() if untaken else self.asked)])
+
+    def _unopened(self, name: str) -> Finding | None:
+        """Why an exported file is not run; None if it is."""
         path = self.folder / name
         parts = [part.relative_to(self.folder).as_posix() for part in export.files_of(path)]
         if not self._has(*parts):
@@ -160,16 +196,20 @@ class _Look:
         if path.suffix == ".pt2" and not self.trust_pt2:
             why = "torch.export.load unpickles parts of a program, and evaluates text in it: it can run any code"
             return Finding(name, "note", "not checked", why, "if you trust who made it, give --trust-pt2")
-        asked = [*self.examples, *self.asked]
-        if not asked:
+        if not self.examples and not self.asked:
             return Finding(name, "note", "not checked", "there is nothing to compare it on", "give inputs and --model")
-        try:
-            session = export.opened(path, threads=self.threads)
-        except MissingExtra as missing:
-            return Finding(name, "note", "not checked", str(missing))
-        except Exception as trouble:  # whatever a runtime says to a file
-            return Finding(name, "numbers", "fails", f"it cannot be opened: {' '.join(str(trouble).split())}")
-        return check_examples(name, session, asked)
+        return None
+
+    def _untaken(self, name: str, run: Callable[..., Any]) -> Iterator[Finding]:
+        """A file of fixed sizes is sound, whatever it says to the user's inputs of others."""
+        known = [each.sizes for each in self.examples]
+        for each in self.asked if known else ():
+            if each.sizes not in known:
+                try:
+                    each.answered_by(run)
+                except Exception as trouble:  # whatever a runtime says
+                    why = f"it does not take the sizes of your inputs: {' '.join(str(trouble).split())}"
+                    yield Finding(name, "note", "not checked", why, "it would have to be exported with dynamic=…")
 
     def _certified(self) -> Iterator[Finding]:
         """Make the certificate again."""
@@ -186,7 +226,7 @@ class _Look:
             yield Finding(subject, "note", "not checked", why, "call nk.certify_packed with that one")
             return
         try:
-            yield from _told(self._certificate(self.dense(), self.small))
+            yield from _told(self._certificate(on_processor(self.dense()), self.small))
         except Exception as trouble:  # whatever the dense model says
             yield Finding(subject, "certificate", "fails", f"it cannot be made: {' '.join(str(trouble).split())}")
 
@@ -196,7 +236,7 @@ class _Look:
         if inputs is None:
             first = self.examples[0]
             inputs = first.kwargs or first.args
-        return certify(dense.eval(), plan, small, inputs, reloaded=load(self.folder, dense).eval())
+        return certify(dense, plan, small, inputs, reloaded=load(self.folder, dense))
 
 
 def _told(certificate: Certificate) -> Iterator[Finding]:

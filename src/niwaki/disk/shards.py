@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from niwaki.disk.checkpoint import INDEX, WEIGHTS
+from niwaki.disk.marks import PLAN, unmarking
 from niwaki.errors import BadInput
 from niwaki.replacing import made, replacing
 
@@ -62,26 +63,38 @@ def write(
 ) -> None:
     """Write all files, each whole or not at all, and their index last; what an earlier layout left is removed.
 
+    Until the first file is in its place, an earlier writing is as it was. From then on its index and its plan are gone,
+    so that who is broken off leaves nothing that could be read as a mixture of both.
+
     Args:
         plan: what goes where. tensor: gives a tensor by name, when its turn has come. folder: it is made.
         wrote: called with the name of each tensor that was given.
     """
     made(folder)
+    stale = outdated(plan, folder)
     for file, names in plan.files.items():
         held = {}
         for name in names:
             held[name] = tensor(name).detach().contiguous().cpu()
             wrote(name)
-        write_file(held, folder / file)
+        write_file(held, folder / file, stale)
+        stale = ()
     finish(plan, folder)
 
 
-def write_file(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write one file, whole or not at all. ``tensors``: contiguous, on the CPU."""
+def write_file(tensors: Mapping[str, Tensor], path: Path, stale: Iterable[Path] = ()) -> None:
+    """Write one file, whole or not at all. ``tensors``: contiguous, on the CPU. ``stale``: files that are gone before
+    it is in its place, and stay if it does not come there."""
     from safetensors.torch import save_file
 
-    with replacing(path) as part:
+    with unmarking(path, stale) as withdraw, replacing(path) as part:
         save_file(dict(tensors), str(part), metadata={"format": "pt"})
+        withdraw(part)
+
+
+def outdated(plan: Layout, folder: Path) -> tuple[Path, ...]:
+    """What says of the weights of an earlier writing which they are: stale once the first file of this one is there."""
+    return tuple(folder / name for name in (PLAN, INDEX, WEIGHTS) if name not in plan.files)
 
 
 def finish(plan: Layout, folder: Path) -> None:
@@ -101,4 +114,4 @@ def _sweep(folder: Path, files: Iterable[str]) -> None:
             old.unlink(missing_ok=True)
 
 
-__all__ = ["Layout", "bytes_of", "finish", "layout", "write", "write_file"]
+__all__ = ["Layout", "bytes_of", "finish", "layout", "outdated", "write", "write_file"]

@@ -4,7 +4,7 @@ from niwaki.export.onnx_format import onnx, onnx_session
 from niwaki.export.opening import Opened, files_of, opened
 from niwaki.export.openvino_format import openvino, openvino_session
 from niwaki.export.samples import Sample, samples
-from niwaki.export.torch_format import torch_export, torch_session
+from niwaki.export.torch_format import program_devices, torch_export, torch_session
 from niwaki.export.varying import Dynamic
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "opened",
     "openvino",
     "openvino_session",
+    "program_devices",
     "samples",
     "torch_export",
     "torch_session",

@@ -18,6 +18,7 @@ from niwaki.errors import BadInput
 from niwaki.export.portability import without_notes
 from niwaki.export.varying import Dynamic, Sizes, dimensions, long_enough, named, sizes_of
 from niwaki.export.windows import ClippedWindows
+from niwaki.graph.caches import forgetting
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, tensors_of
 from niwaki.modes import cacheless
 
@@ -82,15 +83,14 @@ class _Call:
 
     def exported(self, module: nn.Module, args: Any, kwargs: Any, shapes: Any, format: str) -> Any:
         """The program; sizes that can vary within bounds alone vary within these."""
-        given = shapes if self.sizes else None
         try:
-            return torch.export.export(module, args, kwargs, dynamic_shapes=given, strict=False)
+            return _exported(module, args, kwargs, shapes if self.sizes else None)
         except Exception as trouble:
             bounded = _bounded(trouble, shapes) if self.sizes else None
             if bounded is None:
                 raise self._told(trouble, format) from trouble
         try:
-            return torch.export.export(module, args, kwargs, dynamic_shapes=bounded, strict=False)
+            return _exported(module, args, kwargs, bounded)
         except Exception as trouble:
             raise self._told(trouble, format) from trouble
 
@@ -111,6 +111,11 @@ class _Call:
     def _where(self, size: str) -> str:
         places = [(name, dim) for name, dims in self.sizes.items() for dim, word in dims.items() if word == size]
         return ", ".join(f"dimension {dim} of {name}" for name, dim in places)
+
+
+def _exported(module: nn.Module, args: Any, kwargs: Any, shapes: Any) -> torch.export.ExportedProgram:
+    with forgetting():  # tables that the model's code kept are of this pass alone
+        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
 
 _FIX = re.compile(r"^\s*(\w+) = ([^\n]+?)\s*$", re.MULTILINE)

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile, require_extra
 from niwaki.export.capture import Captured, capture_tensors, plain_attention
-from niwaki.export.portability import arrays, in_order, portable_told, without_notes
+from niwaki.export.portability import arrays, in_order, portable_told, refuse_bfloat16, without_notes
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs
 from niwaki.replacing import made, replacing
 from niwaki.replacing import told as told_of
+from niwaki.wrappers import unwrapped
 
 
 def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
@@ -39,13 +40,15 @@ def onnx(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dyna
 
     Raises:
         MissingExtra: the packages of the extra ``onnx`` are not installed.
-        BadInput: the model cannot be written, or a size cannot vary.
+        BadInput: the model cannot be written or holds bfloat16, or a size cannot vary.
     """
     try:
         import onnx as _  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as missing:
         raise require_extra(f"{missing.name}", "onnx") from None
+    model = unwrapped(model, "what is exported")
+    refuse_bfloat16(model, "for which ONNX Runtime has next to no operations on the processor")
     path, told = Path(path), portable_told(model, "ONNX")
     with _quiet():
         program = _written(told, type(model).__name__, inputs, dynamic)
@@ -96,8 +99,8 @@ def _converted(model: str, found: Captured) -> Any:
 
 def onnx_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
     """ONNX Runtime on the CPU as a function of the model's arguments, giving tensors. Arguments by name are fed by
-    name if the file knows all of these, and else, like positional ones, in their order; such as are no tensors are part
-    of the file.
+    name, or, where the file knows none of the names, like positional ones in their order; such as are no tensors are
+    part of the file.
 
     Raises:
         MissingExtra: onnxruntime is not installed. BadInput: there is no such file. BrokenFile: it cannot be run.

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, BrokenFile, require_extra
 from niwaki.export.capture import Captured, capture_tensors
-from niwaki.export.portability import arrays, in_order, portable_told, without_notes
+from niwaki.export.portability import arrays, in_order, portable_told, refuse_bfloat16, without_notes
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs
 from niwaki.replacing import made, told
+from niwaki.wrappers import unwrapped
 
 
 def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
@@ -33,11 +34,8 @@ def openvino(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, 
     ov, path = _openvino(), Path(path)
     if path.suffix != ".xml":
         raise BadInput(f"OpenVINO's files end in .xml, with a .bin beside it; name {path.with_suffix('.xml')}")
-    if any(t.dtype is torch.bfloat16 for t in (*model.parameters(), *model.buffers())):
-        raise BadInput(
-            f"{type(model).__name__} holds bfloat16, which OpenVINO gives back as another type; write model.float(), "
-            "and let the processor choose"
-        )
+    model = unwrapped(model, "what is exported")
+    refuse_bfloat16(model, "which OpenVINO gives back as another type")
     model = portable_told(model, "OpenVINO")
     found = capture_tensors(model, inputs, dynamic, "OpenVINO")
     converted = _converted(ov, type(model).__name__, found)
@@ -62,9 +60,9 @@ def _converted(ov: Any, model: str, found: Captured) -> Any:
 
 
 def openvino_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable[..., tuple[Tensor, ...]]:
-    """OpenVINO on the CPU as a function of the model's arguments, giving tensors. Arguments by name are fed by name if
-    the file knows all of these, and else, like positional ones, in their order; such as are no tensors are part of the
-    file.
+    """OpenVINO on the CPU as a function of the model's arguments, giving tensors. Arguments by name are fed by name,
+    or, where the file knows none of the names, like positional ones in their order; such as are no tensors are part of
+    the file.
 
     It computes in float32, also where the processor would be faster in bfloat16, so that runtimes can be compared.
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, nearest
+from niwaki.export.varying import titled
 from niwaki.packed.portable import portable
 
 logger = logging.getLogger("niwaki")
@@ -34,6 +35,12 @@ def portable_told(model: nn.Module, runtime: str) -> nn.Module:
     return found
 
 
+def refuse_bfloat16(model: nn.Module, why: str) -> None:
+    """Raise :class:`BadInput` if the model holds any."""
+    if any(t.dtype is torch.bfloat16 for t in (*model.parameters(), *model.buffers())):
+        raise BadInput(f"{type(model).__name__} holds bfloat16, {why}; write model.float()")
+
+
 @contextmanager
 def without_notes() -> Iterator[None]:
     """Without the warning that torch's exporter gives since it calls a deprecated part of torch itself."""
@@ -46,16 +53,16 @@ def in_order(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any
     """The tensors among a call's arguments in the order in which a file takes them.
 
     Raises:
-        BadInput: the file takes another number of tensors.
+        BadInput: the file takes another number of tensors, or knows the names of some alone.
     """
-    named = {name: value for name, value in kwargs.items() if isinstance(value, Tensor)}
+    named = titled(list(kwargs), list(kwargs.values()))
     positional = [t for t in tree_leaves(args) if isinstance(t, Tensor)]
-    rest = names[len(positional) :]
-    if set(named) == set(rest):
-        found = [*positional, *(named[name] for name in rest)]
-    else:
-        found = [*positional, *(t for t in tree_leaves(dict(kwargs)) if isinstance(t, Tensor))]
-    told = ", ".join(names)
+    rest, told = names[len(positional) :], ", ".join(names)
+    strange = next((name for name in named if name not in rest), None)
+    if strange is not None and not set(names).isdisjoint(named):  # in their order one would be taken for another
+        taken = "was given by place already" if strange in names else f"is none of these{nearest(strange, rest)}"
+        raise BadInput(f"the exported file takes the tensors {told}, and {strange!r} {taken}")
+    found = [*positional, *(named[name] for name in (rest if set(named) == set(rest) else named))]
     if len(found) != len(names):
         raise BadInput(f"the exported file takes {len(names)} tensors ({told}), and {len(found)} were given")
     return found
@@ -73,4 +80,4 @@ def arrays(found: Any) -> list[Any]:
     return [tensor.numpy() for tensor in tensors]
 
 
-__all__ = ["arrays", "in_order", "portable_told", "without_notes"]
+__all__ = ["arrays", "in_order", "portable_told", "refuse_bfloat16", "without_notes"]

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from niwaki.export.varying import BATCH, SEQUENCE, Dynamic, Sizes, named, sizes_of
 from niwaki.graph.observe import Inputs, call_arguments
+from niwaki.wrappers import bare
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def samples(model: nn.Module, inputs: Inputs, dynamic: Dynamic = False) -> Itera
     args, kwargs = call_arguments(inputs)
     yield Sample(args, kwargs, "as given", given=True)
     args, kwargs = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (args, kwargs))
-    tensors = named(model, args, kwargs)
+    tensors = named(bare(model), args, kwargs)
     sizes = sizes_of(dynamic, tensors)
     for seed, lengths in enumerate(_lengths(sizes, tensors), start=1):
         generator = torch.Generator().manual_seed(seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from niwaki.export.capture import capture_call
 from niwaki.export.varying import Dynamic
 from niwaki.graph.observe import Inputs, tensors_of
 from niwaki.replacing import made, replacing
+from niwaki.wrappers import unwrapped
 
 
 def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str], *, dynamic: Dynamic = False) -> Path:
@@ -33,7 +35,7 @@ def torch_export(model: nn.Module, inputs: Inputs, path: str | os.PathLike[str],
     Raises:
         BadInput: torch.export cannot take the model, or a size cannot vary.
     """
-    found = capture_call(model, inputs, dynamic, "torch.export")
+    found = capture_call(unwrapped(model, "what is exported"), inputs, dynamic, "torch.export")
     for node in found.program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, and most of a small file
     path = Path(path)
@@ -67,6 +69,23 @@ def torch_session(path: str | os.PathLike[str], *, threads: int = 1) -> Callable
             return tuple(tensors_of(program(*args, **kwargs), caches=False))
 
     return run
+
+
+def program_devices(path: str | os.PathLike[str]) -> frozenset[str]:
+    """The kinds of devices that a program was written on, as ``"cpu"`` or ``"cuda"``; it is not opened for that.
+
+    Raises:
+        BrokenFile: the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            texts = [archive.read(name) for name in archive.namelist() if name.endswith(".json")]
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as trouble:
+        raise BrokenFile(f"{path} is no program of torch.export: {trouble}") from trouble
+    return frozenset(kind.decode() for text in texts for kind in _DEVICE.findall(text))
+
+
+_DEVICE = re.compile(rb'"device":\s*\{\s*"type":\s*"(\w+)"')
 
 
 def torch_weights(path: Path) -> int:

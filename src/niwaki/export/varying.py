@@ -29,8 +29,13 @@ def named(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> d
     """The tensors among a call's arguments, in their order, by the names of the model's parameters; those that lie in a
     tuple, list or dict have its name and their place in it."""
     titles = [*_titles(model, len(args)), *kwargs]
+    return titled(titles, [*args, *kwargs.values()])
+
+
+def titled(titles: Sequence[str], values: Sequence[Any]) -> dict[str, Tensor]:
+    """The tensors in values that have names, in their order."""
     found: dict[str, Tensor] = {}
-    for title, value in zip(titles, [*args, *kwargs.values()], strict=True):
+    for title, value in zip(titles, values, strict=True):
         for path, leaf in tree_flatten_with_path(value)[0]:
             if isinstance(leaf, Tensor):
                 name = re.sub(r"\W+", "_", title + keystr(path)).strip("_")
@@ -57,7 +62,7 @@ def sizes_of(dynamic: Dynamic, tensors: Mapping[str, Tensor]) -> Sizes:
     its own, as is that of an input of another length.
 
     Raises:
-        BadInput: no input has such a size, or there is no such input or dimension.
+        BadInput: no input has such a size, there is no such input or dimension, or ``dynamic`` is of another form.
     """
     if not dynamic:
         return {}
@@ -66,8 +71,12 @@ def sizes_of(dynamic: Dynamic, tensors: Mapping[str, Tensor]) -> Sizes:
     tokens = {n: t for n, t in tensors.items() if t.dim() == 2 and not t.is_floating_point()}
     if dynamic is True:
         words: Sequence[str] = (BATCH, SEQUENCE) if tokens else (BATCH,)
+    elif isinstance(dynamic, str):
+        words = (dynamic,)
+    elif isinstance(dynamic, Sequence) and all(isinstance(word, str) for word in dynamic):
+        words = tuple(dynamic)
     else:
-        words = (dynamic,) if isinstance(dynamic, str) else tuple(dynamic)
+        raise _formless(dynamic)
     found: Sizes = {}
     for word in words:
         if word not in (BATCH, SEQUENCE):
@@ -106,7 +115,8 @@ def _sequences(tokens: Mapping[str, Tensor]) -> dict[str, tuple[int, str]]:
 
 def _checked(dynamic: Mapping[str, Mapping[int, str]], tensors: Mapping[str, Tensor]) -> Sizes:
     lengths: dict[str, int] = {}
-    for name, dims in dynamic.items():
+    found = {name: _named_dimensions(dynamic, name) for name in dynamic}
+    for name, dims in found.items():
         if name not in tensors:
             raise BadInput(f"dynamic: no input is called {name!r}{nearest(name, tensors)}; there are {_told(tensors)}")
         for dim, size in dims.items():
@@ -117,7 +127,28 @@ def _checked(dynamic: Mapping[str, Mapping[int, str]], tensors: Mapping[str, Ten
             length = tensors[name].shape[dim]
             if lengths.setdefault(size, length) != length:
                 raise BadInput(f"dynamic: {size!r} is {lengths[size]} and {length} in these inputs; give it two names")
-    return {name: dict(dims) for name, dims in dynamic.items()}
+    return found
+
+
+def _named_dimensions(dynamic: Mapping[Any, Any], name: Any) -> dict[int, str]:
+    """What is said of one input; a ``Dim`` of torch.export is called as it calls itself."""
+    dims = dynamic[name]
+    if not isinstance(name, str) or not isinstance(dims, Mapping):
+        raise _formless(dynamic)
+    found: dict[int, str] = {}
+    for dim, size in dims.items():
+        called = size if isinstance(size, str) else getattr(size, "__name__", None)
+        if type(dim) is not int or not isinstance(called, str):
+            raise _formless(dynamic)
+        found[dim] = called
+    return found
+
+
+def _formless(dynamic: object) -> BadInput:
+    return BadInput(
+        f"dynamic is False, True, {BATCH!r}, {SEQUENCE!r}, both, or {{input: {{dimension (a whole number): name}}}}, "
+        f"not {dynamic!r}"
+    )
 
 
 def _told(tensors: Mapping[str, Tensor]) -> str:
@@ -147,4 +178,4 @@ def dimensions(sizes: Sizes) -> dict[str, dict[int, Any]]:
     return {name: {dim: dims[size] for dim, size in of.items()} for name, of in sizes.items()}
 
 
-__all__ = ["Dynamic", "Sizes", "dimensions", "long_enough", "named", "sizes_of"]
+__all__ = ["Dynamic", "Sizes", "dimensions", "long_enough", "named", "sizes_of", "titled"]

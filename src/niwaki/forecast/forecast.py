@@ -22,7 +22,7 @@ from niwaki.graph.caches import forgetting
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.measure import latency
-from niwaki.measure.runtimes import require
+from niwaki.measure.runtimes import ready, require
 from niwaki.scores import L1
 from niwaki.surgery.cut import cut
 from niwaki.surgery.decide import plan as decide
@@ -136,7 +136,7 @@ def profile(
         runs: timed calls of each whole network. tick: told how far it is.
 
     Raises:
-        BadInput: no such runtime. MissingExtra: it is not installed.
+        BadInput: no such runtime, or it cannot take the model. MissingExtra: it is not installed.
     """
     require(runtime)
     only, skip = ((x,) if isinstance(x, str) else tuple(x) for x in (only, skip))
@@ -146,6 +146,7 @@ def profile(
     layers = Layers(graph)
     if not layers.layers:
         raise BadInput("no layer of this model can be timed alone: a forecast needs linear layers or convolutions")
+    _rehearse(model, inputs, place)
     times = time_shapes(layers.shapes, place, shelf, tick)
     surfaces = {shape: Surface(shape, times) for shape in layers.shapes}
     plans = {"dense": None} | {
@@ -158,6 +159,13 @@ def profile(
         anchors.append(Anchor(name, load(layers, surfaces, ~gone), measured[name]))
     found = fit([a.load for a in anchors], [a.ms for a in anchors])
     return Forecast(graph, place, layers, surfaces, tuple(anchors), found, inputs)
+
+
+def _rehearse(model: nn.Module, inputs: Inputs, place: Place) -> None:
+    """See that the dense network can be exported: before its layers are timed, not after."""
+    if place.runtime not in ("pytorch", "compile"):
+        with forgetting():
+            ready(duplicate(unwrapped(model, "what is timed")), inputs, place.runtime, threads=place.threads)
 
 
 def _evenly(graph: Graph, share: float, multiple: int, only: Iterable[str], skip: Iterable[str]) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -202,7 +203,8 @@ def _forecast(known: dict[Any, Any], graph: Graph, ladders: Sequence[Ladder], ta
         own = graph if target.batch is None else trace(graph.model, inputs)
         if missing := sorted(set(names) - {g.name for g in own.groups}):
             raise BadInput(f"traced with batch {target.batch}, the model lacks the groups {', '.join(missing)}")
-        known[key] = profile(graph.model, inputs, runtime=target.runtime, threads=target.threads, graph=own, only=names)
+        only = [glob.escape(name) for name in names]  # a module may be called "conv[0]"
+        known[key] = profile(graph.model, inputs, runtime=target.runtime, threads=target.threads, graph=own, only=only)
     return known[key]
 
 

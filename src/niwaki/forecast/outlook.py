@@ -39,8 +39,9 @@ class Outlook:
 
 def outlook(forecast: Forecast, name: str, plan: Plan) -> Outlook:
     """What the forecast says of ``plan``."""
-    left = {group: choice.removed for group, choice in plan.choices.items()}
-    macs = forecast.graph.macs(left) / forecast.graph.macs()
+    graph = forecast.graph
+    kept = ~graph.atoms_gone(plan.removed)  # not by its choices: a plan of several steps has none
+    macs = sum(cost.macs(kept) for cost in graph._costs) / graph.macs()
     return Outlook(name, macs, forecast.ms(plan), forecast.speedup(plan))
 
 

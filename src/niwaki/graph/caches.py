@@ -1,12 +1,16 @@
-"""Function caches that fill up while a model is watched."""
+"""Caches that fill up while a model is watched: those of functions, and the tables that its code keeps by hand."""
 
 from __future__ import annotations
 
 import functools
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
+
+from torch import Tensor, nn
 
 _KIND: type = type(functools.lru_cache(len))
 _known: list[Any] | None = None
@@ -42,4 +46,65 @@ def _caches() -> list[Any]:
     return [item for item in found if str(getattr(item, "__module__", "")).partition(".")[0] not in _OWN]
 
 
-__all__ = ["forgetting"]
+_MANY = 1000
+"""Longer lists and tables hold data, and are no caches."""
+
+
+@contextmanager
+def unfilled(model: nn.Module) -> Iterator[None]:
+    """Take out the tensors that the watched run puts into variables, tables and lists of the modules and classes that
+    the model is made of, for the same reason as in :func:`forgetting`."""
+    homes = _homes(model)
+    variables = [(home, dict(vars(home))) for home in homes]
+    tables = [(table, list(_items(table))) for table in _tables(homes)]
+    try:
+        yield
+    finally:
+        for home, names in variables:
+            for name, value in list(vars(home).items()):
+                if isinstance(value, Tensor) and names.get(name) is not value:
+                    setattr(home, name, names[name]) if name in names else delattr(home, name)
+        for table, items in tables:
+            known = {id(value) for _, value in items}
+            if any(id(value) not in known and _holds_tensor(value) for _, value in _items(table)):
+                table.clear()
+                table.update(items) if isinstance(table, dict) else table.extend(value for _, value in items)
+
+
+def _homes(model: nn.Module) -> list[ModuleType | type]:
+    """The classes of the model's modules, with those that they inherit from, and the files that define them."""
+    classes = {base: None for module in model.modules() for base in type(module).__mro__}
+    own = [c for c in classes if c.__module__.partition(".")[0] not in (*_OWN, "builtins")]
+    files = {c.__module__: sys.modules.get(c.__module__) for c in own}
+    return [*own, *(f for f in files.values() if f is not None)]
+
+
+def _tables(homes: list[ModuleType | type]) -> list[Any]:
+    """Their dicts and lists, and those right inside, each once."""
+    found: dict[int, Any] = {}
+    for home in homes:
+        for name, value in vars(home).items():
+            if not name.startswith("__") and _is_table(value):
+                found[id(value)] = value
+                found.update((id(inner), inner) for _, inner in _items(value) if _is_table(inner))
+    return list(found.values())
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, (dict, list)) and len(value) <= _MANY
+
+
+def _items(table: Any) -> list[tuple[Any, Any]]:
+    """Keys and values as they lie there: a lazy dict of a library would load what it is asked for."""
+    return list(dict.items(table) if isinstance(table, dict) else enumerate(table))
+
+
+def _holds_tensor(value: Any, deep: int = 3) -> bool:
+    """Is it a tensor, or does it hold some, not too deep inside?"""
+    if deep and isinstance(value, (dict, list, tuple)):
+        inside = dict.values(value) if isinstance(value, dict) else value
+        return any(_holds_tensor(item, deep - 1) for item in inside)
+    return isinstance(value, Tensor)
+
+
+__all__ = ["forgetting", "unfilled"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from niwaki.errors import FaultyRule
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
-from niwaki.graph.ledger import Ledger, Made, Statistic
+from niwaki.graph.ledger import Extent, Ledger, Made, Statistic
 from niwaki.graph.work import Length, Work
 
 Clean = Literal["all", "any", "none"]
@@ -41,10 +41,12 @@ class Call:
         give: GiveLabels,
         turn: tuple[str, int] | None = None,
         domains: Domains | None = None,
+        lengths: Mapping[int, tuple[int, ...]] | None = None,
     ) -> None:
         self.op, self.arguments, self.out, self.site, self.ledger = op, arguments, out, site, ledger
         self._labels_of, self._give, self._turn = labels_of, give, turn
         self._domains: Domains = {} if domains is None else domains
+        self._lengths = lengths or {}
         self.pending: list[tuple[Tensor, Callable[[], object]]] = []
         self._asked: set[int] = set()
 
@@ -86,6 +88,10 @@ class Call:
         """All tensor results, in order."""
         return list(_tensors_in([self.out]))
 
+    def lengths(self, tensor: Tensor) -> tuple[int, ...]:
+        """The shape of an argument before the operation, which may have changed it in place (``squeeze_``)."""
+        return self._lengths.get(id(tensor), tuple(tensor.shape))
+
     # -- relations ----------------------------------------------------------------------------------------
 
     def meet(self, labels: Iterable[Label], clean: Clean = "all") -> Label:
@@ -116,6 +122,14 @@ class Call:
             return Free(zero)
         self.ledger.made.append(Made(size, self.site))
         return Free(zero, frozenset([len(self.ledger.made) - 1]))
+
+    def stands(self, label: Free, ids: np.ndarray) -> Atoms:
+        """These atoms stand for the positions of a made dimension: its length may follow theirs, and the number that
+        it was made by."""
+        atoms = Atoms(ids, label.zero)
+        self._stay_alike([atoms], label.lengths)
+        self.ledger.extents.append(Extent(ids, self.site.module))
+        return atoms
 
     def _stay_alike(self, atoms: Iterable[Atoms], lengths: Iterable[int]) -> None:
         """Note what meets a made dimension. (Of another length, it is a part of that one.)"""

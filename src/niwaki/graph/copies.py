@@ -33,7 +33,25 @@ def duplicate(model: Model, memo: Mapping[int, Any] | None = None) -> Model:
             "place, with nk.Pruning or nk.cut_, or make the copy before fully_shard"
         )
     with plainly(model):
-        return copy.deepcopy(model, known)
+        twin = copy.deepcopy(model, known)
+    _copy_attributes(model, twin, known)
+    return twin
+
+
+def _copy_attributes(model: nn.Module, twin: nn.Module, memo: Mapping[int, Any]) -> None:
+    """What users keep on a parameter (``p._no_weight_decay = True``), which torch copies with buffers alone."""
+    copies = dict(twin.named_parameters())
+    for name, old in model.named_parameters():
+        if is_simple(old) and name in copies:
+            for key in vars(old).keys() - vars(copies[name]).keys():
+                value = vars(old)[key]
+                value = memo.get(id(value), value.detach().clone()) if isinstance(value, Tensor) else value
+                vars(copies[name])[key] = value
+
+
+def is_simple(t: Tensor) -> bool:
+    """Does it hold its values itself, and nothing on it but what users put there? Fake and sharded ones do not."""
+    return type(t).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 
 Value = TypeVar("Value")
@@ -42,6 +60,20 @@ Value = TypeVar("Value")
 def fresh(values: Value) -> Value:
     """Arguments of a call, with copies of the objects that the call could write to (a cache of keys and values)."""
     return tree_map(_fresh, values)
+
+
+def apart(values: Value) -> Value:
+    """The same, with copies of the tensors too, which a call could write to as well. One given twice is one copy."""
+    copies: dict[int, Tensor] = {}
+
+    def each(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if id(leaf) not in copies:
+            copies[id(leaf)] = leaf.detach().clone().requires_grad_(leaf.requires_grad)
+        return copies[id(leaf)]
+
+    return tree_map(each, fresh(values))
 
 
 def _fresh(leaf: Any) -> Any:
@@ -76,4 +108,4 @@ def _computed(model: nn.Module) -> Iterator[Tensor]:
                     yield t
 
 
-__all__ = ["duplicate", "fresh"]
+__all__ = ["apart", "duplicate", "fresh", "is_simple"]

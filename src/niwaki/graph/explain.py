@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,62 +37,60 @@ def first_ties(ledger: Ledger, axes: Iterable[Axis]) -> dict[Axis, Site]:
     return found
 
 
-def chain_to(ledger: Ledger, coupling: Coupling, atom: int) -> tuple[Reason, Chain] | None:
+class Web:
+    """The relations of a trace, laid out once for any number of questions: what blocks each atom, and its neighbours by
+    ties and grids."""
+
+    def __init__(self, ledger: Ledger, coupling: Coupling) -> None:
+        self._ledger, self._coupling = ledger, coupling
+        self._blocks = {int(i): b.reason for b in reversed(ledger.blocks) for i in b.ids}
+        self._blocked = {int(coupling.component[i]) for i in self._blocks}
+
+    def reason(self, atom: int) -> Reason | None:
+        """What blocks this very atom: a block of its own or, where none of its component has one, one of them all."""
+        component = int(self._coupling.component[atom])
+        return self._blocks.get(atom) if component in self._blocked else self._coupling.reasons.get(component)
+
+    def beside(self, atom: int) -> Iterator[tuple[int, str]]:
+        """The atoms that an operation relates with this one, each with the operation."""
+        starts, targets, sites = self._edges
+        for k in range(*np.searchsorted(starts, [atom, atom + 1]).tolist()):
+            yield int(targets[k]), self._sites[int(sites[k])]
+
+    @cached_property
+    def _sites(self) -> list[str]:
+        grids = [f"{g.site} (read as a grid)" for g in self._ledger.grids for _ in g.factors]
+        return [*(str(tie.site) for tie in self._ledger.ties), *grids]
+
+    @cached_property
+    def _edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each edge starts, in ascending order, where it ends, and the number of its operation."""
+        pairs = [(tie.left.ravel(), tie.right.ravel()) for tie in self._ledger.ties]
+        for grid in self._ledger.grids:
+            for k, factor in enumerate(grid.factors):
+                shape = [-1 if d == k else 1 for d in range(grid.parent.ndim)]
+                pairs.append((grid.parent.ravel(), np.broadcast_to(factor.reshape(shape), grid.parent.shape).ravel()))
+        nothing = np.zeros(0, np.int64)
+        starts = np.concatenate([nothing, *(side for a, b in pairs for side in (a, b))])
+        targets = np.concatenate([nothing, *(side for a, b in pairs for side in (b, a))])
+        sites = np.repeat(np.arange(len(pairs)), [2 * a.size for a, _ in pairs])
+        order = np.argsort(starts, kind="stable")
+        return starts[order], targets[order], sites[order]
+
+
+def chain_to(web: Web, atom: int) -> tuple[Reason, Chain] | None:
     """The nearest reason that blocks ``atom``, through ties and grids, with the operations on the way."""
-    blocks = {int(i): b.reason for b in reversed(ledger.blocks) for i in b.ids}
-    edges = _edges(ledger, coupling, atom)
     queue, came = deque([atom]), {atom: (-1, "")}
     while queue:
         here = queue.popleft()
-        reason = blocks.get(here) or coupling.reasons.get(int(coupling.component[here]))
-        if reason is not None and (here in blocks or not _has_block(coupling, blocks, here)):
+        reason = web.reason(here)
+        if reason is not None:
             return reason, Chain(_walk(came, here))
-        for there, site in edges.get(here, ()):
+        for there, site in web.beside(here):
             if there not in came:
                 came[there] = here, site
                 queue.append(there)
     return None
-
-
-def _has_block(coupling: Coupling, blocks: dict[int, Reason], atom: int) -> bool:
-    component = coupling.component[atom]
-    return any(coupling.component[i] == component for i in blocks)
-
-
-def _edges(ledger: Ledger, coupling: Coupling, atom: int) -> dict[int, list[tuple[int, str]]]:
-    """Neighbours of every atom that can be reached from ``atom``: ties within components, grids between them."""
-    wanted = _related(ledger, coupling, int(coupling.component[atom]))
-    edges: dict[int, list[tuple[int, str]]] = {}
-
-    def link(left: np.ndarray, right: np.ndarray, text: str) -> None:
-        keep = np.isin(coupling.component[left], wanted)
-        for a, b in zip(left[keep].tolist(), right[keep].tolist(), strict=True):
-            edges.setdefault(a, []).append((b, text))
-            edges.setdefault(b, []).append((a, text))
-
-    for tie in ledger.ties:
-        link(tie.left.ravel(), tie.right.ravel(), str(tie.site))
-    for grid in ledger.grids:
-        for k, factor in enumerate(grid.factors):
-            shape = [-1 if d == k else 1 for d in range(grid.parent.ndim)]
-            spread = np.broadcast_to(factor.reshape(shape), grid.parent.shape).ravel()
-            link(grid.parent.ravel(), spread, f"{grid.site} (read as a grid)")
-    return edges
-
-
-def _related(ledger: Ledger, coupling: Coupling, component: int) -> np.ndarray:
-    """The component, and those that grids connect it with."""
-    found = {component}
-    while True:
-        more = set(found)
-        for grid in ledger.grids:
-            parts = [np.unique(coupling.component[a]) for a in (grid.parent, *grid.factors)]
-            if any(found & set(p.tolist()) for p in parts):
-                for p in parts:
-                    more |= set(p.tolist())
-        if more == found:
-            return np.array(sorted(found))
-        found = more
 
 
 def _walk(came: dict[int, tuple[int, str]], end: int) -> tuple[str, ...]:

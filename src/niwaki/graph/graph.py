@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, IllegalPlan, NothingToPrune, nearest
 from niwaki.graph.couple import Coupling, bind, related
-from niwaki.graph.explain import Chain, chain_to, first_ties
+from niwaki.graph.explain import Chain, Web, chain_to, first_ties
 from niwaki.graph.grouping import build_groups
 from niwaki.graph.labels import Reason
 from niwaki.graph.ledger import Cost
@@ -207,11 +207,12 @@ class Graph:
     @cached_property
     def blocked(self) -> dict[Axis, Reason]:
         """Every axis of which some index may not go, with the first reason."""
-        return {
-            axis: self._reasons(axis, offered)[0][1]
+        firsts = {
+            axis: int(self.ledger.axes[axis][int(np.argmin(offered))])
             for axis, offered in self.prunable.items()
             if offered.size and not offered.all()
         }
+        return {axis: (self._withdrawn(axis) or self._why(axis, atom))[0] for axis, atom in firsts.items()}
 
     @cached_property
     def coverage(self) -> Coverage:
@@ -268,23 +269,29 @@ class Graph:
 
     def _reasons(self, axis: Axis, offered: np.ndarray) -> list[tuple[int, Reason, Chain]]:
         """For the indices that are not offered: (index, reason, how the reason reaches it)."""
-        ids = self.ledger.axes[axis]
+        ids, withdrawn = self.ledger.axes[axis], self._withdrawn(axis)
         found: list[tuple[int, Reason, Chain]] = []
         cache: dict[int, tuple[Reason, Chain]] = {}
         for index in np.flatnonzero(~offered).tolist():
             atom = int(ids[index])
             component = int(self.coupling.component[atom])
             if component not in cache:
-                cache[component] = self._why(axis, atom)
+                cache[component] = withdrawn or self._why(axis, atom)
             found.append((index, *cache[component]))
         return found
 
+    def _withdrawn(self, axis: Axis) -> tuple[Reason, Chain] | None:
+        """Why a group that the axis belongs to was withdrawn, if one was."""
+        groups = {g.name: g for g in self._all_groups if axis in g.entries}
+        reason = next((reason for name, reason in self.denied.items() if name in groups), None)
+        return None if reason is None else (reason, Chain(()))
+
+    @cached_property
+    def _web(self) -> Web:
+        return Web(self.ledger, self.coupling)
+
     def _why(self, axis: Axis, atom: int) -> tuple[Reason, Chain]:
-        for name, reason in self.denied.items():
-            group = next((g for g in self._all_groups if g.name == name), None)
-            if group is not None and axis in group.entries:
-                return reason, Chain(())
-        known = chain_to(self.ledger, self.coupling, atom)
+        known = chain_to(self._web, atom)
         if known is not None:
             return known
         if self.shapes[axis.name][axis.dim] == 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -169,6 +171,18 @@ class Ledger:
     _by_factors: dict[frozenset[bytes], Grid] = field(default_factory=dict)
     _inner: dict[int, Grid] = field(default_factory=dict)
     _first: dict[bytes, Grid] = field(default_factory=dict)
+
+    @contextmanager
+    def only_relations(self) -> Iterator[None]:
+        """Inside, a pass may relate and block axes; what it ran and what that cost is forgotten."""
+        records: tuple[list[Any], ...] = (self.calls, self.written, self.costs, self.statistics)
+        lengths, constants = [len(r) for r in records], {place: set(found) for place, found in self.constants.items()}
+        try:
+            yield
+        finally:
+            for record, length in zip(records, lengths, strict=True):
+                del record[length:]
+            self.constants = constants
 
     def new(self, count: int, owner: Axis | None = None) -> np.ndarray:
         """``count`` fresh atoms; virtual ones (of no tensor) unless ``owner`` is given."""

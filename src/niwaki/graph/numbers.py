@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from niwaki.graph.ledger import Extent, Ledger, Number
 
@@ -45,8 +45,19 @@ NEARLY: Mapping[str | None, tuple[str, ...]] = {
 """Where nothing is of the promised sense: what may be meant all the same. (One head has the width of all.)"""
 
 
+NORMS: Mapping[str, tuple[tuple[str, ...], int]] = {
+    "instance_norm": (("num_features",), 1),
+    "group_norm": (("num_channels", "num_groups"), 1),
+    "layer_norm": (("normalized_shape",), -1),
+    "rms_norm": (("normalized_shape",), -1),
+}
+"""What a norm of torch keeps about the length of which dimension. Where it has tensors, its adapter sets that."""
+
+
 def bind(model: nn.Module, ledger: Ledger) -> Iterator[Number]:
-    """Every attribute that names a length seen in its module or, failing that, in a child of it."""
+    """Every attribute that names a length seen in its module or, failing that, in a child of it; and those of norms
+    that have no tensors, from which an adapter could tell what is left."""
+    yield from _of_norms(model, ledger)
     seen = _by_module(ledger.extents)
     below: dict[str, dict[bytes, Extent]] = {}
     for name, extents in seen.items():
@@ -60,6 +71,28 @@ def bind(model: nn.Module, ledger: Ledger) -> Iterator[Number]:
                     fitting = _fitting(ledger, below.get(name, {}), attribute, value)
                 if fitting:
                     yield Number(name, attribute, value, fitting)
+
+
+def _of_norms(model: nn.Module, ledger: Ledger) -> Iterator[Number]:
+    modules = dict(model.named_modules())
+    found: dict[tuple[str, str], dict[bytes, np.ndarray]] = {}
+    for site, seen in ledger.calls:
+        attributes, dim = NORMS.get(site.op, ((), 0))
+        module, ids = modules[site.module], seen[dim][1] if attributes else None
+        if ids is None or any(True for _ in _tensors(module)):
+            continue
+        for attribute in attributes:
+            if getattr(module, attribute, None) in (ids.size, (ids.size,)):
+                found.setdefault((site.module, attribute), {})[ids.tobytes()] = ids
+    for (name, attribute), lengths in found.items():
+        if len(lengths) == 1:  # one norm in several places would keep them equal, for a number that is seldom read
+            (ids,) = lengths.values()
+            yield Number(name, attribute, ids.size, (ids,))
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def _by_module(extents: Iterable[Extent]) -> dict[str, dict[bytes, Extent]]:

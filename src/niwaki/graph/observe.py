@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,15 @@ from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.errors import BadInput, FaultyRule, UntraceableModel
-from niwaki.graph.caches import forgetting
+from niwaki.graph.alone import advice, same_chance
+from niwaki.graph.caches import forgetting, unfilled
 from niwaki.graph.call import Call
-from niwaki.graph.copies import duplicate, fresh
+from niwaki.graph.copies import apart, duplicate, fresh
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
 from niwaki.graph.ledger import Extent, Ledger
 from niwaki.graph.numbers import bind
-from niwaki.graph.rules import find
+from niwaki.graph.operators import arithmetic, by_name, composite, moves, mutates, rule_name
+from niwaki.graph.rules import apply, find
 from niwaki.graph.sites import Compass
 from niwaki.graph.turnstile import Turnstile
 from niwaki.modes import evaluating
@@ -48,6 +51,10 @@ ORDERS = frozenset({"argsort", "sort"})
 """Operations that look at no more than which position is the earlier one: a cut keeps that."""
 REFUSING_FAKES = {"_grouped_mm": lambda x, weight, *_, **__: x.new_empty(*x.shape[:-1], weight.shape[-1])}
 """Operations that run in more precisions than their own rule for fake tensors admits: the shape of the result."""
+FEW = 64
+"""So many numbers of a constant tensor are compared between two passes."""
+
+logger = logging.getLogger("niwaki")
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -55,7 +62,8 @@ Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 @dataclass(frozen=True, eq=False)
 class Observation:
     """What one forward pass showed: the relations, every tensor's shape, and the names that share storage. ``inputs``:
-    what the model was called with."""
+    what the model was called with. ``unseen``: the parameters that it did not reach; ``trained``: a pass in train mode
+    was watched beside the one in eval mode, and reached more."""
 
     ledger: Ledger
     shapes: dict[str, tuple[int, ...]]
@@ -63,29 +71,59 @@ class Observation:
     parameters: frozenset[str]
     real: bool
     inputs: Inputs = ()
+    unseen: frozenset[str] = frozenset()
+    trained: bool = False
 
 
-def observe(model: nn.Module, inputs: Inputs) -> Observation:
+def observe(model: nn.Module, inputs: Inputs, *, training: bool | None = False) -> Observation:
     """Observe one forward pass in eval mode: on fake tensors, or on real ones if the model reads values.
+
+    ``training``: the relations of a pass in train mode too; None takes them where that pass reaches more parameters.
 
     Raises:
         BadInput: the inputs are not a tensor, a tuple or a dict.
+        FaultyRule: a rule fails.
         UntraceableModel: the model cannot be called with these inputs.
     """
-    args, kwargs = call_arguments(inputs)
-    with evaluating(model), _quiet(), forgetting():
-        return replace(_observed(model, args, kwargs), inputs=inputs)
+    with evaluating(model), _quiet(), forgetting(), unfilled(model):
+        found = _observed(model, *call_arguments(inputs), training=bool(training))
+        if training is None and found.unseen:
+            found = _trained(model, inputs, found)
+        return replace(found, inputs=inputs)
 
 
-def _observed(model: nn.Module, args: Any, kwargs: Any) -> Observation:
+def _observed(model: nn.Module, args: Any, kwargs: Any, *, training: bool) -> Observation:
+    watch = partial(_observe_fake, training=training)
     if _weightless(model):
-        return _reporting(_observe_fake, model, args, kwargs)
+        return _reporting(watch, model, args, kwargs)
     try:
-        return _observe_fake(model, args, kwargs)
+        return watch(model, args, kwargs)
     except FaultyRule:
         raise
     except Exception:
         return _reporting(_observe_real, model, args, kwargs)
+
+
+def _trained(model: nn.Module, inputs: Inputs, found: Observation) -> Observation:
+    """Heads that run in training alone take features too. What a pass in train mode reaches follows a cut; where there
+    can be none, the log says what cannot follow."""
+    trouble = "the model reads values"
+    if not found.real:
+        try:
+            more = _observe_fake(model, *call_arguments(inputs), training=True)
+        except Exception as failure:  # whatever users' code does in training, it need not run without values
+            trouble = f"{type(failure).__name__}: {failure}"
+        else:
+            return more if more.unseen < found.unseen else found
+    taking = sorted(n for n in found.unseen if not found.real or len(found.shapes[n]) > 1)
+    if taking:
+        logger.warning(
+            "not used in eval mode: %s. The forward pass in train mode could not be watched (%s): where training uses "
+            "these, do not prune the layers that feed them, for they cannot follow",
+            ", ".join(map(repr, taking[:3])) + (f" and {len(taking) - 3} more" if len(taking) > 3 else ""),
+            trouble,
+        )
+    return found
 
 
 def _reporting(watch: Callable[..., Observation], model: nn.Module, args: Any, kwargs: Any) -> Observation:
@@ -98,7 +136,7 @@ def _reporting(watch: Callable[..., Observation], model: nn.Module, args: Any, k
         shapes = tree_map(lambda t: tuple(t.shape) if isinstance(t, Tensor) else t, (args, kwargs))
         told = UntraceableModel(
             f"{type(model).__name__} could not be run on the inputs given (positional {shapes[0]}, keywords "
-            f"{shapes[1]}): {type(trouble).__name__}: {trouble}. Check that model(*inputs) works by itself."
+            f"{shapes[1]}): {type(trouble).__name__}: {trouble}. {advice(model, args, kwargs)}"
         )
         told.module = getattr(trouble, "niwaki_module", "")
         raise told from trouble
@@ -143,8 +181,9 @@ def _fake(t: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
 
 
 def _observe_real(model: nn.Module, args: Any, kwargs: Any) -> Observation:
-    """On real tensors and a copy: a model may keep what it computed (tables of positions, caches)."""
-    return _observe(duplicate(model), args, kwargs, real=True)
+    """On a copy of the model, which may keep what it computed (tables of positions, caches), and of the inputs, which
+    it may write to."""
+    return _observe(duplicate(model), *apart((args, kwargs)), real=True)
 
 
 def _weightless(model: nn.Module) -> bool:
@@ -153,22 +192,41 @@ def _weightless(model: nn.Module) -> bool:
     return any(isinstance(t, FakeTensor) for t in model.parameters())
 
 
-def _observe_fake(model: nn.Module, args: Any, kwargs: Any) -> Observation:
+def _observe_fake(model: nn.Module, args: Any, kwargs: Any, *, training: bool = False) -> Observation:
     from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
     modes = [t.fake_mode for t in model.parameters() if isinstance(t, FakeTensor)]
     fake = modes[0] if modes else FakeTensorMode(allow_non_fake_inputs=True)
     body = model if modes else skeleton(model, fake)
+    again = fresh((args, kwargs)) if training else None
     with fake:
-        args, kwargs = tree_map(lambda t: _fake(t) if isinstance(t, Tensor) else t, (args, kwargs))
-        return _observe(body, args, kwargs, real=False)
+        args, kwargs, again = tree_map(lambda t: _fake(t) if isinstance(t, Tensor) else t, (args, kwargs, again))
+        return _observe(body, args, kwargs, real=False, again=again)
 
 
-def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observation:
+def _observe(
+    model: nn.Module, args: Any, kwargs: Any, *, real: bool, again: tuple[Any, Any] | None = None
+) -> Observation:
+    """``again``: the arguments of a second pass, in train mode, of which only the relations are kept."""
     observer = Observer(model)
+    _watch(observer, model, args, kwargs)
+    if again is not None:
+        model.train()
+        with same_chance(), observer.ledger.only_relations():
+            _watch(observer, model, *again)
+        model.eval()
+    parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
+    unseen = observer.block_unseen() & parameters
+    observer.ledger.numbers.extend(bind(model, observer.ledger))
+    ledger, shapes, aliases = observer.ledger, observer.shapes, observer.aliases
+    return Observation(ledger, shapes, aliases, parameters, real, unseen=unseen, trained=again is not None)
+
+
+def _watch(observer: Observer, model: nn.Module, args: Any, kwargs: Any) -> None:
     observer.name_inputs(args, kwargs)
     with ExitStack() as stack:
         stack.enter_context(slow_attention())
+        stack.enter_context(uncompiled_flex())
         stack.enter_context(torch.inference_mode())
         stack.enter_context(observer.compass.watching())
         stack.enter_context(observer.turnstile)
@@ -179,10 +237,6 @@ def _observe(model: nn.Module, args: Any, kwargs: Any, *, real: bool) -> Observa
             trouble.niwaki_module = observer.compass.blame(trouble)  # type: ignore[attr-defined]
             raise
     observer.block_outputs(output)
-    observer.block_unseen()
-    observer.ledger.numbers.extend(bind(model, observer.ledger))
-    parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
-    return Observation(observer.ledger, observer.shapes, observer.aliases, parameters, real)
 
 
 @contextmanager
@@ -207,8 +261,24 @@ def slow_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+@contextmanager
+def uncompiled_flex() -> Iterator[None]:
+    """Flex attention as one operation: by itself it calls the compiler, which does not run inside a watch."""
+    module: Any = sys.modules.get("torch.nn.attention.flex_attention")
+    before = getattr(module, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", None)
+    if before is not None:
+        module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True
+    try:
+        yield
+    finally:
+        if before is not None:
+            module._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = before
+
+
 class Observer(TorchDispatchMode):
     """Calls the rule of every operation that passes."""
+
+    supports_higher_order_operators = True
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -244,8 +314,8 @@ class Observer(TorchDispatchMode):
                 name = "".join(str(key) for key in path[1:]).strip("[]'") or "0"
                 self._fix(leaf, f"the model's input {name!r}")
 
-    def block_unseen(self) -> None:
-        """What the forward pass never touched is not known to be safe to remove."""
+    def block_unseen(self) -> frozenset[str]:
+        """What the forward pass never touched is not known to be safe to remove. Returns its names."""
         for name in self._unseen.values():
             reason = Reason(f"{name!r} was not used in the forward pass", None, "Trace with inputs that reach it.")
             for d in range(len(self.shapes[name])):
@@ -255,6 +325,7 @@ class Observer(TorchDispatchMode):
             owner = self.ledger.owner(int(ids[0]))
             if left and owner is not None and np.array_equal(ids, self.ledger.axes[owner]):
                 self.ledger.block(ids[sorted(left)], Reason("positions that this forward pass did not take", site))
+        return frozenset(self._unseen.values())
 
     def block_outputs(self, output: Any) -> None:
         """What is returned must keep its shape; caches of keys and values are for the model itself to read again."""
@@ -275,13 +346,26 @@ class Observer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.compass.mark()
-        out = self._run(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        out = self._in_parts(func, args, kwargs)
+        if out is not NotImplemented:
+            return out
+        lengths = {id(t): tuple(t.shape) for t in args if isinstance(t, Tensor)} if moves(func) else None
+        out = self._run(func, args, kwargs)
         if any(isinstance(t, Tensor) for t in tree_leaves(out)):
-            self._rule(func, args, kwargs or {}, out)
+            self._rule(func, args, kwargs, out, lengths)
         return out
 
+    def _in_parts(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation without a rule that is nothing but others (``hstack`` is ``cat``) as those, one by one, each
+        with its rule. NotImplemented for every other."""
+        if find(rule_name(func)) is not None or not composite(func):
+            return NotImplemented
+        with self:
+            return func.decompose(*args, **kwargs)
+
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        shape = REFUSING_FAKES.get(func._schema.name.removeprefix("aten::"))
+        shape = REFUSING_FAKES.get(rule_name(func))
         if shape is None or not _is_fake(args[0]):
             return func(*args, **kwargs)
         try:
@@ -289,13 +373,11 @@ class Observer(TorchDispatchMode):
         except RuntimeError:
             return shape(*args, **kwargs)
 
-    def _rule(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        schema = func._schema
-        name = schema.name.removeprefix("aten::")
-        mutates = schema.is_mutable
-        if mutates and name.endswith("_") and not name.endswith("__"):
-            name = name[:-1]
-        arguments = _by_name(schema, args, kwargs)
+    def _rule(
+        self, func: Any, args: Any, kwargs: Any, out: Any, lengths: dict[int, tuple[int, ...]] | None = None
+    ) -> None:
+        name = rule_name(func)
+        arguments = by_name(func, args, kwargs)
         site = self.compass.site(name)
         call = Call(
             name,
@@ -307,16 +389,17 @@ class Observer(TorchDispatchMode):
             self._give,
             self.turnstile.current,
             self._domains,
+            lengths,
         )
         for t in call.tensors():
             self._use(t)
         self._note_constants(func, call)
-        before = _snapshot(call) if mutates else None
+        before = _snapshot(call) if lengths is None and mutates(func) else None
         function = find(name)
         if function is None:
             self._unknown(call)
         else:
-            function(call)
+            apply(function, call)
         self._follow_positions(call)
         for t, action in call.pending:
             self._pending.setdefault(t, []).append(action)
@@ -347,11 +430,9 @@ class Observer(TorchDispatchMode):
 
     def _note_constants(self, func: Any, call: Call) -> None:
         """Plain numbers that take part in the arithmetic: a cut must not change them."""
-        found = [x for n in _arithmetic(func) if isinstance(x := call.arguments.get(n), (int, float, list))]
+        found: list[Any] = [x for n in arithmetic(func) if isinstance(x := call.arguments.get(n), (int, float, list))]
         if call.op == "lift_fresh":
-            constant = getattr(call.out, "constant", call.out)
-            if constant is not None and constant.numel() == 1 and not _is_fake(constant):
-                found = [constant.item()]
+            found = _small(call["self"]) or found
         if found:
             place = (call.op, call.site.module, call.site.line)
             self.ledger.constants.setdefault(place, set()).add(tuple(str(x) for x in found))
@@ -414,19 +495,6 @@ def _shares(result: Tensor, given: Iterable[Tensor]) -> bool:
     return any(t.untyped_storage()._cdata == memory for t in given)
 
 
-def _by_name(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by their names in the schema, defaults filled in. ``self`` is also known as ``input``."""
-    named: dict[str, Any] = {}
-    for k, argument in enumerate(schema.arguments):
-        if k < len(args) and not argument.kwarg_only:
-            named[argument.name] = args[k]
-        elif argument.name in kwargs:
-            named[argument.name] = kwargs[argument.name]
-        elif argument.has_default_value():
-            named[argument.name] = argument.default_value
-    return named
-
-
 def tensors_of(output: Any, *, caches: bool = True) -> Iterator[Tensor]:
     """All tensors in a model's output, whatever it is wrapped in; ``caches``: those of keys and values too."""
     if isinstance(output, Tensor):
@@ -454,14 +522,10 @@ def _is_fake(tensor: Tensor) -> bool:
     return isinstance(tensor, FakeTensor)
 
 
-@cache
-def _arithmetic(func: Any) -> tuple[str, ...]:
-    """Names of the arguments that are numbers to compute with (sizes and dimensions are not)."""
-    if func._schema.name in ("aten::arange", "aten::histc"):  # what they make is labelled for its positions
-        return ()
-    # A plain number may stand where a tensor is declared (x / 8.0).
-    kinds = {"number", "float", "Optional[number]", "Optional[float]", "List[float]", "Tensor"}
-    return tuple(a.name for a in func._schema.arguments if str(a.type) in kinds)
+def _small(constant: Tensor) -> list[Any]:
+    """The values of a real tensor of few numbers, such as one that was written down in forward."""
+    few = 0 < constant.numel() <= FEW and not (_is_fake(constant) or constant.is_meta or constant.is_complex())
+    return list(constant.flatten().tolist()) if few else []
 
 
 def _snapshot(call: Call) -> tuple[Tensor, list[Label]] | None:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,16 @@ class Ready:
 
     Attributes:
         call: one pass. seconds: what it took to make ready: to export and to compile, with a first call; 0 for PyTorch
-            as it is.
+            as it is. prepare: what must be done before each call and is no part of it: a cache of keys and values among
+            the inputs is one longer after each.
     """
 
     call: Callable[[], Any]
     seconds: float
+    prepare: Callable[[], None] = lambda: None
+
+    def __call__(self) -> Any:
+        return self.call()
 
 
 def ready(model: nn.Module, inputs: Inputs, runtime: str = "pytorch", *, threads: int = 1) -> Ready:
@@ -57,12 +62,12 @@ def ready(model: nn.Module, inputs: Inputs, runtime: str = "pytorch", *, threads
     """
     require(runtime)
     if runtime == "pytorch":
-        return Ready(_torch(model, inputs), 0.0)
+        return _torch(model, inputs)
     start = time.perf_counter()
-    call = _torch(_compiled(model), inputs) if runtime == "compile" else _session(model, inputs, runtime, threads)
+    made = _torch(_compiled(model), inputs) if runtime == "compile" else _session(model, inputs, runtime, threads)
     with _patient() if runtime == "compile" else nullcontext():
-        call()
-    return Ready(call, time.perf_counter() - start)
+        made()
+    return replace(made, seconds=time.perf_counter() - start)
 
 
 def require(runtime: str) -> None:
@@ -79,19 +84,24 @@ def _compiled(model: nn.Module) -> nn.Module:
     return found
 
 
-def _torch(model: nn.Module, inputs: Inputs) -> Callable[[], Any]:
+def _torch(model: nn.Module, inputs: Inputs) -> Ready:
     args, kwargs = call_arguments(inputs)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+    def prepare() -> None:
+        nonlocal args, kwargs
+        args, kwargs = call_arguments(inputs)
+        synchronize(device)
 
     def run() -> None:
         with torch.no_grad():  # what the model keeps of a call may be trained with afterwards
             model(*args, **kwargs)
         synchronize(device)
 
-    return run
+    return Ready(run, 0.0, prepare)
 
 
-def _session(model: nn.Module, inputs: Inputs, runtime: str, threads: int) -> Callable[[], Any]:
+def _session(model: nn.Module, inputs: Inputs, runtime: str, threads: int) -> Ready:
     args, kwargs = call_arguments(inputs)
     tensors = [t.detach().cpu() for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]  # not in what is timed
     with tempfile.TemporaryDirectory(prefix="niwaki-") as room:
@@ -99,7 +109,7 @@ def _session(model: nn.Module, inputs: Inputs, runtime: str, threads: int) -> Ca
             session = export.onnx_session(export.onnx(model, inputs, Path(room) / "model.onnx"), threads=threads)
         else:
             session = export.openvino_session(export.openvino(model, inputs, Path(room) / "model.xml"), threads=threads)
-    return lambda: session(*tensors)
+    return Ready(lambda: session(*tensors), 0.0)
 
 
 def _patient() -> Any:

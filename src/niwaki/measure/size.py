@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from niwaki.graph.observe import Inputs, observe, tensors_of
+from niwaki.surgery.store import own_tensors
 
 
 def macs(model: nn.Module, inputs: Inputs) -> int:
@@ -29,8 +31,7 @@ def nonzero(model: nn.Module) -> int:
 
 def file_bytes(model: nn.Module) -> int:
     """Bytes of all tensors that a saved file holds (parameters and saved buffers, shared ones once)."""
-    tensors = {id(t): t for t in model.state_dict(keep_vars=True).values() if isinstance(t, Tensor)}
-    return sum(t.numel() * t.element_size() for t in tensors.values())
+    return sum(t.numel() * t.element_size() for t in own_tensors(model).values())
 
 
 def memory(model: nn.Module) -> int:
@@ -40,9 +41,10 @@ def memory(model: nn.Module) -> int:
 
 
 def batch_size(inputs: Any) -> int:
-    """Length of dimension 0 of the first tensor in inputs or in a batch; 1 if there is none."""
-    sizes = [int(t.shape[0]) for t in tensors_of(inputs) if t.dim() > 0]
-    return sizes[0] if sizes else 1
+    """Length of dimension 0 that most tensors of inputs or of a batch have, of equally many the first's; 1 if there is
+    none."""
+    sizes = Counter(int(t.shape[0]) for t in tensors_of(inputs) if t.dim() > 0)
+    return sizes.most_common(1)[0][0] if sizes else 1
 
 
 def _product(sizes: list[int]) -> int:

@@ -16,7 +16,7 @@ from torch import nn
 from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs, evaluating
 from niwaki.measure.hardware import Conditions
-from niwaki.measure.runtimes import ready
+from niwaki.measure.runtimes import Ready, ready
 
 LEAST = 5
 """Timed calls of each, however slow."""
@@ -108,13 +108,20 @@ def _warmed(calls: Mapping[str, Callable[[], Any]], runs: int, warmup: int, seco
 def _warm(call: Callable[[], Any], times: int, seconds: float | None) -> int:
     for k in range(times):
         if seconds is None:
+            _prepare(call)
             call()
         elif _milliseconds(call) > _SLOW:
             return k + 1
     return times
 
 
+def _prepare(call: Callable[[], Any]) -> None:
+    if isinstance(call, Ready):
+        call.prepare()
+
+
 def _milliseconds(call: Callable[[], Any]) -> float:
+    _prepare(call)
     start = time.perf_counter()
     call()
     return 1e3 * (time.perf_counter() - start)
@@ -148,8 +155,7 @@ def latency(
     named = {"model": models} if isinstance(models, nn.Module) else dict(models)
     with using_threads(threads), _all_evaluating(list(named.values())):
         made = {name: ready(model, inputs, runtime, threads=threads) for name, model in named.items()}
-        calls = {name: each.call for name, each in made.items()}
-        timed = interleaved(calls, runs=runs, warmup=warmup, seconds=seconds)
+        timed = interleaved(made, runs=runs, warmup=warmup, seconds=seconds)
     return {
         name: replace(timing, ready_s=made[name].seconds, where=Conditions.of(named[name], runtime, threads))
         for name, timing in timed.items()

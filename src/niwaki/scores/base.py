@@ -69,9 +69,14 @@ def _along(weight: Tensor, dim: int, value: Callable[[Tensor], Tensor]) -> Tenso
     """The sums of ``value`` over all other dimensions than ``dim``, in float32."""
     others = [d for d in range(weight.dim()) if d != dim]
     if is_sharded(weight):  # only the sums travel
-        return whole(value(weight.float()).sum(others))
+        return whole(_over(others, value(weight.float())))
     step = max(1, _AT_ONCE * weight.shape[dim] // max(1, weight.numel()))
-    return torch.cat([value(part.float()).sum(others) for part in weight.split(step, dim)])
+    return torch.cat([_over(others, value(part.float())) for part in weight.split(step, dim)])
+
+
+def _over(dims: list[int], values: Tensor) -> Tensor:
+    """The sums over these dimensions; of a vector, which has no others, the values: torch takes none for all."""
+    return values.sum(dims) if dims else values
 
 
 def _index(group: Group, member: Member, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map
 from niwaki.errors import BadInput
 from niwaki.export import Dynamic
 from niwaki.graph import Graph
-from niwaki.graph.copies import duplicate, fresh
+from niwaki.graph.copies import apart, duplicate
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, observe
 from niwaki.replacing import replacing
 from niwaki.surgery.comparing import Check, answers, compare, outputs_of
@@ -211,7 +211,7 @@ def forward_and_gradient(model: nn.Module, args: Any, kwargs: Any) -> tuple[list
     """Outputs, and gradients by name of a fixed random projection of them (none where the model has none to give).
     The model may keep what it computed."""
     before = {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()}
-    args, kwargs = tree_map(lambda t: t.detach().clone() if isinstance(t, Tensor) else t, fresh((args, kwargs)))
+    args, kwargs = tree_map(lambda t: t.detach() if isinstance(t, Tensor) else t, apart((args, kwargs)))
     with evaluating(model), torch.enable_grad():
         for p in model.parameters():
             p.grad = None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from niwaki.graph.copies import fresh
+from niwaki.graph.copies import apart
 from niwaki.graph.observe import tensors_of
 
 
@@ -30,8 +30,9 @@ class Check:
 
 
 def answers(model: Callable[..., Any], args: Any, kwargs: Any) -> list[Tensor]:
-    """The tensors that a call returns, as :func:`outputs_of` takes them."""
-    args, kwargs = fresh((args, kwargs))
+    """The tensors that a call returns, as :func:`outputs_of` takes them. What is given stays as it is, also if the
+    model writes to its input (``nn.ReLU(inplace=True)`` comes first)."""
+    args, kwargs = apart((args, kwargs))
     return outputs_of(model(*args, **kwargs))
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from niwaki.errors import BadInput, CannotFollow
-from niwaki.graph.copies import duplicate
+from niwaki.errors import BadInput, CannotFollow, StalePlan
+from niwaki.graph.copies import duplicate, is_simple
 from niwaki.packed import PackedLinear
 from niwaki.ranks import dealt_out_again, fully_sharded, plainly, resharded
 from niwaki.surgery import optimizer as follower
+from niwaki.surgery.beside import check_beside
 from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
 from niwaki.surgery.numbers import check_numbers, set_numbers
@@ -51,9 +52,11 @@ def cut(model: Model, plan: Plan, *, config: bool = True) -> Model:
 
     Raises:
         StalePlan: the plan was made for another model.
+        CannotFollow: a function on a module holds what shrinks.
     """
     model = unwrapped(model, "the cut model")
     check_plan(model, plan)
+    check_beside(model, _shrinking(model, plan))  # a copy has the same functions, with the tensors of this model
     small = duplicate(model)
     cut_(small, plan, config=config)
     return small
@@ -71,7 +74,7 @@ def cut_(
 
     Raises:
         StalePlan: the plan was made for another model.
-        CannotFollow: the optimizer, or a hook on a parameter, holds what cannot be cut along.
+        CannotFollow: the optimizer, a hook on a parameter or a function on a module holds what cannot be cut along.
     """
     model = unwrapped(model, "what is cut")
     resharded(model)
@@ -81,6 +84,7 @@ def cut_(
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     for name in lost:
         _refuse_hooks(name, tensors[name])
+    check_beside(model, _shrinking(model, plan))
     dims = {id(tensors[name]): gone for name, gone in lost.items()}
     if optimizer is not None:
         follower.check(optimizer, {id(tensors[n]): n for n in lost}, dims)
@@ -129,24 +133,73 @@ def check_plan(model: nn.Module, plan: Plan) -> None:
             "mean nothing. Mask and cut first, pack last."
         )
     plan.check(shapes_of(model))
+    _check_ties(model, plan)
+
+
+def _check_ties(model: nn.Module, plan: Plan) -> None:
+    """Raise :class:`StalePlan` where what shrinks is shared by two names in the plan and not in the model, or the other
+    way round: one of the two would stay as it is."""
+    tensors = _under_every_name(model)
+    lost = {axis.name for axis, indices in plan.removed.items() if indices}
+    for name, first in plan.aliases.items():
+        if first in lost and name in tensors and tensors[name] is not tensors[first]:
+            raise StalePlan(
+                f"the plan is of a model in which {name!r} shares memory with {first!r}, and in this "
+                f"{type(bare(model)).__name__} it does not: tie them first (model.tie_weights(), if it is of "
+                "transformers), or make the plan of this model"
+            )
+    firsts: dict[int, str] = {}
+    for name in plan.tensors:
+        first = firsts.setdefault(id(tensors[name]), name)
+        if first != name and {first, name} & lost:
+            raise StalePlan(
+                f"the plan is of a model in which {name!r} and {first!r} are two tensors, and in this "
+                f"{type(bare(model)).__name__} they share memory: give each its own first, or make the plan of this "
+                "model"
+            )
+
+
+def _under_every_name(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers, shared ones under each of their names."""
+    model = bare(model)
+    return dict([*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)])
 
 
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes of all parameters and buffers by name, under every name of shared ones."""
-    model = bare(model)
-    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    return {name: tuple(t.shape) for name, t in named}
+    return {name: tuple(t.shape) for name, t in _under_every_name(model).items()}
+
+
+def _shrinking(model: nn.Module, plan: Plan) -> dict[int, str]:
+    """What loses entries: the names, by the ``id`` of the tensor."""
+    tensors = _under_every_name(model)
+    return {id(tensors[axis.name]): axis.name for axis, indices in plan.removed.items() if indices}
 
 
 def _shrunk(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
-    """The smaller tensor, with gradient and settings of the old one."""
+    """The smaller tensor, with gradient, class and attributes of the old one."""
     small = select(t.detach(), dims)
-    if not isinstance(t, nn.Parameter):
-        return small
-    parameter = nn.Parameter(small, requires_grad=t.requires_grad)
-    if t.grad is not None:
-        parameter.grad = select(t.grad, dims)
-    return parameter
+    if isinstance(t, nn.Parameter):
+        small = _parameter(small, t)
+        if t.grad is not None:
+            small.grad = select(t.grad, dims)
+    if is_simple(t):
+        small.__dict__.update({name: _along(value, t, dims) for name, value in vars(t).items()})
+    return small
+
+
+def _parameter(small: Tensor, like: nn.Parameter) -> Tensor:
+    """Of the user's own class, if that is one of parameters. (A sharded one is a parameter and of a class beside.)"""
+    if nn.Parameter in type(like).__mro__[1:] and is_simple(like):
+        return small.as_subclass(type(like)).requires_grad_(like.requires_grad)
+    return nn.Parameter(small, requires_grad=like.requires_grad)
+
+
+def _along(value: Any, t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Any:
+    """What was kept on a tensor; a tensor of its shape, a mask say, without the same entries."""
+    if not isinstance(value, Tensor) or value.shape != t.shape:
+        return value
+    return select(value.detach(), dims).requires_grad_(value.requires_grad)
 
 
 def _refuse_hooks(name: str, t: Tensor) -> None:

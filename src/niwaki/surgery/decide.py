@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -137,10 +138,10 @@ def quotas(graph: Graph, names: Iterable[str], target: Target) -> dict[str, tupl
 
 def within(target: Target, names: Iterable[str]) -> Target:
     """The same target, of these groups only."""
-    names = tuple(names)
+    patterns = {glob.escape(name): name for name in names}  # a module may be called "conv[0]"
     if isinstance(target, Ratio) and isinstance(target.removed, Mapping):
-        target = replace(target, removed={name: target.share_of(name) for name in names})
-    return replace(target, only=names, skip=())
+        target = replace(target, removed={p: target.share_of(name) for p, name in patterns.items()})
+    return replace(target, only=tuple(patterns), skip=())
 
 
 def _quota(group: Group, gone: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:

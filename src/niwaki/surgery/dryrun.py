@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from torch import nn
 
-from niwaki.errors import IllegalPlan, UntraceableModel
+from niwaki.errors import CannotFollow, IllegalPlan, UntraceableModel
 from niwaki.graph import Graph
 from niwaki.graph.copies import duplicate
 from niwaki.graph.couple import Coupling, couple, fills_an_axis
@@ -29,7 +29,10 @@ from niwaki.surgery.ladders import Ladder, ladder
 from niwaki.surgery.weightless import weightless
 from niwaki.units import Axis, Group, Plan, Selection
 
-ADVICE = "Take the size from the tensor instead, or register an adapter for the module (nk.adapter)."
+ADVICE = (
+    "Take the size from the tensor instead, or register an adapter for the module (nk.adapter) or, if it has no "
+    "tensors of its own, for the one around it (niwaki.surgery.modules.surround)."
+)
 
 
 def prove(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
@@ -83,7 +86,9 @@ def _fathomed(graph: Graph, model: nn.Module, inputs: Inputs) -> Graph:
         trouble = _try_depth(graph, model, inputs, family, _all)
         if trouble is None:
             continue
-        first = (_try_depth(graph, model, inputs, family, few) for few in (_one, _two, _three))
+        deepest = _at_depth(family, _all)
+        shallow = [few for few in (_one, _two, _three) if _at_depth(family, few) != deepest]
+        first = (_try_depth(graph, model, inputs, family, few) for few in shallow)
         trouble = next(filter(None, first), None)
         for depth in () if trouble else (_all_but_one, _half):
             trouble = _try_depth(graph, model, inputs, family, depth)
@@ -271,6 +276,8 @@ def _try_plan(graph: Graph, model: nn.Module, inputs: Inputs, selection: Selecti
         return Reason(f"after a cut the forward pass fails: {trouble.__cause__ or trouble}", site, ADVICE)
     except IllegalPlan as trouble:
         return Reason(str(trouble))
+    except CannotFollow as trouble:  # says itself what to do
+        return Reason(f"it cannot be cut: {str(trouble).rstrip('.')}")
     except Exception as trouble:
         return Reason(f"it cannot be cut: {type(trouble).__name__}: {trouble}", None, ADVICE)
     numbered = _numbered(graph.ledger, after.ledger, plan)
@@ -354,7 +361,7 @@ def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> 
         small = duplicate(model)
         cut_(small, plan)
         return observe(small, inputs)
-    return observe(weightless(model, plan), inputs)
+    return observe(weightless(model, plan), inputs, training=graph.observation.trained)
 
 
 def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, numbered: Numbered) -> bool:

@@ -19,7 +19,7 @@ def check_numbers(model: nn.Module, numbers: Numbers) -> None:
             raise StalePlan(
                 f"the plan is of another model: it sets {attribute!r} of a module {name!r} that is not here"
             )
-        found = number_of(modules[name], attribute)
+        found = single(number_of(modules[name], attribute))
         if type(found) is not int or found != before:
             raise StalePlan(
                 f"the plan is of another model: {name}.{attribute} should be the number {before}, found {found!r}"
@@ -34,11 +34,12 @@ def set_numbers(model: nn.Module, numbers: Numbers) -> None:
 
 
 def set_number(module: Any, attribute: str, value: Any) -> None:
-    """Set one number of a module, or of a copy of its config."""
+    """Set one number of a module, or of a copy of its config; one that is alone in a tuple stays in a tuple."""
     if attribute.startswith("config."):
         module.config = copy.copy(module.config)
     holder, leaf = _holder(module, attribute)
-    setattr(holder, leaf, value)
+    found = vars(holder).get(leaf)
+    setattr(holder, leaf, (value,) if type(value) is int and single(found) is not found else value)
 
 
 def number_of(module: Any, attribute: str) -> Any:
@@ -47,10 +48,15 @@ def number_of(module: Any, attribute: str) -> Any:
     return vars(holder).get(leaf) if hasattr(holder, "__dict__") else None
 
 
+def single(value: Any) -> Any:
+    """What is alone in a tuple (``normalized_shape``); anything else itself."""
+    return value[0] if type(value) is tuple and len(value) == 1 else value
+
+
 def _holder(module: Any, attribute: str) -> tuple[Any, str]:
     """The object that holds the number, and the number's name on it."""
     config, _, leaf = attribute.rpartition(".")
     return (getattr(module, "config", None) if config else module), leaf
 
 
-__all__ = ["check_numbers", "number_of", "set_number", "set_numbers"]
+__all__ = ["check_numbers", "number_of", "set_number", "set_numbers", "single"]

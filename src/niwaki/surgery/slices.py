@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.ranks import carried, is_sharded
+from niwaki.surgery.beside import exchange_beside
+
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""The memory formats with channels last, by number of dimensions."""
 
 
 def select(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
@@ -20,18 +24,21 @@ def select(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
         lost = set(gone)
         kept = [i for i in range(t.shape[dim]) if i not in lost]
         result = result.index_select(dim, torch.tensor(kept, dtype=torch.int64, device=t.device))
-    if t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous():
-        return result.contiguous(memory_format=torch.channels_last)
+    last = FORMATS.get(t.dim())
+    if last is not None and t.is_contiguous(memory_format=last) and not t.is_contiguous():
+        return result.contiguous(memory_format=last)
     return result
 
 
 def replace(model: nn.Module, fresh: Mapping[int, Tensor]) -> None:
-    """Put new tensors, by the ``id`` of the old ones, wherever those were held (shared ones in several places)."""
+    """Put new tensors, by the ``id`` of the old ones, wherever those were held: shared ones in several places, and
+    also where a module keeps them beside its parameters and buffers."""
     for module in model.modules():
         for slots in (module._parameters, module._buffers):
             for local, t in slots.items():
                 if t is not None and id(t) in fresh:
                     slots[local] = fresh[id(t)]  # type: ignore[assignment]
+    exchange_beside(model, fresh)
 
 
 __all__ = ["replace", "select"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from niwaki.disk import Layout, bytes_of, finish, layout, write_file
+from niwaki.disk import Layout, bytes_of, finish, layout, outdated, write_file
 from niwaki.ranks import Ranks, whole
 from niwaki.replacing import made
 
@@ -23,22 +23,25 @@ def write_split(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks, shard
     plan = layout(sizes, shard_bytes or max(1, -(-sum(sizes.values()) // ranks.size)))
     with ranks.every("saving the weights"):
         made(folder)
-    with ranks.every("saving the weights"):
-        _write_own(plan, tensors, folder, ranks)
+    files = list(plan.files)
+    for part in (files[:1], files[1:]):  # the first makes an earlier writing stale: it is there before any other
+        with ranks.every("saving the weights"):
+            _write_own(plan, part, tensors, folder, ranks)
     with ranks.every("saving the index of the weights"):
         if ranks.rank == 0:
             finish(plan, folder)
 
 
-def _write_own(plan: Layout, tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks) -> None:
-    for k, (file, names) in enumerate(plan.files.items()):
-        held = {}
-        for name in names:
+def _write_own(plan: Layout, files: Sequence[str], tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks) -> None:
+    places = list(plan.files)
+    for file in files:
+        k, held = places.index(file), {}
+        for name in plan.files[file]:
             value = whole(tensors[name].detach())
             if k % ranks.size == ranks.rank:
                 held[name] = value.contiguous().cpu()
         if held:
-            write_file(held, folder / file)
+            write_file(held, folder / file, () if k else outdated(plan, folder))
 
 
 __all__ = ["write_split"]

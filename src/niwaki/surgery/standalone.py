@@ -13,6 +13,8 @@ from torch import nn
 from niwaki.packed import PackedLinear
 from niwaki.replacing import replacing
 from niwaki.surgery import alone
+from niwaki.surgery.beside import held_beside
+from niwaki.surgery.modules import followers
 from niwaki.units import Plan
 
 MODULES, LOADER = "modules.json", "load.py"
@@ -21,10 +23,10 @@ logger = logging.getLogger("niwaki")
 
 
 def write_loader(small: nn.Module, plan: Plan, folder: Path) -> None:
-    """Write both files; or, where a module computes by code of niwaki's, neither, and say so in the log."""
-    foreign = bound(small)
-    if foreign:
-        logger.info("%s has no loader of its own: %s computes by niwaki's code. Load it with nk.load.", folder, foreign)
+    """Write both files; or, where they would not do, neither, and say why in the log."""
+    why = _insufficient(small, plan)
+    if why:
+        logger.info("%s has no loader of its own: %s. Load it with nk.load.", folder, why)
         for name in (MODULES, LOADER):
             (folder / name).unlink(missing_ok=True)
         return
@@ -32,6 +34,21 @@ def write_loader(small: nn.Module, plan: Plan, folder: Path) -> None:
         part.write_text(json.dumps(numbers_of(small, plan), indent=1) + "\n", encoding="utf-8")
     with replacing(folder / LOADER) as part:
         part.write_text(Path(alone.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def _insufficient(small: nn.Module, plan: Plan) -> str:
+    """Why tensors and whole numbers alone do not make the network; empty if they do."""
+    if foreign := bound(small):
+        return f"{foreign} computes by niwaki's code"
+    for name, function in followers(small, plan.removed):
+        if not _is_ours(function):  # it may set anything
+            return f"{name or type(small).__name__} follows a cut by an adapter of your own"
+    lost = {id(t) for n, t in [*small.named_parameters(), *small.named_buffers()] if _loses(plan, n)}
+    for held in held_beside(small):
+        # Recurrent layers of torch exchange their flat list themselves.
+        if id(held.tensor) in lost and not held.place.endswith("_flat_weights"):
+            return f"{held.place} holds a tensor beside the parameters"
+    return ""
 
 
 def numbers_of(small: nn.Module, plan: Plan) -> dict[str, dict[str, Any]]:

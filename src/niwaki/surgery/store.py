@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from niwaki.disk import Checkpoint, bytes_of, layout, write
+from niwaki.disk import PLAN, Checkpoint, bytes_of, layout, write
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.copies import duplicate
 from niwaki.packed import PackedLinear, Packing, packing_of, rebuild
 from niwaki.ranks import Ranks, fully_sharded, plainly, resharded
 from niwaki.surgery.cut import attach, cut_, plan_of, shapes_of
 from niwaki.surgery.hugging import is_configured, write_configs
+from niwaki.surgery.numbers import single
 from niwaki.surgery.split import write_split
 from niwaki.surgery.standalone import write_loader
 from niwaki.surgery.wrappers import bare, unwrapped
@@ -29,15 +30,18 @@ from niwaki.units import Plan
 
 logger = logging.getLogger("niwaki")
 
-PLAN, PACKING, CONFIG = "plan.json", "packing.json", "config.json"
+PACKING, CONFIG = "packing.json", "config.json"
 
 
 def save(small: nn.Module, folder: str | os.PathLike[str], *, shard_bytes: int | None = None) -> Path:
     """Write a pruned model: its weights, the plan that shrinks a fresh instance of its class to fit them, and how its
     layers were packed, if they were.
 
-    Each file is written whole or not at all. A model that lies on several ranks (``fully_shard``) is saved by all of
-    them: all must call this, with one folder, and they take turns with its files. Of any other, one rank is enough.
+    Each file is written whole or not at all. Who is broken off leaves an earlier model in the folder as it was, or,
+    once weights of this one are there, a folder without a plan, which :func:`load` refuses.
+
+    A model that lies on several ranks (``fully_shard``) is saved by all of them: all must call this, with one folder,
+    and they take turns with its files. Of any other, one rank is enough.
 
     Args:
         shard_bytes: what one file of weights holds at most, a larger tensor alone; None: all are in one file. Shards
@@ -92,8 +96,8 @@ def _save_together(small: nn.Module, plan: Plan, folder: Path, shard_bytes: int 
 
 
 def write_around(small: nn.Module, plan: Plan, folder: Path) -> None:
-    """Write what lies beside the weights: the plan, how layers were packed, configs and the loader."""
-    plan.save(folder / PLAN)
+    """Write what lies beside the weights: how layers were packed, configs and the loader; last the plan, without which
+    nothing of it is read."""
     packing = packing_of(small)
     if packing is not None:
         packing.save(folder / PACKING)
@@ -101,6 +105,7 @@ def write_around(small: nn.Module, plan: Plan, folder: Path) -> None:
         (folder / PACKING).unlink(missing_ok=True)
     write_configs(small, plan, folder)
     write_loader(small, plan, folder)
+    plan.save(folder / PLAN)
 
 
 def load(folder: str | os.PathLike[str], dense_model: nn.Module | Callable[[], nn.Module]) -> nn.Module:
@@ -152,7 +157,7 @@ def _fits(model: nn.Module, plan: Plan) -> bool:
         is_configured(model)
         and all(shapes.get(name) == plan.shape(name) for name in plan.tensors)
         and all(axis.name in saved for axis in plan.removed)
-        and all(getattr(modules.get(name), a, after) == after for (name, a), (_, after) in plan.numbers.items())
+        and all(single(getattr(modules.get(name), a, after)) == after for (name, a), (_, after) in plan.numbers.items())
     )
 
 

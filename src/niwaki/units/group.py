@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,11 @@ class Group:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "entries", MappingProxyType(dict(self.entries)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For ``pickle`` and ``copy``, which take no view of a dict."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)} | {"entries": dict(self.entries)}
+        return type(self), tuple(values.values())
 
     def __len__(self) -> int:
         return self.size

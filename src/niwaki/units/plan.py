@@ -14,6 +14,7 @@ from typing import Any
 from niwaki.errors import BrokenFile, IllegalPlan, StalePlan
 from niwaki.replacing import replacing
 from niwaki.units.axis import Axis
+from niwaki.wording import counted
 
 Selection = Mapping[str, "tuple[int, ...]"]
 """Group name to the ascending unit numbers that go."""
@@ -161,7 +162,12 @@ class Plan:
         return Plan.from_json(data)
 
     def __str__(self) -> str:
-        lines = [f"Plan for model {self.fingerprint}: {sum(len(c.removed) for c in self.choices.values())} units go."]
+        head = f"Plan for model {self.fingerprint}"
+        if not self.choices:  # of several steps, which may have divided it into other units
+            gone = [axis for axis, indices in self.removed.items() if indices]
+            rows = [f"  {a}: {self.tensors[a.name][a.dim]} → {self.shape(a.name)[a.dim]}" for a in gone]
+            return "\n".join([f"{head}: {counted(len(gone), 'dimension')} of tensors shrink.", *rows])
+        lines = [f"{head}: {sum(len(c.removed) for c in self.choices.values())} units go."]
         lines += [f"  {name}: {c.size} → {c.kept} {c.kind}" for name, c in self.choices.items() if c.removed]
         return "\n".join(lines)
 

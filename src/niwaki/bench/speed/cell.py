@@ -108,7 +108,7 @@ class Cell:
                 model = models.pop(name)
                 made = _attempt(variants[name], lambda m=model: ready(m, inputs, self.runtime, threads=THREADS))  # type: ignore[misc]
                 if made is not None:
-                    calls[name] = made.call
+                    calls[name] = made
             advance(f"ready: {name}")
         return calls
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 
+from niwaki.errors import FaultyRule
 from niwaki.graph.call import Call
 
 Rule = Callable[[Call], None]
@@ -39,6 +40,21 @@ def find(name: str) -> Rule | None:
     """The rule for an operator name, with the built-in ones loaded."""
     _load()
     return RULES.get(name)
+
+
+def apply(function: Rule, call: Call) -> None:
+    """Write what a rule says of a call.
+
+    Raises:
+        FaultyRule: the rule fails, or what it says cannot be.
+    """
+    try:
+        function(call)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError) as trouble:
+        raise FaultyRule(
+            f"rule for {call.op!r}: it failed with {type(trouble).__name__}: {trouble} ({call.site}). The rule is at "
+            f"fault, not the model; register another with nk.graph.rule({call.op!r})"
+        ) from trouble
 
 
 @cache

@@ -14,6 +14,8 @@ from niwaki.graph.ledger import Extent
 from niwaki.graph.rules import rule
 from niwaki.graph.work import Linear, Work
 
+UNCLEAN = "a sum over values that do not vanish when their unit is masked"
+
 
 @rule("linear")
 def linear(call: Call) -> None:
@@ -86,6 +88,8 @@ def _batch(call: Call, *sides: tuple[Sequence[Label], Sequence[int]]) -> list[tu
 def addmm(call: Call) -> None:
     bias, left, right = call.tensors()[:3]
     labels = product(call, left, right)
+    if call.op == "addbmm":
+        labels = _added_up(call, labels, left.shape[0])
     own = call.labels(bias)
     for back in range(1, len(labels) + 1):
         if back <= bias.dim() and bias.shape[-back] == call.out.shape[-back]:
@@ -93,6 +97,17 @@ def addmm(call: Call) -> None:
         else:
             labels[-back] = soiled(labels[-back])
     call.give(call.out, labels)
+
+
+def _added_up(call: Call, labels: list[Label], length: int) -> list[Label]:
+    """The products of a batch, which are summed over it."""
+    batch, *labels = labels
+    if not isinstance(batch, Atoms):
+        call.counts(length)
+    elif not batch.clean:
+        call.refuse([batch], UNCLEAN)
+    call.play(batch, "takes", "neuron")
+    return labels
 
 
 @rule("_grouped_mm")
@@ -181,7 +196,7 @@ def _summed(call: Call, labels: list[Label]) -> Label:
     """The label of a letter that is summed over: masked positions must add nothing."""
     atoms = [x for x in labels if isinstance(x, Atoms)]
     if atoms and not any(x.clean for x in atoms):
-        return call.refuse(atoms, "a sum over values that do not vanish when their unit is masked")
+        return call.refuse(atoms, UNCLEAN)
     return call.meet(labels)
 
 
@@ -208,9 +223,19 @@ def attention(call: Call) -> None:
         for back, label in enumerate(reversed(call.labels(mask)), start=1):
             if back > 2 and mask.shape[-back] > 1:
                 lead[2 - back] = call.meet([lead[2 - back][0], label]), lead[2 - back][1]
+    lead = _as_values(lead, c[:-2])
     call.cost(q.shape[-2] * k.shape[-2], *lead, (a[-1], q.shape[-1]))
     call.cost(q.shape[-2] * k.shape[-2], *lead, (c[-1], v.shape[-1]))
     call.give(call.out, [*(label for label, _ in lead), a[-2], c[-1]])
+
+
+def _as_values(lead: list[tuple[Label, int]], values: Sequence[Label]) -> list[tuple[Label, int]]:
+    """Masked queries and keys are alike, and shares of values all the same: a head vanishes where its values do."""
+    own = [*[None] * (len(lead) - len(values)), *values]
+    return [
+        (Atoms(x.ids, isinstance(v, Atoms) and v.clean) if isinstance(x, Atoms) else x, n)
+        for (x, n), v in zip(lead, own, strict=True)
+    ]
 
 
 SCALE = "Pass scale= explicitly (the value of today) to F.scaled_dot_product_attention."
@@ -240,7 +265,8 @@ def embedding(call: Call) -> None:
     call.refuse([rows], "the vocabulary of an embedding")
     call.play(columns, "makes", "neuron")
     call.hint(columns, "hidden")
-    call.give(call.out, [*call.labels(indices), columns])
+    # A masked number is zero, which is a row like any other.
+    call.give(call.out, [*(soiled(x) for x in call.labels(indices)), columns])
 
 
 @rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")

@@ -99,8 +99,10 @@ def cat(call: Call) -> None:
 
 
 def join(call: Call, parts: list[tuple[Label, int]]) -> Label:
-    """Labels one after another. A part that is not prunable keeps its place as blocked positions."""
-    if not any(isinstance(x, Atoms) for x, _ in parts):
+    """Labels one after another. A part that is not prunable keeps its place as blocked positions; one that was made on
+    the spot (a first state of zeros) may be as long as what stands there later on."""
+    made = any(isinstance(x, Free) and x.lengths for x, _ in parts)
+    if not any(isinstance(x, Atoms) or (made and isinstance(x, Fixed)) for x, _ in parts):
         fixed = next((x for x, _ in parts if isinstance(x, Fixed)), None)
         return fixed or Free(all(isinstance(x, Free) and x.zero for x, _ in parts))
     ids, clean = [], True
@@ -110,9 +112,12 @@ def join(call: Call, parts: list[tuple[Label, int]]) -> Label:
             clean &= label.clean
             continue
         stand_in = call.ledger.new(length)
+        ids.append(stand_in)
+        if isinstance(label, Free) and label.lengths:
+            clean &= call.stands(label, stand_in).clean
+            continue
         reason = label.reason if isinstance(label, Fixed) else Reason("positions of fixed number", call.site)
         call.ledger.block(stand_in, reason)
-        ids.append(stand_in)
     return Atoms(np.concatenate(ids), clean)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from niwaki.graph.call import Call
@@ -116,6 +118,7 @@ COMPARISONS = [
     "xlogy",
     "heaviside",
     "logaddexp",
+    "ldexp",
 ]
 
 
@@ -132,11 +135,16 @@ def lasting(call: Call) -> None:
 @rule(*UNBOUNDED_AT_ZERO)
 def unbounded(call: Call) -> None:
     """Infinite or undefined at zero: masking could not be compared with cutting."""
-    source = call.tensors()[0]
-    labels = call.pointwise([source], "none")
-    for k, (before, after) in enumerate(zip(call.labels(source), labels, strict=True)):
-        if isinstance(before, Atoms) and before.clean:
-            labels[k] = call.refuse([before, after], f"{call.op} of values that are zero when masked")
+    _not_at_zero(call, call.tensors()[:1])
+
+
+def _not_at_zero(call: Call, tensors: Sequence[Tensor]) -> None:
+    """Elementwise, of a first tensor whose masked values must not be zero."""
+    before = call.labels(tensors[0])  # in place, its labels are others afterwards
+    labels = call.pointwise(tensors, "none")
+    for back, label in enumerate(reversed(before), start=1):
+        if isinstance(label, Atoms) and label.clean:
+            labels[-back] = call.refuse([label, labels[-back]], f"{call.op} of values that are zero when masked")
     call.give(call.results()[0], labels)
 
 
@@ -162,6 +170,7 @@ def products(call: Call) -> None:
 def quotient(call: Call) -> None:
     """Zero where the numerator is; undefined where a masked denominator is."""
     top, bottom = call.arguments["self"], call["other"]
+    above = call.labels(top) if isinstance(top, Tensor) else []  # in place, they are others afterwards
     labels = call.pointwise(call.tensors(), "any")
     if not isinstance(bottom, Tensor):
         return
@@ -170,7 +179,6 @@ def quotient(call: Call) -> None:
             labels[k - bottom.dim() + len(labels)] = call.refuse(
                 [label], "division by values that are zero when masked"
             )
-    above = call.labels(top) if isinstance(top, Tensor) else []
     for k, label in enumerate(labels):
         back = len(labels) - k
         upper = above[-back] if back <= len(above) else None
@@ -186,9 +194,12 @@ def comparisons(call: Call) -> None:
 
 @rule("pow")
 def power(call: Call) -> None:
-    exponent = call.get("exponent")
-    keeps = isinstance(exponent, (int, float)) and exponent > 0
-    call.pointwise(call.tensors(), "all" if keeps else "none")
+    """What is negative, or may be (a tensor), has no value at zero; to the power nought everything is one."""
+    base, exponent = call.arguments["self"], call.get("exponent")
+    number = isinstance(exponent, (int, float))
+    if isinstance(base, Tensor) and not (number and exponent >= 0):
+        return _not_at_zero(call, [t for t in (base, exponent) if isinstance(t, Tensor)])
+    call.pointwise(call.tensors(), "all" if number and exponent > 0 else "none")
 
 
 @rule("clamp", "clip", "clamp_min", "clamp_max", "hardtanh")
@@ -222,8 +233,28 @@ def _zero(label: Label) -> bool:
 
 @rule("masked_fill")
 def masked_fill(call: Call) -> None:
-    keeps = isinstance(call["value"], (int, float)) and call["value"] == 0
-    call.pointwise([call.arguments["self"], call["mask"]], "any" if keeps else "none")
+    """Filled with zeros, values that vanish still do. (The mask does not tell: of a masked unit it is false.)"""
+    source = call.arguments["self"]
+    own = call.labels(source)
+    labels = call.pointwise([source, call["mask"]], "none")
+    zero = isinstance(call["value"], (int, float)) and call["value"] == 0
+    if zero and source.shape == call.results()[0].shape:
+        call.give(call.results()[0], _as_clean_as(own, labels))
+
+
+def _as_clean_as(own: Sequence[Label], labels: Sequence[Label]) -> list[Label]:
+    pure = [x.clean if isinstance(x, Atoms) else isinstance(x, Free) and x.zero for x in own]
+    return [Atoms(x.ids, y) if isinstance(x, Atoms) else x for x, y in zip(labels, pure, strict=True)]
+
+
+@rule("broadcast_tensors")
+def broadcast(call: Call) -> None:
+    """Each in the shape of all together."""
+    tensors, before = call["tensors"], [call.labels(t) for t in call["tensors"]]
+    for t, own, out in zip(tensors, before, call.results(), strict=True):
+        labels = call.pointwise(tensors, "none", out)
+        if t.shape == out.shape:
+            call.give(out, _as_clean_as(own, labels))
 
 
 @rule("prelu")

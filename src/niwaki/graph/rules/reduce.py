@@ -8,11 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from niwaki.graph.call import Call
-from niwaki.graph.labels import Atoms, Free, Label, Reason
+from niwaki.graph.labels import Atoms, Free, Label, Reason, soiled
 from niwaki.graph.ledger import Extent
 from niwaki.graph.rules import rule
+from niwaki.graph.rules.contract import UNCLEAN
 
-UNCLEAN = "a sum over values that do not vanish when their unit is masked"
 SOFTMAX = ["softmax", "log_softmax", "_softmax", "_log_softmax"]
 ALONG = [
     "cumprod",
@@ -27,6 +27,8 @@ ALONG = [
     "normalize",
     "diff",
 ]
+RANKS = ["argsort", "logcumsumexp"]
+"""Of :data:`ALONG`, those whose result is not zero where all of a row is."""
 AVERAGES = ["mean", "nanmean", "var", "std", "var_mean", "std_mean"]
 DOWN = [
     "amax",
@@ -50,11 +52,15 @@ DOWN = [
 def along(call: Call) -> None:
     """Every position's result depends on the others in its row."""
     source = call.tensors()[0]
-    dim = call.get("dim", -1)
+    dim = (0 if call.op == "msort" else call.get("dim", -1)) % max(1, source.dim())
     labels = call.passes(source, [dim], f"{call.op} runs over this axis")
-    call.mixes(labels, dim % max(1, source.dim()))
-    for t in call.results():
-        call.give(t, [Free() if n != m else x for x, n, m in zip(labels, t.shape, source.shape, strict=True)])
+    call.mixes(labels, dim)
+    for k, t in enumerate(call.results()):
+        own = [soiled(x) for x in labels] if k or call.op in RANKS else labels  # the second result are positions
+        if t.dim() < source.dim():
+            call.give(t, [x for d, x in enumerate(own) if d != dim])
+        else:
+            call.give(t, [Free() if n != m else x for x, n, m in zip(own, t.shape, source.shape, strict=True)])
 
 
 @rule(*SOFTMAX)
@@ -96,7 +102,8 @@ def counts(call: Call) -> None:
     """How often each position was picked, or where: one entry per position of what the numbers count."""
     source, out = call.tensors()[0], call.results()[0]
     ids = call.domain(source)
-    labels = call.labels(source) if call.op == "one_hot" else []
+    # A masked number is zero, which is a position like any other.
+    labels = [soiled(x) for x in call.labels(source)] if call.op == "one_hot" else []
     length = out.shape[-1]
     if ids is None or length < ids.size:
         call.refuse(call.labels(source), f"{call.op} of these numbers")
@@ -143,7 +150,8 @@ def average(call: Call) -> None:
     source = call.tensors()[0]
     labels = call.labels(source)
     for d in _dims(call, source):
-        call.when_used(call.results()[0], partial(call.statistics, labels[d], d))
+        for t in call.results():
+            call.when_used(t, partial(call.statistics, labels[d], d))
         if d == source.dim() - 1:
             call.hint(labels[d], "normed")
     _reduced(call, source, [x if call.op == "mean" or not isinstance(x, Atoms) else x.soiled() for x in labels])

@@ -110,9 +110,9 @@ def unsqueeze(call: Call) -> None:
 @rule("squeeze")
 def squeeze(call: Call) -> None:
     source = call.arguments["self"]
-    dims = call.get("dim")
-    dims = range(source.dim()) if dims is None else [dims] if isinstance(dims, int) else dims
-    gone = {d % source.dim() for d in dims if source.dim() and source.shape[d] == 1}
+    lengths, dims = call.lengths(source), call.get("dim")
+    dims = range(len(lengths)) if dims is None else [dims] if isinstance(dims, int) else dims
+    gone = {d % len(lengths) for d in dims if lengths and lengths[d] == 1}
     call.give(call.out, [x for d, x in enumerate(call.labels(source)) if d not in gone])
 
 

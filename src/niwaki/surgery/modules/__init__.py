@@ -12,7 +12,7 @@ tells which indices of the module's own tensors went.
 
 from niwaki.surgery.modules import attention, layers, recurrent
 from niwaki.surgery.modules.attention import readable
-from niwaki.surgery.modules.table import ADAPTERS, Adapter, Change, adapter, follow, surround
+from niwaki.surgery.modules.table import ADAPTERS, Adapter, Change, adapter, follow, followers, surround
 
 __all__ = [
     "ADAPTERS",
@@ -21,6 +21,7 @@ __all__ = [
     "adapter",
     "attention",
     "follow",
+    "followers",
     "layers",
     "readable",
     "recurrent",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -125,18 +126,41 @@ def _told(weights: Tensor, batched: bool, average: bool) -> Tensor:
 def readable(model: nn.Module) -> Iterator[None]:
     """Inside, the model's attention layers run as they will after a cut: step by step, each axis by itself. The stock
     function views (batch × heads) as one axis, from which no head can be told. The answers are the same."""
-    changed = [m for m in model.modules() if type(m) is nn.MultiheadAttention and not _peculiar(m)]
-    for module in changed:
+    changed = [(m, type(m)) for m in model.modules() if _is_stock(m) and not _peculiar(m)]
+    for module, _ in changed:
         _reclass(module)
     try:
         yield
     finally:
-        for module in changed:
-            module.__class__ = nn.MultiheadAttention
+        for module, kind in changed:
+            module.__class__ = kind
+
+
+def _is_stock(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
+    """Attention with torch's own forward pass, also of a class that adds other things to it."""
+    return isinstance(module, nn.MultiheadAttention) and type(module).forward is nn.MultiheadAttention.forward
 
 
 def _reclass(module: nn.Module) -> None:
-    module.__class__ = CutMultiheadAttention
+    kind: Any = type(module)
+    module.__class__ = _cut_class(kind)
+
+
+@cache
+def _cut_class(kind: type) -> type:
+    """The class that runs after a cut, in front of the user's own if there is one."""
+    if kind is nn.MultiheadAttention:
+        return CutMultiheadAttention
+
+    def remade(module: nn.Module) -> tuple[Any, ...]:  # a pickle cannot find the class by its name
+        return _empty, (kind,), vars(module)
+
+    return type(f"Cut{kind.__name__}", (CutMultiheadAttention, kind), {"__reduce__": remade, "__module__": __name__})
+
+
+def _empty(kind: type) -> Any:
+    cls: Any = _cut_class(kind)
+    return cls.__new__(cls)
 
 
 def _peculiar(module: nn.MultiheadAttention) -> bool:
@@ -166,7 +190,7 @@ def _attention_and_output(module: Any) -> None:
     """The class that runs with such sizes; and no fused kernel, which would take heads × dimensions for the width."""
     if _peculiar(module):
         raise CannotFollow("nn.MultiheadAttention with add_bias_kv or add_zero_attn cannot run after a cut")
-    if type(module) is nn.MultiheadAttention:
+    if _is_stock(module):
         _reclass(module)
     if not isinstance(module, CutMultiheadAttention):
         raise CannotFollow(

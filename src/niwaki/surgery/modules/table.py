@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph.numbers import FOLLOWED
 from niwaki.units import Axis
 
@@ -71,23 +72,50 @@ def surround(*classes: Kind) -> Callable[[Surround], Surround]:
 
 def follow(model: nn.Module, removed: Mapping[Axis, tuple[int, ...]], before: Mapping[str, tuple[int, ...]]) -> None:
     """Let every module that lost tensor entries set its own numbers right, and then those around it."""
+    touched = list(_touched(model, removed))
+    for each in touched:
+        if isinstance(each.module, torch.jit.ScriptModule):
+            raise CannotFollow(
+                f"{each.name or 'the model'!r} is scripted (torch.jit.script or trace), and what was compiled for its "
+                "sizes cannot be cut. Prune the module that it was made of, and script that afterwards."
+            )
+        function = _found(ADAPTERS, type(each.module))
+        if function is not None:
+            function(each.module, Change(each.gone, {local: before[name] for local, name in each.own.items()}))
+    for _, holder, around in _surrounding(model, touched):
+        around(holder)
+
+
+def followers(model: nn.Module, removed: Mapping[Axis, tuple[int, ...]]) -> Iterator[tuple[str, Adapter | Surround]]:
+    """The functions that follow such a cut of this model, cut or not, each with the name of its module."""
+    touched = list(_touched(model, removed))
+    for each in touched:
+        if (function := _found(ADAPTERS, type(each.module))) is not None:
+            yield each.name, function
+    yield from ((name, around) for name, _, around in _surrounding(model, touched))
+
+
+@dataclass(frozen=True, eq=False)
+class _Touched:
+    """A module that loses entries. ``own``: its tensors by local name, as the model calls them. ``gone``: as in
+    :class:`Change`."""
+
+    name: str
+    module: nn.Module
+    own: Mapping[str, str]
+    gone: Mapping[tuple[str, int], tuple[int, ...]]
+
+
+def _touched(model: nn.Module, removed: Mapping[Axis, tuple[int, ...]]) -> Iterator[_Touched]:
     names = {id(t): name for name, t in [*model.named_parameters(), *model.named_buffers()]}
     by_name: dict[str, dict[int, tuple[int, ...]]] = {}
     for axis, indices in removed.items():
         by_name.setdefault(axis.name, {})[axis.dim] = indices
-    touched: set[int] = set()
-    for module in model.modules():
-        own = list(_own(module))
-        gone = {(local, dim): indices for local, t in own for dim, indices in by_name.get(names[id(t)], {}).items()}
-        if not gone:
-            continue
-        touched.add(id(module))
-        function = _found(ADAPTERS, type(module))
-        if function is not None:
-            function(module, Change(gone, {local: before[names[id(t)]] for local, t in own}))
-    for holder, around in _surrounding(model):
-        if any(id(m) in touched for m in holder.modules()):
-            around(holder)
+    for name, module in model.named_modules():
+        own = {local: names[id(t)] for local, t in _own(module)}
+        gone = {(local, dim): ids for local, of in own.items() for dim, ids in by_name.get(of, {}).items()}
+        if gone:
+            yield _Touched(name, module, own, gone)
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -100,19 +128,20 @@ def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             made = vars(module).get(name) if name != local else None
             if isinstance(made, Tensor) and made.dim() == t.dim():
                 yield name, t
-    if isinstance(lists := module._modules.get("parametrizations"), nn.ModuleDict):
+    if isinstance(lists := getattr(module, "parametrizations", None), nn.ModuleDict):
         for name, inside in lists.items():
             originals = [t for _, t in inside.named_parameters(recurse=False)]
             if originals:
                 yield name, max(originals, key=Tensor.numel)
 
 
-def _surrounding(model: nn.Module) -> Iterator[tuple[nn.Module, Surround]]:
-    """Modules with a function in the table, inner ones first."""
-    for module in reversed(list(model.modules())):
+def _surrounding(model: nn.Module, touched: Iterable[_Touched]) -> Iterator[tuple[str, nn.Module, Surround]]:
+    """Modules with a function in the table that hold one that was touched, inner ones first."""
+    inside = {id(each.module) for each in touched}
+    for name, module in reversed(list(model.named_modules())):
         function = _found(SURROUNDS, type(module))
-        if function is not None:
-            yield module, function
+        if function is not None and any(id(m) in inside for m in module.modules()):
+            yield name, module, function
 
 
 def _found(table: Mapping[Kind, Any], cls: type) -> Any:

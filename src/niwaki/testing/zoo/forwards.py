@@ -101,6 +101,18 @@ def nested_batch() -> tuple[dict[str, object]]:
     return ({"image": image, "meta": {"facts": facts}},)
 
 
+class Frequencies(nn.Module):
+    """Makes its features of one number by a bare vector, which no layer holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frequencies, self.phases = nn.Parameter(torch.ones(12)), nn.Parameter(torch.zeros(12))
+        self.fc1, self.fc2 = nn.Linear(12, 16), nn.Linear(16, 4)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.fc2(F.relu(self.fc1(torch.sin(t[:, None] * self.frequencies + self.phases))))
+
+
 def _hard_coded_view(name: str, rows: int | None) -> Specimen:
     return Specimen(
         name,
@@ -165,5 +177,14 @@ SPECIMENS = (
         blocks=axes("weights.0:1 weights.2:0 biases.2:0"),
         prunable=axes("weights.0:0 weights.1:0"),
         tied=ties("weights.0:0 biases.0:0 weights.1:1", "weights.1:0 biases.1:0 weights.2:1"),
+    ),
+    Specimen(
+        "bare_frequencies",
+        planted(Frequencies),
+        floats((5,)),
+        tags("mlp functional"),
+        blocks=axes("fc2.weight:0 fc2.bias:0"),
+        prunable=axes("frequencies:0 fc1.weight:0"),
+        tied=ties("frequencies:0 phases:0 fc1.weight:1", "fc1.weight:0 fc2.weight:1"),
     ),
 )

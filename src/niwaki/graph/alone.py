@@ -1,0 +1,70 @@
+"""Users' code run beside the watch: why a model that works by itself could not be watched, and chance as it was."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from niwaki.graph.copies import fresh
+
+
+def advice(model: nn.Module, args: Any, kwargs: Any) -> str:
+    """What to do about a model that could not be watched on these arguments."""
+    if not _runs(model, args, kwargs, torch.enable_grad(), torch.no_grad()):
+        return "Check that model(*inputs) works by itself."
+    held = next(_uncopied(model), None)
+    if held is not None:
+        return (
+            f"It works by itself, but a copy of it is watched, and its attribute {held} cannot be copied: give that "
+            "class a __deepcopy__, or take it off the model for the trace."
+        )
+    if not _runs(model, args, kwargs, torch.inference_mode()):
+        return (
+            "It works by itself, but is watched in inference mode, without gradients: forward must not use autograd "
+            "(torch.autograd.grad, backward). Trace the part of it that does not."
+        )
+    return "It works by itself, but not on a copy of which every operation is watched."
+
+
+def _runs(model: nn.Module, args: Any, kwargs: Any, *modes: AbstractContextManager[Any]) -> bool:
+    """Does it, in one of these modes?"""
+    for mode in modes:
+        with same_chance(), mode, suppress(Exception):
+            args, kwargs = fresh((args, kwargs))
+            model(*args, **kwargs)
+            return True
+    return False
+
+
+def _uncopied(model: nn.Module) -> Iterator[str]:
+    """Attributes that ``copy.deepcopy`` refuses, with their class."""
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            if key in ("_parameters", "_buffers", "_modules") or isinstance(value, Tensor):
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception:
+                yield f"{'.'.join(filter(None, (name, key)))!r} ({type(value).__name__})"
+
+
+@contextmanager
+def same_chance() -> Iterator[None]:
+    """The generators of random numbers on the CPU are afterwards as before."""
+    ours, numpys = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(numpys)
+
+
+__all__ = ["advice", "same_chance"]
