@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed._composable import checkpoint
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -179,6 +181,33 @@ def settings_stay() -> None:
     assert all(p.grad is not None for p in model.parameters())
 
 
+def checkpointed_activations_stay(how: str) -> None:
+    """They are computed twice in every step, before the cut and after it; and the model loads what it gives."""
+    runs: list[str] = []
+    model = Tall()
+    layers = model.layers
+    for name in ("4", "6"):
+        layers.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: runs.append(name))
+        if how == "wrapped":
+            layers[int(name)] = checkpoint_wrapper(layers[int(name)])
+        else:
+            checkpoint(layers[int(name)])
+        fully_shard(layers[int(name)])
+    fully_shard(model)
+
+    def once() -> list[str]:
+        runs.clear()
+        model(torch.randn(4, 32)).sum().backward()
+        model.load_state_dict(model.state_dict())
+        return sorted(runs)
+
+    before = once()
+    assert before == ["4", "4", "6", "6"]
+    nk.cut_(model, nk.plan(nk.trace(model, TALL.inputs()), nk.scores.L1(), HALF))
+    assert once() == before
+    assert model.last.in_features < 32
+
+
 def told(module: Any) -> tuple[Any, ...]:
     state = fully_shard.state(module)
     groups = [
@@ -307,6 +336,8 @@ def cases(folder: Path) -> dict[str, Callable[[], None]]:
         "columns": columns_are_cut_where_they_are,
         "training goes on": partial(every_parameter_goes_on, sharded),
         "settings": settings_stay,
+        "checkpointed": partial(checkpointed_activations_stay, "composed"),
+        "checkpointed/wrapped": partial(checkpointed_activations_stay, "wrapped"),
         "saved": partial(saved_in_parts, folder),
         "random": partial(random_is_drawn_as_by_one, sharded),
     }

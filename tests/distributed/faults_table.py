@@ -12,10 +12,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 import niwaki as nk
-from niwaki.errors import BadInput, CannotWrite, RankFailed, RanksDiffer
-from niwaki.methods import Choose, Cut, Method, sequence
+from niwaki.errors import BadInput, CannotFollow, CannotWrite, RankFailed, RanksDiffer
+from niwaki.methods import Choose, Cut, Mask, Method, sequence
 from niwaki.ranks import Ranks, digest, local
 from tests.distributed.methods_table import OPTIMIZERS, graph_of, pruned, replicated, sharded
 from tests.distributed.nets import SUBJECTS, loss_of
@@ -50,6 +51,31 @@ def other_weights_are_seen_at_the_cut() -> None:
         run.step()
     run.ranks = Ranks.here()
     raised(RanksDiffer, rf"the plan of a cut differs.*{MARKS}.*weights differ too", lambda: [run.step() for _ in "123"])
+
+
+def a_network_without_its_wrapper_is_seen_after_the_cut() -> None:
+    """The wrapper, which the run does not know of, goes on with the old parameters."""
+    outer = DistributedDataParallel(NET.model(), find_unused_parameters=True)
+    run = begun(nk.methods.magnitude(HALF), model=outer.module)
+
+    def step(index: int) -> None:
+        run.optimizer.zero_grad()
+        loss_of(outer, NET.batch(index, dist.get_rank(), dist.get_world_size())).backward()
+        run.step()
+
+    step(0)
+    assert run.finished
+    told = rf"a sample of the weights one step after a cut differs.*{MARKS}.*wrap the model before"
+    raised(RanksDiffer, told, lambda: step(1))
+
+
+def a_wrapper_that_cannot_be_made_anew_is_refused_at_the_start() -> None:
+    model = DistributedDataParallel(NET.model(), process_group=dist.new_group(list(range(dist.get_world_size()))))
+    raised(CannotFollow, "over a process group of its own cannot be made anew", partial(begun, METHOD, model=model))
+    mask = Method("mask", sequence(Choose(nk.scores.L1(), HALF), Mask()))
+    run = begun(mask, model=model)
+    run.step()
+    assert run.finished
 
 
 def another_seed_is_seen_at_once() -> None:
@@ -279,6 +305,8 @@ def cases(folder: Path) -> dict[str, Callable[[], None]]:
     found: list[Callable[[], None]] = [
         other_weights_are_seen_at_the_choice,
         other_weights_are_seen_at_the_cut,
+        a_network_without_its_wrapper_is_seen_after_the_cut,
+        a_wrapper_that_cannot_be_made_anew_is_refused_at_the_start,
         another_seed_is_seen_at_once,
         a_score_that_draws_is_named,
         a_choice_that_fails_on_one_rank_stops_all,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 import niwaki as nk
 from niwaki.testing import laws
@@ -46,6 +48,7 @@ CIRCUMSTANCES = {
     "clipped": Circumstances(clip=0.05, accumulate=2, optimizer=OPTIMIZERS["adamw"]),
     "bfloat16": Circumstances(bfloat16=True, clip=0.05, scheduled=True),
     "scaled": Circumstances(scaled=True, accumulate=2),
+    "fused": Circumstances(scaled=True, optimizer=partial(torch.optim.AdamW, lr=1e-2, fused=True)),
     "averaged": Circumstances(averaged=True, scheduled=True, accumulate=3, optimizer=OPTIMIZERS["adam"]),
     "compiled": Circumstances(compiled=True, clip=0.05, optimizer=OPTIMIZERS["nesterov"]),
 }
@@ -56,6 +59,7 @@ PAIRS = [
     ("greg1", "plain"),
     ("greg1", "clipped"),
     ("greg1", "scaled"),
+    ("greg1", "fused"),
     ("greg1", "averaged"),
     ("greg1", "compiled"),
     ("greg2", "bfloat16"),
@@ -97,10 +101,10 @@ def broken(name: str, how: str, trainer: str, message: str) -> None:
 def test_a_penalty_before_clipping(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = LightningPruning._extend
 
-    def first(self: LightningPruning, module: object, hook: str, **when: Any) -> None:
+    def first(self: LightningPruning, trainer: object, module: object, hook: str, **when: Any) -> None:
         if hook == "configure_gradient_clipping":
-            when = {"before": lambda *_: self._before_step()}
-        honest(self, module, hook, **when)
+            when = {"before": lambda *_: self._before_step(trainer)}
+        honest(self, trainer, module, hook, **when)
 
     monkeypatch.setattr(LightningPruning, "_extend", first)
     broken("greg1", "clipped", "Lightning", r"in Lightning .*ends otherwise than in a plain loop")
@@ -126,8 +130,8 @@ def test_a_mask_that_comes_after_the_scheduler(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         LightningPruning,
         "_extend",
-        lambda self, module, hook, honest=LightningPruning._extend, **when: (
-            None if hook == "optimizer_step" else honest(self, module, hook, **when)
+        lambda self, trainer, module, hook, honest=LightningPruning._extend, **when: (
+            None if hook == "optimizer_step" else honest(self, trainer, module, hook, **when)
         ),
     )
     method = nk.methods.spur(0.5, rounds=2, steps=2, alpha=1e-2, proximal=True)

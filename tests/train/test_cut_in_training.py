@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -99,6 +100,97 @@ def test_a_scheduler_acts_on_the_new_parameters() -> None:
         assert torch.allclose(p, old - rate * p.grad, atol=1e-7)
 
 
+# -- several optimizers -------------------------------------------------------------------------------------------
+
+
+def two_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    """As users of Muon have them."""
+    matrices = torch.optim.SGD([p for p in model.parameters() if p.dim() > 1], lr=0.1, momentum=0.9)
+    return [matrices, torch.optim.AdamW([p for p in model.parameters() if p.dim() < 2], lr=0.1, fused=True)]
+
+
+@pytest.mark.parametrize("how", ["plain", "scaled", "unscaled before"])
+def test_two_optimizers_step_and_are_cut_together(how: str) -> None:
+    model, alone = net(), net()
+    run = nk.Pruning(model, two_optimizers(model), cutting(), X)
+    scaler = torch.amp.GradScaler("cpu", 2.0**10) if how != "plain" else None
+    by_hand = two_optimizers(alone)
+    for step in range(4):
+        if step == 2:  # the cut is by the second step
+            before = weights(model)
+        run.optimizer.zero_grad()
+        loss = loss_of(model)
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        for each in by_hand:
+            if how == "unscaled before" and scaler is not None:
+                scaler.unscale_(run.optimizer.each[by_hand.index(each)])  # type: ignore[attr-defined]
+            each.zero_grad()
+        run.step(scaler)
+        if scaler is not None:
+            scaler.update()
+        if step == 0:
+            loss_of(alone).backward()
+            [each.step() for each in by_hand]
+            assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(weights(alone), weights(model), strict=True))
+    assert model[0].out_features == 3
+    assert not any(torch.equal(a, b) for a, b in zip(before, weights(model), strict=False) if a.shape == b.shape)
+    held = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in model.parameters()} == {id(p) for p in run.optimizer.state}
+
+
+def test_an_optimizer_that_would_keep_old_parameters_is_refused() -> None:
+    model = net()
+    one, other = two_optimizers(model)
+    with pytest.raises(BadInput, match=r"cutting cuts parameters .* not hold \('0\.bias'\): .*optimizer=\[one, other"):
+        nk.Pruning(model, one, cutting(), X)
+    run = nk.Pruning(model, [one, other], cutting(), X)
+    with pytest.raises(BadInput, match="the optimizer does not hold"):
+        run.train_with(other)
+    with pytest.raises(BadInput, match=r"optimizer=\[\]: give the optimizer"):
+        nk.Pruning(model, [], cutting(), X)
+    with pytest.raises(BadInput, match=r"expected an optimizer .*found int"):
+        nk.Pruning(model, [one, 3], cutting(), X)  # type: ignore[list-item]
+
+
+# -- a cut that is refused ----------------------------------------------------------------------------------------
+
+
+def test_a_cut_that_is_refused_is_tried_again() -> None:
+    """Nothing of the run is lost, here or in a state that is saved between."""
+
+    def begun() -> nk.Pruning:
+        model = net()
+        ending = Method("ending", sequence(Wait(2), Choose(nk.scores.L1(), nk.Ratio(0.5)), Cut()))
+        return nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), ending, X, ema=averaged(model))
+
+    run, again = begun(), begun()
+    train(run)
+    hook = run.model[0].weight.register_hook(lambda grad: None)
+    with pytest.raises(CannotFollow, match=r"'0\.weight' has a hook on it"):
+        train(run)
+    assert (run.finished, run.model[0].out_features) == (False, 6)
+    hook.remove()
+    again.load_state_dict(run.state_dict())
+    for each in (run, again):
+        train(each)
+        assert (each.finished, each.model[0].out_features) == (True, 3)
+
+
+@pytest.mark.parametrize("place", ["hook", "optimizer"])
+def test_what_no_cut_can_follow_is_told_at_the_start(place: str) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    if place == "hook":
+        model[0].weight.register_post_accumulate_grad_hook(lambda p: None)
+    else:
+        optimizer.slots = [model[0].weight]  # type: ignore[attr-defined]
+    told = {"hook": r"cutting cuts '0\.weight', which has a hook", "optimizer": "SGD keeps .* of its own in 'slots'"}
+    with pytest.raises(CannotFollow, match=told[place]):
+        nk.Pruning(model, optimizer, cutting(), X)
+    mask = Method("mask", sequence(Wait(2), Choose(nk.scores.L1(), nk.Ratio(0.5)), Mask()))
+    nk.Pruning(model, optimizer, mask, X)
+
+
 # -- averaged copies ----------------------------------------------------------------------------------------------
 
 
@@ -168,6 +260,37 @@ def test_an_average_starts_again_after_a_rewind() -> None:
     assert max(counts) > 0
 
 
+def test_a_copy_whose_only_child_is_called_module_is_an_average() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.module(x)
+            return found
+
+    for wrap in (copy.deepcopy, averaged):
+        model: nn.Module = Outer()
+        ema = wrap(model)
+        train(nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), cutting(), X, ema=ema), steps=2)
+        assert [p.shape for p in ema.parameters()] == [p.shape for p in model.parameters()]
+
+
+def test_a_trainer_s_checkpoint_holds_the_average() -> None:
+    def begun() -> nk.Pruning:
+        model = net()
+        return nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), cutting(), X, ema=averaged(model))
+
+    run, again = begun(), begun()
+    train(run, steps=3)
+    run._average._ema.update_parameters(run.model)  # type: ignore[union-attr, operator]
+    again.load_state_dict(run.whole_state())
+    one, other = run._average.state_dict(), again._average.state_dict()
+    assert int(one["n_averaged"]) == 1
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
 def test_what_is_no_copy_of_the_model_is_no_average() -> None:
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -213,6 +336,19 @@ def test_a_step_that_overflows_does_not_spoil_what_was_summed_up() -> None:
     scaler.update()
     assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
     assert all(moved.isfinite().all() for moved in run.state_dict()["moved"].values())
+
+
+def test_what_is_summed_up_leaves_out_the_steps_that_a_scaler_leaves_out() -> None:
+    """Also where only the gradient of another weight overflowed."""
+    model, scaler = net(), torch.amp.GradScaler("cpu", 2.0**10)
+    method = nk.methods.movement(nk.Ratio(0.5, only="0.*"), steps=3, every=1, dense=5)
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), method, X)
+    scaler.scale(loss_of(model)).backward()
+    model[2].weight.grad[0, 0] = torch.inf
+    before = weights(model)
+    run.step(scaler)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+    assert [float(moved.abs().sum()) for moved in run.state_dict()["moved"].values()] == [0.0]
 
 
 def test_a_compiled_step_trains_what_is_left() -> None:
@@ -346,6 +482,16 @@ def test_an_optimizer_around_another_follows_in_both() -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
     for each in (optimizer, optimizer.inner):
         assert {id(p) for p in each.state} == {id(p) for p in model.parameters()}
+
+
+def test_a_rewind_reaches_an_optimizer_inside_another() -> None:
+    model = net()
+    optimizer = LookAhead(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    run = nk.Pruning(model, optimizer, nk.methods.imp(0.5, rounds=1, steps=3, dense=2, rewind=1), X)
+    train(run)
+    assert len(optimizer.inner.state) == 4
+    train(run)  # after which it goes back to the first step
+    assert (len(optimizer.state), len(optimizer.inner.state)) == (0, 0)
 
 
 @pytest.mark.parametrize("place", ["attribute", "group"])

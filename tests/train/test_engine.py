@@ -142,6 +142,14 @@ def test_targets_are_tried_before_any_step() -> None:
         pruning(net(), nk.methods.magnitude(nk.Ratio(0.5)), inputs="ones")
 
 
+def test_flattened_parameters_are_refused_with_the_way_out() -> None:
+    class FullyShardedDataParallel(nn.Sequential):
+        """By its name, as that of torch is found: it cannot be made without other processes."""
+
+    with pytest.raises(BadInput, match=r"FullyShardedDataParallel \(FSDP1\), which flattens .*fsdp_version=2"):
+        pruning(FullyShardedDataParallel(*net()), nk.methods.magnitude(nk.Ratio(0.5)))
+
+
 def test_a_bare_number_is_no_target() -> None:
     with pytest.raises(BadInput, match="target"):
         pruning(net(), nk.methods.greg1(0.5))  # type: ignore[arg-type]
@@ -204,6 +212,19 @@ def test_a_finished_run_is_read_again_though_nothing_is_left_to_prune() -> None:
     again.load_state_dict(run.state_dict())
     assert again.finished
     assert again.model[0].out_features == 1
+
+
+def test_a_state_from_before_the_cut_is_not_for_a_run_that_has_been_cut() -> None:
+    model = net()
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), masking(2), torch.ones(2, 4))
+    train(run)
+    state = run.state_dict()
+    while not run.finished:
+        train(run)
+    with pytest.raises(BadInput, match=r"has made 1 cut, and the run state knows of 0, .* a fresh, dense model"):
+        run.load_state_dict(state)
+    assert run.finished
+    run.load_state_dict(run.state_dict())
 
 
 def test_the_graph_is_of_the_model_after_the_last_cut() -> None:

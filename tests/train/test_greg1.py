@@ -226,6 +226,10 @@ def test_what_is_not_trained_cannot_be_pressed(how: str, of: Any, caplog: pytest
     if how == "frozen":
         with pytest.raises(BadInput, match=rf"greg1 presses .* those of '{name}' do not .*: skip='{name}'"):
             nk.Pruning(model, optimizer, method, torch.ones(2, 2))
+    elif of == "units":
+        with pytest.raises(BadInput, match=r"greg1 cuts .* not hold \('0\.weight', '0\.bias'\): .*optimizer=\[one"):
+            nk.Pruning(model, optimizer, method, torch.ones(2, 2))
+        model[0].requires_grad_(False)
     else:  # there may be another optimizer
         nk.Pruning(model, optimizer, method, torch.ones(2, 2))
         assert f"greg1 presses units of '{name}', and the optimizer holds nothing" in caplog.text

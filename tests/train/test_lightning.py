@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,20 @@ def test_a_checkpoint_without_a_state_is_told(tmp_path: Path) -> None:
         trainer(tmp_path, pruning()).fit(Net(), parts(), ckpt_path=str(tmp_path / "last.ckpt"))
 
 
+@pytest.mark.parametrize("stage", ["fit", "test"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_weights_without_a_state_are_told(tmp_path: Path, stage: str, cut: bool) -> None:
+    last = pl.callbacks.ModelCheckpoint(tmp_path, "last", save_weights_only=True)
+    callback = pruning() if cut else pl.Callback()
+    trainer(tmp_path, callback, last, enable_checkpointing=True).fit(Net(), parts())
+    told = "'net.0.bias' has shape .*3.*, the module's .*6.*: save_weights_only=True leaves it out. .*nk.load"
+    told = told if cut else "has no state of greg1: save_weights_only=True leaves it out"
+    act = getattr(trainer(tmp_path, pruning()), stage)
+    more = {"verbose": False} if stage == "test" else {}
+    with pytest.raises(BadInput, match=told) if cut or stage == "fit" else nullcontext():
+        act(Net(), parts(1), ckpt_path=str(tmp_path / "last.ckpt"), **more)
+
+
 def test_mixed_precision_and_a_part_of_the_module(tmp_path: Path) -> None:
     module, callback = Net(), pruning(module="net")
     trainer(tmp_path, callback, precision="bf16-mixed").fit(module, parts())
@@ -201,6 +216,90 @@ def test_manual_optimization_with_one_optimizer_is_the_same(tmp_path: Path) -> N
     trainer(tmp_path, pruning(), accumulate_grad_batches=1, gradient_clip_val=None).fit(other, parts(STEPS))
     assert differing(weights(one), weights(other)) == []
     assert one.net[0].out_features == 3
+
+
+def test_a_second_fit_goes_on_with_what_is_pruned(tmp_path: Path) -> None:
+    module, callback = Net(), pruning()
+    trainer(tmp_path, callback).fit(module, parts())
+    run, before = callback.run, weights(module)
+    trainer(tmp_path, callback, max_steps=2).fit(module, parts())
+    assert callback.run is run
+    assert module.net[0].out_features == 3
+    assert differing(before, weights(module)) != []
+
+
+def test_a_trial_run_of_one_batch_may_be_shorter_than_the_method(tmp_path: Path) -> None:
+    callback = pruning()
+    trainer(tmp_path, callback, max_steps=-1, accumulate_grad_batches=1, fast_dev_run=True).fit(Net(), parts())
+    assert callback.run is not None
+    assert callback.run.steps == 1
+
+
+class Tunable(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lr, self.batch_size = 0.05, 2
+
+    def training_step(self, part: Tensor, index: int) -> Tensor:
+        return self(X[0]).square().sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def train_dataloader(self) -> Any:
+        return torch.utils.data.DataLoader(range(64), batch_size=self.batch_size)  # type: ignore[arg-type]
+
+
+def lr_finder(work: Any, module: Tunable) -> None:
+    pl.tuner.Tuner(work).lr_find(module, num_training=5, update_attr=False)
+
+
+def batch_finder(work: Any, module: Tunable) -> None:
+    pl.tuner.Tuner(work).scale_batch_size(module, max_trials=2, steps_per_trial=1)
+
+
+def finder_after(work: Any, module: Tunable) -> None:
+    work.callbacks.append(pl.callbacks.LearningRateFinder(num_training_steps=5, update_attr=False))
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize("tune", [lr_finder, batch_finder, finder_after])
+def test_a_tuner_runs_without_the_method(tmp_path: Path, tune: Any) -> None:
+    module, callback = Tunable(), pruning()
+    before = weights(module)
+    work = trainer(tmp_path, callback, accumulate_grad_batches=1)
+    tune(work, module)
+    assert differing(before, weights(module)) == []
+    work.fit(module)
+    assert callback.run is not None
+    assert (callback.run.finished, callback.run.steps, work.global_step) == (True, STEPS, STEPS)
+    assert module.net[0].out_features == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_penalties_are_added_to_unscaled_gradients_in_manual_optimization(tmp_path: Path) -> None:
+    """A fused optimizer unscales them itself, in its step."""
+
+    class Fused(ByHand):
+        def training_step(self, part: Tensor, index: int) -> None:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(self(X[index]).square().sum())
+            optimizer.step()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.parameters(), lr=0.05, fused=True)
+
+    ends = []
+    for scale in (1.0, 2.0**16):
+        module = Fused()
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        precision = pl.plugins.MixedPrecision("16-mixed", "cpu", scaler)
+        precision.autocast_context_manager = lambda: torch.autocast("cpu", enabled=False)
+        off = {"accumulate_grad_batches": 1, "gradient_clip_val": None, "plugins": [precision]}
+        trainer(tmp_path, pruning(), **off).fit(module, parts(STEPS))
+        ends.append(weights(module))
+    assert differing(*ends) == []
 
 
 def test_hooks_of_the_module_are_as_they_were(tmp_path: Path) -> None:

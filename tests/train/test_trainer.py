@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import niwaki as nk
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
@@ -56,7 +57,7 @@ def rows() -> list[dict[str, Tensor]]:
 
 
 def trainer(folder: Path, method: Method, model: nn.Module, **more: Any) -> Any:
-    options = {"resume_from": more.pop("resume_from", None)}
+    options = {"resume_from": more.pop("resume_from", None), "ema": more.pop("ema", None)}
     settings = {
         "output_dir": str(folder),
         "max_steps": STEPS,
@@ -207,6 +208,114 @@ def test_a_checkpoint_from_elsewhere(tmp_path: Path) -> None:
     assert differing(weights(whole.model), weights(again.model)) == []
 
 
+CUTTING = nk.methods.greg1(nk.Ratio(0.5, only="*intermediate*"), grow=0.5, every=1, hold=1)
+
+
+def test_the_folder_may_be_among_the_arguments(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "old", CUTTING, bert())
+    whole.train()
+    place = str(tmp_path / "old" / "checkpoint-5")
+    again = trainer(tmp_path / "new", CUTTING, bert(), resume_from_checkpoint=place)
+    assert again.model.config.intermediate_size == 16
+    again.train(resume_from_checkpoint=place)
+    assert differing(weights(whole.model), weights(again.model)) == []
+    dense = trainer(tmp_path / "new", CUTTING, bert(), resume_from_checkpoint=place)
+    with pytest.raises(BadInput, match=r"the Trainer begins at step 0\. Give both the same folder"):
+        dense.train()
+
+
+def test_a_state_that_was_written_beside_other_weights_is_refused(tmp_path: Path) -> None:
+    """The callback is not told from where the Trainer goes on, and takes the folder of this run."""
+    trainer(tmp_path / "one", METHODS["imp"], bert(), save_steps=3).train()
+    other = bert()
+    with torch.no_grad():
+        other.classifier.weight.neg_()
+    trainer(tmp_path / "other", METHODS["imp"], other, save_steps=3).train()
+    again = trainer(tmp_path / "other", METHODS["imp"], bert())
+    with pytest.raises(BadInput, match=r"other.*was written beside other weights .*PruningCallback\(..., resume_from="):
+        again.train(resume_from_checkpoint=str(tmp_path / "one" / "checkpoint-3"))
+
+
+@pytest.mark.parametrize("method", [CUTTING, METHODS["imp"]], ids=["cut", "zeros"])
+def test_a_second_training_goes_on_with_what_is_pruned(tmp_path: Path, method: Method) -> None:
+    work = trainer(tmp_path, method, bert(), save_strategy="no")
+    work.train()
+    (callback,) = (c for c in work.callback_handler.callbacks if isinstance(c, nk.PruningCallback))
+    run, share = callback.run, zeros(work.model)
+    before = weights(work.model)
+    work.args.max_steps = 2  # fewer than the method took
+    work.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(work.optimizer, lambda step: 1.0)
+    work.train()
+    assert callback.run is run
+    assert work.model.config.intermediate_size == (16 if method is CUTTING else 32)
+    assert zeros(work.model) == share
+    assert differing(before, weights(work.model)) != []
+
+
+def test_a_checkpoint_holds_the_average(tmp_path: Path) -> None:
+    averages = []
+    for stop in (None, 3):
+        model = bert()
+        ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+        work = trainer(tmp_path, METHODS["imp"], model, ema=ema)
+        work.add_callback(Averaging(model, ema))
+        work.train(resume_from_checkpoint=stop and str(tmp_path / f"checkpoint-{stop}"))
+        averages.append(weights(ema))
+    assert differing(*averages) == []
+    assert int(averages[0]["n_averaged"]) == STEPS
+
+
+class Averaging(transformers.TrainerCallback):
+    def __init__(self, model: nn.Module, ema: AveragedModel) -> None:
+        self.model, self.ema = model, ema
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.ema.update_parameters(self.model)
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "told"),
+    [
+        ("named", ["named"], []),
+        (None, ["run-0", "run-1"], []),  # run-0 has its state
+        (None, ["run-0", "run-1", "run-2"], ["checkpoint of step 3 is not where it is looked for"]),
+        (None, [], ["checkpoint of step 3 is not where it is looked for"]),
+    ],
+    ids=["a name", "the one without a state", "several at once", "none"],
+)
+def test_a_trial_s_checkpoint_is_in_its_own_folder(
+    tmp_path: Path, name: str | None, there: list[str], told: list[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """As in a search of hyperparameters."""
+    work = trainer(tmp_path, METHODS["imp"], bert())
+    places = [tmp_path / trial / "checkpoint-3" for trial in there]
+    for place in places:
+        place.mkdir(parents=True)
+    if there[:1] == ["run-0"]:
+        (places[0] / checkpoints.FILE).write_text("of the trial before")
+    (callback,) = (c for c in work.callback_handler.callbacks if isinstance(c, nk.PruningCallback))
+    callback.on_train_begin(work.args, work.state, work.control, model=work.model, optimizer=work.optimizer)
+    state = transformers.TrainerState(global_step=3, is_hyper_param_search=True, trial_name=name)
+    warnings.simplefilter("always")
+    callback.on_save(work.args, state, work.control)
+    assert [told[0] in str(each.message) for each in recwarn.list if each.category is NotSaved] == [True] * len(told)
+    if not told:
+        assert checkpoints.read(places[-1], Ranks.alone())["steps"] == 0
+
+
+def test_a_cut_is_refused_where_processes_hold_replicas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, masked = (trainer(tmp_path, method, bert()) for method in (CUTTING, METHODS["imp"]))
+    monkeypatch.setattr("niwaki.train.hugging.Ranks.here", lambda: SimpleNamespace(size=2))
+    with pytest.raises(BadInput, match=r"greg1 cuts, and DistributedDataParallel, .* or use a loop of Accelerate"):
+        work.train()
+    assert work.state.global_step == 0
+    monkeypatch.setattr("niwaki.train.engine.Ranks.here", Ranks.alone)
+    monkeypatch.setattr("niwaki.train.hugging.fully_sharded", lambda model: True)
+    for each in (masked, trainer(tmp_path, CUTTING, bert())):
+        (callback,) = (c for c in each.callback_handler.callbacks if isinstance(c, nk.PruningCallback))
+        callback.on_train_begin(each.args, each.state, each.control, model=each.model, optimizer=each.optimizer)
+
+
 def test_too_few_steps_are_told_before_any_is_spent(tmp_path: Path) -> None:
     work = trainer(tmp_path, METHODS["imp"], bert(), max_steps=3)
     with pytest.raises(BadInput, match="imp takes 6 steps of the optimizer, and the Trainer would make 3"):
@@ -269,7 +378,7 @@ class Alike:
         self.model = nn.Linear(2, 2)
         self.drawn = drawn
 
-    def state_dict(self) -> dict[str, Any]:
+    def whole_state(self) -> dict[str, Any]:
         return {"rank": self.ranks.rank, "drawn": self.drawn}
 
 

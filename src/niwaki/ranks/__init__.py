@@ -16,13 +16,22 @@ from niwaki.ranks.shards import (
     spread_over,
     whole,
 )
-from niwaki.ranks.wrapping import dealt_out_again, fully_sharded, plainly, replica, resharded, wrapped_again
+from niwaki.ranks.wrapping import (
+    check_wrapped,
+    dealt_out_again,
+    fully_sharded,
+    plainly,
+    replica,
+    resharded,
+    wrapped_again,
+)
 
 __all__ = [
     "Ranks",
     "alike",
     "as_part",
     "carried",
+    "check_wrapped",
     "dealt_out_again",
     "digest",
     "fully_sharded",

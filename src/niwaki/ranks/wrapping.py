@@ -24,6 +24,8 @@ HOOKS = (
     "_load_state_dict_post_hooks",
 )
 STATE = "__composable_api_state_key"
+ROOMS = ("torch.distributed.fsdp", "torch.distributed._composable.fsdp", "torch.distributed._composable_state")
+"""Where hooks and states of ``fully_shard`` come from; others of torch's, of checkpointed activations say, stay."""
 
 
 def fully_sharded(model: nn.Module) -> bool:
@@ -91,24 +93,31 @@ def replica(model: nn.Module) -> nn.Module:
 
 def wrapped_again(model: nn.Module) -> None:
     """Let data parallelism around a model know the parameters that it has after a cut: its reducer is made anew."""
+    for outer in _replicating(model):
+        hooks, outer._comm_hooks = list(outer._comm_hooks), []
+        outer.__setstate__(outer.__getstate__())
+        for hook, state in hooks:
+            outer.register_comm_hook(state, hook)
+
+
+def check_wrapped(model: nn.Module) -> None:
+    """Raise :class:`CannotFollow` where `wrapped_again` cannot be: it makes data parallelism anew over the default
+    group."""
+    for outer in _replicating(model):
+        if outer.process_group is not dist.group.WORLD:
+            raise CannotFollow(
+                "DistributedDataParallel over a process group of its own cannot be made anew in place. Cut between "
+                "runs, and wrap the cut network again: DistributedDataParallel(model.module, process_group=group)"
+            )
+
+
+def _replicating(model: nn.Module) -> Iterator[Any]:
+    """``DistributedDataParallel`` around a model."""
     inner: Any = model
     while isinstance(inner, nn.Module):
         if isinstance(inner, DistributedDataParallel):
-            _check_default(inner.process_group)
-            hooks, inner._comm_hooks = list(inner._comm_hooks), []
-            inner.__setstate__(inner.__getstate__())
-            for hook, state in hooks:
-                inner.register_comm_hook(state, hook)
+            yield inner
         inner = inner._modules.get("module") or inner._modules.get("_orig_mod")
-
-
-def _check_default(group: Any) -> None:
-    """Raise :class:`CannotFollow` for any other group than the one that data parallelism is made anew over."""
-    if group is not dist.group.WORLD:
-        raise CannotFollow(
-            "DistributedDataParallel over a process group of its own cannot be made anew in place. Cut between runs, "
-            "and wrap the cut network again: DistributedDataParallel(model.module, process_group=group)"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +190,11 @@ def _stripped(module: nn.Module) -> Callable[[], None]:
     if isinstance(module, FSDPModule):
         module.__class__ = kind.__mro__[2]  # FSDPLinear, FSDPModule, Linear
     for name in HOOKS:
-        inside[name] = type(inside[name])((k, h) for k, h in inside[name].items() if not _of_torch(h))
+        inside[name] = type(inside[name])((k, h) for k, h in inside[name].items() if not _of_fsdp(h))
     for name in [name for name in inside if name.startswith(STATE)]:
-        del inside[name]
+        others = {key: state for key, state in inside.pop(name).items() if not _is_fsdp(key)}
+        if others:
+            inside[name] = others
     known = _composable_state._module_state_mapping.pop(module, None)
 
     def undo() -> None:
@@ -195,9 +206,14 @@ def _stripped(module: nn.Module) -> Callable[[], None]:
     return undo
 
 
-def _of_torch(hook: Any) -> bool:
+def _of_fsdp(hook: Any) -> bool:
     home = getattr(getattr(hook, "hook", hook), "__module__", None) or ""
-    return home.startswith("torch.distributed.")
+    return any(home == room or home.startswith(f"{room}.") for room in ROOMS)
 
 
-__all__ = ["dealt_out_again", "fully_sharded", "plainly", "replica", "resharded", "wrapped_again"]
+def _is_fsdp(key: Any) -> bool:
+    """Of what keeps a module's states by function, and names in a register."""
+    return key == "fully_shard" if isinstance(key, str) else _of_fsdp(key)
+
+
+__all__ = ["check_wrapped", "dealt_out_again", "fully_sharded", "plainly", "replica", "resharded", "wrapped_again"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,41 @@ from niwaki.surgery.states import Shrink, known
 Dims = Mapping[int, Mapping[int, tuple[int, ...]]]
 
 
+class Joined(torch.optim.Optimizer):
+    """Optimizers that train one model between them (Muon for matrices and AdamW for the rest, say), as one. Groups and
+    states are theirs; it has none of its own."""
+
+    def __init__(self, each: Sequence[torch.optim.Optimizer]) -> None:
+        # Not that of the base, which would make groups of its own.
+        self.each = tuple(each)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        return [group for each in self.each for group in each.param_groups]
+
+    @property
+    def state(self) -> dict[Tensor, Any]:  # type: ignore[override]
+        return {parameter: state for each in self.each for parameter, state in each.state.items()}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        for each in self.each:
+            each.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for each in self.each:
+            each.zero_grad(set_to_none)
+
+
+def apart(optimizer: Any) -> tuple[Any, ...]:
+    """The optimizers that were joined; else this one alone."""
+    return optimizer.each if isinstance(optimizer, Joined) else (optimizer,)
+
+
 def layers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
     """The optimizers inside this one (a look-ahead's, say), innermost first, and itself; without mere wrappers (such as
     Accelerate's), whose groups and state are those of the one inside."""
+    if isinstance(optimizer, Joined):
+        return [layer for each in optimizer.each for layer in layers(each)]
     found: list[torch.optim.Optimizer] = []
     for value in list(vars(optimizer).values()):
         if isinstance(value, torch.optim.Optimizer):
@@ -30,14 +62,20 @@ def layers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
 def check(optimizer: torch.optim.Optimizer, names: Mapping[int, str], dims: Dims) -> None:
     """Raise :class:`CannotFollow` if a parameter that shrinks (``names`` and ``dims``: by id) has state that cannot be
     cut along, or if the optimizer holds it where nobody would exchange it."""
+    check_own(optimizer, names)
     for each in layers(optimizer):
-        _check_own(each, names)
         odd = _odd(each)
         for parameter, state in each.state.items():
             if id(parameter) in names:
                 for key, value in state.items():
                     _check_state(each, names[id(parameter)], tuple(parameter.shape), key, value, odd)
                 _ruled(each, state, Shrink(tuple(parameter.shape), dims[id(parameter)]))  # as a trial
+
+
+def check_own(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> None:
+    """The latter alone, which can be told before any step."""
+    for each in layers(optimizer):
+        _check_own(each, names)
 
 
 def follow(optimizer: torch.optim.Optimizer, fresh: Mapping[int, Tensor], dims: Dims) -> int:

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
-from niwaki.ranks import Ranks, fully_sharded
+from niwaki.ranks import Ranks, digest, fully_sharded
 from niwaki.sealing import require_whole, seal, unseal
+from niwaki.surgery.wrappers import bare
 from niwaki.train.engine import Pruning
 
 FILE = "niwaki_pruning.pt"
@@ -31,12 +34,13 @@ def write(run: Pruning, folder: Path, beside: Mapping[str, int] | None = None) -
     Args:
         beside: files of the trainer's and their bytes (-1: any number but 0); None: all that are there now.
     """
-    state, ranks = run.state_dict(), run.ranks
+    state, ranks = run.whole_state(), run.ranks
     size = ranks.size if fully_sharded(run.model) or state["drawn"] else 1
     if ranks.rank >= size:
         return
     beside = _sizes(folder) if beside is None else dict(beside)
     sealed = {"version": VERSION, "run": state, "ranks": size, "beside": beside if ranks.rank == 0 else {}}
+    sealed["weights"] = _mark(run.model)
     try:
         seal(sealed, folder / _name(ranks.rank, size))
     except CannotWrite as trouble:
@@ -44,12 +48,15 @@ def write(run: Pruning, folder: Path, beside: Mapping[str, int] | None = None) -
         warnings.warn(told, NotSaved, stacklevel=2)
 
 
-def read(folder: Path, ranks: Ranks) -> dict[str, Any]:
+def read(folder: Path, ranks: Ranks, model: nn.Module | None = None) -> dict[str, Any]:
     """What was written, by this rank if each has its own. Nothing in it can run code.
 
+    Args:
+        model: with the weights of the same checkpoint, to be compared with those beside which the state was written.
+
     Raises:
-        BadInput: there is none, or each of another number of ranks has its own. BrokenFile: it, or a file of the
-            trainer's beside it, is not as it was written.
+        BadInput: there is none, or each of another number of ranks has its own; or it was written beside other weights.
+            BrokenFile: it, or a file of the trainer's beside it, is not as it was written.
         Both name the newest checkpoint beside it that is whole.
     """
     if not (folder / FILE).is_file():
@@ -68,6 +75,11 @@ def read(folder: Path, ranks: Ranks) -> dict[str, Any]:
             found = _sealed(folder / _name(ranks.rank, ranks.size))
     except BrokenFile as trouble:
         raise BrokenFile(f"{trouble}. {_instead(folder)}") from trouble
+    if model is not None and found.get("weights", "") not in ("", _mark(model)):
+        raise BadInput(
+            f"{folder / FILE} was written beside other weights than the Trainer has loaded, so it is of another run. "
+            "Name the folder that they come from to the callback too: PruningCallback(..., resume_from=folder)"
+        )
     state: dict[str, Any] = found["run"]
     return state
 
@@ -95,6 +107,13 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         if _stem(place) in stems:  # others have nothing to do with it
             warnings.warn(f"{reason}; the checkpoint before is looked at", Damaged, stacklevel=2)
     return None
+
+
+def _mark(model: nn.Module) -> str:
+    """A hash of a few entries of every weight; none where ranks hold parts of them."""
+    if fully_sharded(model):
+        return ""
+    return digest({name: p.detach().flatten()[:16] for name, p in bare(model).named_parameters()})
 
 
 def _stem(folder: Path) -> str:

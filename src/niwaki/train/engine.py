@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from niwaki.graph.observe import Inputs
 from niwaki.methods import Method, to_json
 from niwaki.methods.parts import at_least
 from niwaki.methods.view import NOTHING, Chosen, Orders, Outcome, State, View
-from niwaki.ranks import Ranks, digest, is_sharded, local, part, replica, wrapped_again
+from niwaki.ranks import Ranks, check_wrapped, digest, fully_sharded, is_sharded, local, part, replica, wrapped_again
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
 from niwaki.surgery.masks import Held
@@ -28,12 +28,13 @@ from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.movement import Moves
 from niwaki.train.overflow import stepped
 from niwaki.train.pressure import Pressure, regularize, shrink_
-from niwaki.train.rehearsal import check, check_pressed, must_be_method, what_of
+from niwaki.train.rehearsal import check, check_cut, check_pressed, must_be_method, refuse_flattened, what_of
 from niwaki.train.snapshot import Snapshot
-from niwaki.train.stepping import accumulating, scaler_of, step_, unscale_
+from niwaki.train.stepping import accumulating, joined, scaler_of, step_, unscale_
 from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
+from niwaki.wording import counted
 
 VERSION = 4
 
@@ -45,7 +46,8 @@ class Pruning:
     gradient as you leave it (clip before), masks hold after every step, and a cut takes the optimizer's state along.
 
     Args:
-        model: trained in place, on any device. optimizer: the one that trains it. method: from ``nk.methods``.
+        model: trained in place, on any device. optimizer: the one that trains it, or all of them in a list (Muon for
+            matrices, AdamW for the rest), which then step together. method: from ``nk.methods``.
         inputs: for tracing, as for :func:`niwaki.trace`.
         record: called with one dict per recorded figure (penalty, norms, …); for instance a list's ``append``.
         record_every: figures are recorded on every so many-th update of the method; at least 1.
@@ -60,7 +62,9 @@ class Pruning:
             is masked and cut as the model is, and starts again where the model is given other weights (a rewind).
 
     Raises:
-        UnreachableTarget, NothingToPrune, BadInput: now, not after hours, if the method cannot be carried out.
+        UnreachableTarget, NothingToPrune, BadInput, CannotFollow: now, not after hours, if the method cannot be
+            carried out. (CannotFollow also at a cut, for state that the optimizer has made by then. Nothing is cut
+            then, and the next step tries again.)
         RanksDiffer: now or at any choice or cut, on all ranks: they do not do the same.
         RankFailed: another rank failed.
     """
@@ -68,7 +72,7 @@ class Pruning:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
         method: Method,
         inputs: Inputs,
         *,
@@ -87,7 +91,7 @@ class Pruning:
     def _begin(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
         method: Method,
         inputs: Inputs,
         record: Record | None,
@@ -100,12 +104,15 @@ class Pruning:
         must_be_method(method)
         require(method, data, loss)
         at_least(record_every, 1, "record_every")
-        self.model, self.optimizer, self.method, self.inputs = model, optimizer, method, inputs
+        self.model, self.method, self.inputs = model, method, inputs
+        self.optimizer: torch.optim.Optimizer = joined(optimizer)
+        refuse_flattened(model)
         self._of = what_of(method)
         self._agree("the method", (to_json(method), record_every))
         self._graph = trace(replica(model), inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
-        self.finished = False
+        self.finished = self._over = False  # over: the method wants nothing more, though a cut may be due
+        self._due = self._fresh = False  # fresh: parameters that a cut has made, and no step was made with
         self.steps = 0
         looks = None if data is None or not method.needs else Looks(model, inputs, data, loss, self.ranks)
         self._zeros, self._moves, self._snapshot = Zeros(model), Moves.of(method, model), Snapshot(model)
@@ -120,9 +127,10 @@ class Pruning:
         self._pressure: Pressure | None = None
         self._orders: Orders | None = None
         check(method, self._view)
-        _same_parameters(model, optimizer)
-        check_pressed(method, self._view, optimizer)
-        tell_if_lost(method, self._view, self._parameters(), optimizer)
+        _same_parameters(model, self.optimizer)
+        check_cut(method, self._view, self.optimizer)
+        check_pressed(method, self._view, self.optimizer)
+        tell_if_lost(method, self._view, self._parameters(), self.optimizer)
 
     @property
     def graph(self) -> Graph:
@@ -178,8 +186,11 @@ class Pruning:
         """
         if self._orders is not None:
             raise BadInput("before_step was called twice; call after_step when the optimizer has stepped")
+        if self._due:
+            self._cut()
+            self.finished = self._over
         if not self.finished:
-            self._moves.add()
+            self._moves.add(self.optimizer)
         self._orders = NOTHING if self.finished else self._advance()
         if self._orders.remember:
             self._snapshot.take()
@@ -200,6 +211,7 @@ class Pruning:
         orders, self._orders = self._orders, None
         self.steps += 1
         self._view.steps = self.steps
+        self._compare()
         proximal = [each for each in orders.regularize if each.proximal]
         if proximal and stepped(self.optimizer):
             for each in proximal:
@@ -213,9 +225,11 @@ class Pruning:
         weights.
 
         Raises:
-            BadInput: it holds none of the model's parameters.
+            BadInput: it holds none of the model's parameters, or not all that a cut will exchange.
         """
         _same_parameters(self.model, optimizer)
+        if self._view.graph is not None:
+            check_cut(self.method, self._view, optimizer)
         self.optimizer = optimizer
 
     def run_at_once(self) -> None:
@@ -232,7 +246,8 @@ class Pruning:
             "version": VERSION,
             "method": to_json(self.method),
             "steps": self.steps,
-            "finished": self.finished,
+            "finished": self._over,
+            "due": self._due,
             "state": copy.deepcopy(self._state),
             "chosen": {n: c.clone() if isinstance(c, Tensor) else list(c) for n, c in self._view.chosen.items()},
             "pressure": dict(self._view.pressure),
@@ -246,20 +261,33 @@ class Pruning:
             "drawn": {} if self._view.looks is None else self._view.looks.source.state_dict(),
         }
 
+    def whole_state(self) -> dict[str, Any]:
+        """`state_dict` and the averaged copy, for trainers whose checkpoints have no other place for that."""
+        return {**self.state_dict(), "average": self._average.state_dict()}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint. Call it on a run made with a fresh dense model, *before* loading the model's and
         the optimizer's states: cuts that were made are made again, so that those fit.
 
         Raises:
-            BadInput: the state belongs to another method or another release.
+            BadInput: the state belongs to another method or another release, or to a model that was not cut as this one
+                was.
         """
         if state.get("version") != VERSION:
             raise BadInput(f"this run state has version {state.get('version')!r}, this release reads {VERSION}")
         if state["method"] != to_json(self.method):
             raise BadInput(f"this run state belongs to another method: {state['method']}, not {to_json(self.method)}")
-        self.finished = state["finished"]  # before the cuts: what the last one left need not have a graph
-        for plan in map(Plan.from_json, state["plans"][len(self._plans) :]):
-            self._carry_out(plan)
+        plans = [Plan.from_json(plan) for plan in state["plans"]]
+        if [plan.to_json() for plan in plans[: len(self._plans)]] != [plan.to_json() for plan in self._plans]:
+            raise BadInput(
+                f"this run has made {counted(len(self._plans), 'cut')}, and the run state knows of {len(plans)}, which "
+                "do not begin with them: load it into a run on a fresh, dense model"
+            )
+        due = state.get("due", False)
+        last = state["finished"] and not due
+        for plan in plans[len(self._plans) :]:
+            self._carry_out(plan, last=last)
+        self.finished, self._over, self._due = last, state["finished"], due
         self.steps = self._view.steps = state["steps"]
         self._state = copy.deepcopy(state["state"])
         self._view.chosen = self._there(state["chosen"])
@@ -271,6 +299,7 @@ class Pruning:
         self._moves.put({n: torch.as_tensor(moved) for n, moved in self._there(state["moved"]).items()})
         self._snapshot.load_state_dict(state["remembered"])
         self._pressure, self._orders = None, None
+        self._average.load_state_dict(state.get("average", {}))
         if self._view.looks is not None:
             self._view.looks.source.load_state_dict(state["drawn"])
 
@@ -310,7 +339,7 @@ class Pruning:
 
     def _settle(self) -> None:
         """Do what takes no time and comes after the step that has been made."""
-        again = not self.finished
+        again = not self._over
         while again:
             outcome = self._ask(self.method.body.settle)
             self._act(outcome.orders)
@@ -322,7 +351,7 @@ class Pruning:
         if self._view.chosen is not before:
             self._pressure = None
             self._agree("what is chosen", self._view.chosen)
-        self.finished = outcome.over
+        self._over = outcome.over
         return outcome
 
     def _act(self, orders: Orders) -> None:
@@ -344,7 +373,9 @@ class Pruning:
             self._view.looks.reestimate(self.graph, orders.reestimate)
             self._keep_zero()
         if orders.cut:
+            self._due = True  # until it has been done: where it is refused, the next step tries again
             self._cut()
+        self.finished = self._over
 
     @torch.no_grad()
     def _write(self, values: Mapping[str, Tensor]) -> None:
@@ -393,26 +424,42 @@ class Pruning:
         return make_plan(self.graph, units, {"method": to_json(self.method), "steps_trained": self.steps})
 
     def _cut(self) -> None:
-        self._carry_out(self._plan(self._view.chosen))
+        self._carry_out(self._plan(self._view.chosen), last=self._over)
         self._view.note(event="cut", plan=self._plans[-1].fingerprint)
         self._view.chosen, self._view.pressure, self._view.kept_pressure = {}, {}, {}
 
-    def _carry_out(self, plan: Plan) -> None:
+    def _carry_out(self, plan: Plan, *, last: bool) -> None:
+        """Cut. After the ``last`` one no graph is made: what it leaves need not have one."""
         self._agree("the plan of a cut", plan.to_json())
         with self.ranks.every("a cut"):
+            check_wrapped(self.model)
+            self._average.check(plan)
             self.receipt = cut_(replica(self.model), plan, self.optimizer)
             wrapped_again(self.model)
             self._average.cut(plan)
         self._plans.append(plan)
+        self._due, self._fresh = False, True
         self._masked, self._pressure = None, None
         if self._view.looks is not None:
             self._view.looks.forget()
-        self._graph = self._view.graph = None if self.finished else trace(replica(self.model), self.inputs)
+        self._graph = self._view.graph = None if last else trace(replica(self.model), self.inputs)
+
+    def _compare(self) -> None:
+        """One step after a cut, see that all ranks still train one model: a wrapper that this run was not given goes on
+        with the old parameters, and averages no gradients of the new."""
+        if self._fresh and self.ranks.size > 1 and not fully_sharded(self.model):
+            self._agree("a sample of the weights one step after a cut", _sample(self.model))
+        self._fresh = False
 
 
 def _weights(model: nn.Module) -> str:
     """Whose weights are the same? For a message."""
     return digest({name: p for name, p in bare(model).named_parameters() if not is_sharded(p)})
+
+
+def _sample(model: nn.Module) -> dict[str, Tensor]:
+    """A few entries of every parameter, which differ soon where each rank trains its own."""
+    return {name: p.detach().flatten()[:64] for name, p in bare(model).named_parameters()}
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

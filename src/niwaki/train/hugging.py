@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.errors import BadInput, require_extra
+from niwaki.errors import BadInput, NotSaved, require_extra
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
-from niwaki.ranks import Ranks
+from niwaki.ranks import Ranks, fully_sharded
 from niwaki.train.checkpoints import FILE, read, write
 from niwaki.train.engine import Pruning
-from niwaki.train.rehearsal import enough, must_be_method
+from niwaki.train.rehearsal import cuts, enough, must_be_method
 from niwaki.train.stepping import innermost, stand_in, unscale_
 from niwaki.train.view import Record
 
@@ -46,8 +46,15 @@ class PruningCallback(TrainerCallback):
             cut. (``args.resume_from_checkpoint`` does as well.)
         record, record_every, data, loss, ema: as for :class:`niwaki.Pruning`.
 
+    A second ``trainer.train()`` of the same model goes on with the finished run: what is zero stays zero, and nothing
+    is pruned again. For that, make a new callback.
+
     Attributes:
         run: the :class:`niwaki.Pruning`; None until training begins.
+
+    Raises:
+        BadInput: (when training begins) ``load_best_model_at_end``; too few steps; a cut, and the model is replicated
+            over several processes; the state in the folder is of another run.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class PruningCallback(TrainerCallback):
             "ema": ema,
         }
         self.run: Pruning | None = None
+        self._place: Path | None = None  # from which the model was cut when the Trainer was made
+        self._trained = False
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any) -> None:
         """Make the cuts of a checkpoint again, so that the Trainer can load its weights."""
@@ -84,16 +93,22 @@ class PruningCallback(TrainerCallback):
             given = live["optimizer"]
             self.run = self._begin(live["model"], stand_in(live["model"]) if given is None else innermost(given))
             self.run.load_state_dict(saved)
+            self._place = Path(place)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any
     ) -> None:
         model, optimizer = live["model"], innermost(live["optimizer"])
-        if self.resume_from is not None and not state.global_step:
+        if self._goes_on(model, state):
+            self._run.train_with(optimizer)
+            return
+        place = self._place if self.resume_from is None else self.resume_from
+        if place is not None and not state.global_step:
             raise BadInput(
-                f"resume_from={str(self.resume_from)!r}, and the Trainer begins at step 0. Give both the same folder: "
+                f"resume_from={str(place)!r}, and the Trainer begins at step 0. Give both the same folder: "
                 "trainer.train(resume_from_checkpoint=folder)."
             )
+        self._refuse_replicas(model)
         if args.load_best_model_at_end and self.method.body.longest != 0:  # what is done at once is in every checkpoint
             raise BadInput(
                 f"load_best_model_at_end=True: after training the Trainer would load the checkpoint that scored best "
@@ -109,13 +124,36 @@ class PruningCallback(TrainerCallback):
                 UserWarning,
                 stacklevel=2,
             )
-        if self.run is not None and self.run.receipt is not None and state.global_step == self.run.steps:
+        if self.run is not None and self._is_cut_for(self.run, state):
             self.run.model = model
             self.run.train_with(optimizer)
         else:
             self.run = self._begin(model, optimizer)
         if state.global_step:
-            self.run.load_state_dict(read(self._checkpoint(args, state), self.run.ranks))
+            beside = model if self.resume_from is None else None  # who names the folder knows what is in it
+            self.run.load_state_dict(read(self._checkpoint(args, state), self.run.ranks, beside))
+        self._trained = True
+
+    @staticmethod
+    def _is_cut_for(run: Pruning, state: TrainerState) -> bool:
+        """Is the model cut by now as it was in the checkpoint that the Trainer has loaded? (A run that has gone on in a
+        second training counts the steps of both.)"""
+        steps = state.global_step
+        return run.receipt is not None and steps > 0 and (run.steps == steps or (run.finished and run.steps > steps))
+
+    def _goes_on(self, model: nn.Module, state: TrainerState) -> bool:
+        """Is this a further training of a model that is done?"""
+        run = self.run if self._trained and not state.global_step else None
+        return run is not None and run.finished and run.model is model
+
+    def _refuse_replicas(self, model: nn.Module) -> None:
+        done = self.run is not None and self.run.finished
+        if cuts(self.method) and not done and Ranks.here().size > 1 and not fully_sharded(model):
+            raise BadInput(
+                f"{self.method.name} cuts, and DistributedDataParallel, which the Trainer keeps to itself, would go on "
+                "with the old parameters: each process would train apart. Train in one process or sharded (FSDP2), or "
+                "mask in training and cut after it, or use a loop of Accelerate."
+            )
 
     def _begin(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pruning:
         inputs: Any = getattr(model, "dummy_inputs", None) if self.inputs is None else self.inputs
@@ -135,9 +173,17 @@ class PruningCallback(TrainerCallback):
         self._run.after_step()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any) -> None:
-        folder = _folder(args, state)
-        if folder.is_dir():
+        folder = _written(args, state)
+        if folder is not None:
             write(self._run, folder)
+        elif state.is_world_process_zero:
+            warnings.warn(
+                f"the Trainer's checkpoint of step {state.global_step} is not where it is looked for, in "
+                f"{args.output_dir}: it has no state of the run, and cannot be gone on from. (In a search of "
+                "hyperparameters, trials at the same time need an output_dir each.)",
+                NotSaved,
+                stacklevel=2,
+            )
 
     @property
     def _run(self) -> Pruning:
@@ -145,6 +191,9 @@ class PruningCallback(TrainerCallback):
         return self.run
 
     def _checkpoint(self, args: TrainingArguments, state: TrainerState) -> Path:
+        told = args.resume_from_checkpoint
+        if self.resume_from is None and told is not None and (Path(told) / FILE).is_file():
+            return Path(told)
         place = _folder(args, state) if self.resume_from is None else Path(self.resume_from)
         if not (place / FILE).is_file() and self.resume_from is None and not place.is_dir():
             raise BadInput(
@@ -157,6 +206,18 @@ class PruningCallback(TrainerCallback):
 
 def _folder(args: TrainingArguments, state: TrainerState) -> Path:
     return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+
+
+def _written(args: TrainingArguments, state: TrainerState) -> Path | None:
+    """Where the Trainer has just saved: in a search of hyperparameters, in the folder of the trial, whose name it tells
+    only where the user made it."""
+    folder = _folder(args, state)
+    if not state.is_hyper_param_search:
+        return folder if folder.is_dir() else None
+    trials = [folder.parent / state.trial_name] if state.trial_name else sorted(folder.parent.glob("run-*"))
+    found = [trial / folder.name for trial in trials if (trial / folder.name).is_dir()]
+    fresh = [place for place in found if not (place / FILE).is_file()]
+    return fresh[0] if len(fresh) == 1 else None
 
 
 __all__ = ["FILE", "PruningCallback"]

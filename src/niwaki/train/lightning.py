@@ -13,11 +13,12 @@ from torch import nn
 
 from niwaki.errors import BadInput, require_extra
 from niwaki.graph.observe import Inputs
-from niwaki.methods import Cut, Method
+from niwaki.methods import Method
+from niwaki.surgery.cut import shapes_of
 from niwaki.train.engine import Pruning
 from niwaki.train.looks import Loss
-from niwaki.train.rehearsal import enough, must_be_method
-from niwaki.train.stepping import innermost, stand_in
+from niwaki.train.rehearsal import cuts, enough, must_be_method
+from niwaki.train.stepping import innermost, stand_in, unscale_
 from niwaki.train.view import Record
 
 
@@ -40,6 +41,10 @@ else:
     Callback = _base()
 
 
+UNBEGUN = {"begun": False}
+"""In checkpoints that are written before the run begins, as tuners do: there is nothing to go on with."""
+
+
 class LightningPruning(Callback):
     """Carry out a method while Lightning trains: ``Trainer(..., callbacks=[nk.LightningPruning(method, inputs)])``.
 
@@ -60,7 +65,11 @@ class LightningPruning(Callback):
 
     Raises:
         BadInput: (when training begins) the module has several optimizers, or there are callbacks that average weights,
-            or the method cuts and the model is wrapped for several processes.
+            or the method cuts and the model is wrapped for several processes; (when a checkpoint is loaded) it has no
+            state of the run.
+
+    A second ``fit`` of the same module goes on with the finished run. While a tuner tries learning rates or batch
+    sizes, the run stands still.
     """
 
     def __init__(
@@ -85,7 +94,7 @@ class LightningPruning(Callback):
         }
         self.run: Pruning | None = None
         self._saved: Mapping[str, Any] | None = None
-        self._pressed = False
+        self._pressed = self._fitting = False
         self._undo: list[Callable[[], None]] = []
 
     # Between clipping and the optimizer's step, between that and the scheduler's, and before weights are loaded, no
@@ -93,9 +102,10 @@ class LightningPruning(Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._release()
-        self._extend(pl_module, "on_load_checkpoint", before=lambda saved: self._make_fit(pl_module, saved, stage))
-        self._extend(pl_module, "configure_gradient_clipping", after=self._before_step)
-        self._extend(pl_module, "optimizer_step", after=self._after_step)
+        loading = functools.partial(self._make_fit, pl_module, stage=stage)
+        self._extend(trainer, pl_module, "on_load_checkpoint", before=loading)
+        self._extend(trainer, pl_module, "configure_gradient_clipping", after=lambda: self._before_step(trainer))
+        self._extend(trainer, pl_module, "optimizer_step", after=self._after_step)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._release()
@@ -114,11 +124,14 @@ class LightningPruning(Callback):
         if self._saved is not None:  # once more: the model is on its device now
             self.run.load_state_dict(self._saved)
             self._saved = None
+        self._fitting = True
         if not pl_module.automatic_optimization:
             handle = optimizer.register_step_post_hook(lambda *_: self._after_step())
             self._undo.append(handle.remove)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.fast_dev_run or (self.run is not None and self.run.finished):
+            return
         steps = trainer.estimated_stepping_batches
         enough(self.method, 0 if steps == float("inf") else int(steps), "max_steps (or max_epochs)")
 
@@ -126,17 +139,20 @@ class LightningPruning(Callback):
         """In manual optimization gradients are clipped by now."""
         if not pl_module.automatic_optimization:
             self._after_step()  # if a scaler has left out the last one
-            self._before_step()
+            self._before_step(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         self._after_step()
 
     def state_dict(self) -> dict[str, Any]:
         """Goes into the checkpoint."""
-        return {} if self.run is None else self.run.state_dict()
+        return dict(UNBEGUN) if self.run is None else self.run.whole_state()
 
-    def _before_step(self) -> None:
+    def _before_step(self, trainer: Any) -> None:
         assert self.run is not None, "Lightning begins with on_fit_start"
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and _has_gradients(self.run.optimizer):  # those of a fused optimizer are still scaled
+            unscale_(scaler, self.run.optimizer)
         self.run.before_step()
         self._pressed = True
 
@@ -148,12 +164,10 @@ class LightningPruning(Callback):
     def _make_fit(self, pl_module: Any, checkpoint: Mapping[str, Any], stage: str) -> None:
         """Cut the module as the one was whose weights are loaded next."""
         saved = checkpoint.get("callbacks", {}).get(self.state_key)
+        if saved == UNBEGUN:
+            return
         if saved is None:
-            if stage == "fit":
-                raise BadInput(
-                    f"the checkpoint has no state of {self.method.name}: it was written without this callback. Load "
-                    "its weights into the module yourself, and begin anew."
-                )
+            self._refuse_stateless(pl_module, checkpoint, stage)
             return
         network = self._network(pl_module)
         if self.run is None or self.run.model is not network:
@@ -163,7 +177,26 @@ class LightningPruning(Callback):
             raise BadInput("the checkpoint was written before the module was cut; load it into a fresh, dense one")
         if stage == "fit" or len(saved["plans"]) > done:
             self.run.load_state_dict(saved)
-            self._saved = saved if stage == "fit" else None
+            self._saved = saved if stage == "fit" and not self._fitting else None
+
+    def _refuse_stateless(self, pl_module: Any, checkpoint: Mapping[str, Any], stage: str) -> None:
+        """Only weights can be loaded, where they fit, and nothing can be gone on with."""
+        whole = "callbacks" in checkpoint
+        why = "it was written without this callback" if whole else "save_weights_only=True leaves it out"
+        there, here = checkpoint.get("state_dict", {}), shapes_of(pl_module)
+        other = [name for name in there.keys() & here.keys() if tuple(there[name].shape) != here[name]]
+        if other:
+            name = min(other)
+            raise BadInput(
+                f"the checkpoint's {name!r} has shape {tuple(there[name].shape)}, the module's {here[name]}, as where "
+                f"one of them was cut; and it has no state of {self.method.name}: {why}. Save all of it with this "
+                "callback there, or keep the network with nk.save and load it with nk.load."
+            )
+        if stage == "fit":
+            raise BadInput(
+                f"the checkpoint has no state of {self.method.name}: {why}. Load its weights into the module yourself, "
+                "and begin anew."
+            )
 
     def _network(self, pl_module: Any) -> nn.Module:
         found = pl_module if self.module is None else getattr(pl_module, self.module, None)
@@ -173,6 +206,7 @@ class LightningPruning(Callback):
 
     def _extend(
         self,
+        trainer: Any,
         module: Any,
         hook: str,
         *,
@@ -183,6 +217,8 @@ class LightningPruning(Callback):
 
         @functools.wraps(theirs)
         def extended(*args: Any, **kwargs: Any) -> Any:
+            if self not in trainer.callbacks:  # a tuner has put its own in place of them
+                return theirs(*args, **kwargs)
             before(*args)
             result = theirs(*args, **kwargs)
             after()
@@ -193,8 +229,14 @@ class LightningPruning(Callback):
         self._undo.append(lambda: delattr(module, hook) if own is None else setattr(module, hook, own))
 
     def _release(self) -> None:
+        self._fitting = False
         while self._undo:
             self._undo.pop()()
+
+
+def _has_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    """Were there none, Lightning would leave out the step, and with it the update by which a scaler forgets."""
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
 
 
 def _the_optimizer(trainer: Any) -> torch.optim.Optimizer:
@@ -219,7 +261,7 @@ def _refuse_averages(trainer: Any) -> None:
 
 def _refuse_processes(trainer: Any, method: Method) -> None:
     wrapped = isinstance(trainer.strategy.model, nn.parallel.DistributedDataParallel)
-    if wrapped and any(isinstance(part, Cut) for part in method.body.walk()):
+    if wrapped and cuts(method):
         raise BadInput(
             f"{method.name} cuts, and DistributedDataParallel would go on with the old parameters. Train in one "
             "process, or mask in training and cut after it."

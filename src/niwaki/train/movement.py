@@ -34,11 +34,13 @@ class Moves:
         return cls(model, tuple(names))
 
     @torch.no_grad()
-    def add(self) -> None:
-        """Add what the gradients say now, which are the loss's and nothing else's. Where half precision overflowed, the
-        scaler leaves the step out, and so do the sums."""
+    def add(self, optimizer: torch.optim.Optimizer) -> None:
+        """Add what the gradients say now, which are the loss's and nothing else's. Where half precision overflowed in
+        any that the optimizer steps by, the scaler leaves the step out, and so do the sums."""
         moved = {name: weight for name, weight in self._weights().items() if weight.grad is not None}
-        if not finite(weight.grad for weight in moved.values()):
+        every = {id(p): p for group in optimizer.param_groups for p in group["params"]}
+        every |= {id(weight): weight for weight in moved.values()}
+        if not moved or not finite(p.grad for p in every.values()):
             return
         for name, weight in moved.items():
             assert weight.grad is not None

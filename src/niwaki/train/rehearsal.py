@@ -6,13 +6,15 @@ import logging
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph import Graph
 from niwaki.methods import Choose, Cut, Method, Recover, Sensitive
 from niwaki.methods.press import Press, Spread
 from niwaki.methods.view import Of
+from niwaki.ranks import check_wrapped
+from niwaki.surgery import optimizer as follower
 from niwaki.surgery.singles import check_own
 from niwaki.surgery.wrappers import bare
 from niwaki.targets import Target
@@ -31,6 +33,17 @@ def must_be_method(method: object) -> Method:
     if not isinstance(method, Method):
         raise BadInput(f"method must come from nk.methods, not {type(method).__name__}")
     return method
+
+
+def refuse_flattened(model: nn.Module) -> None:
+    """Raise :class:`BadInput` for FSDP1, under which no parameter has its own shape. (By name: it is slow to
+    import.)"""
+    if any(kind.__name__ == "FullyShardedDataParallel" for module in model.modules() for kind in type(module).__mro__):
+        raise BadInput(
+            "the model is wrapped in FullyShardedDataParallel (FSDP1), which flattens parameters: what belongs to a "
+            "unit cannot be told. Use FSDP2 (torch.distributed.fsdp.fully_shard; in Accelerate and the Trainer of "
+            "transformers fsdp_version=2)."
+        )
 
 
 def what_of(method: Method) -> frozenset[Of]:
@@ -89,6 +102,53 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
             looks.check_written(graph, part.target, part.sampling, what)
     for name, reason in looks.left_out(graph, part.target, part.sampling).items():
         view.note(event="left", group=name, reason=reason)
+
+
+def cuts(method: Method) -> bool:
+    """Does it really remove units?"""
+    return any(isinstance(part, Cut) for part in method.body.walk())
+
+
+def check_cut(method: Method, view: EngineView, optimizer: torch.optim.Optimizer) -> None:
+    """See that what a cut will exchange can be exchanged, as far as that can be told now.
+
+    Raises:
+        BadInput: a parameter that may shrink trains, and not by this optimizer: another one would go on with the old
+            tensor.
+        CannotFollow: it has a hook, or the optimizer or data parallelism holds it where it cannot be exchanged.
+    """
+    if not cuts(method):
+        return
+    check_wrapped(view.model)
+    shrinking = _shrinking(method, view)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    left = [name for name, p in shrinking.items() if p.requires_grad and id(p) not in held]
+    if left:
+        raise BadInput(
+            f"{method.name} cuts parameters that train and that the optimizer does not hold ({_listed(left)}): one "
+            "that does would go on with the old ones, and nothing would train the new. Give all optimizers of the "
+            "model, optimizer=[one, other], or freeze what none trains (requires_grad_(False))."
+        )
+    for name, p in shrinking.items():
+        if getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None):
+            raise CannotFollow(
+                f"{method.name} cuts {name!r}, which has a hook on it that would stay with the old tensor. Register it "
+                "when the run is finished, or on the module."
+            )
+    follower.check_own(optimizer, {id(p): name for name, p in shrinking.items()})
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + ", …" * (len(names) > 3)
+
+
+def _shrinking(method: Method, view: EngineView) -> dict[str, Tensor]:
+    """The parameters that have members in a group from which units may go."""
+    tensors = dict(bare(view.model).named_parameters(remove_duplicate=False))
+    targets = [part.target for part in method.body.walk() if isinstance(part, (Choose, Recover, Sensitive, Spread))]
+    names = sorted({name for target in targets for name in view.offered(target)})
+    members = dict.fromkeys(member.name for name in names for member in view.known[name].members)
+    return {name: tensors[name] for name in members if name in tensors}
 
 
 def check_pressed(method: Method, view: EngineView, optimizer: torch.optim.Optimizer) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from niwaki.surgery.optimizer import layers
 from niwaki.surgery.wrappers import bare
 
 
@@ -27,7 +28,8 @@ class Snapshot:
         now = self._now()
         for name, kept in self._tensors.items():
             now[name].copy_(kept)
-        optimizer.state.clear()
+        for each in layers(optimizer):
+            each.state.clear()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors by name."""

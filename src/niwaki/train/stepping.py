@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.surgery.optimizer import layers
+from niwaki.surgery.optimizer import Joined, apart, layers
 
 
 def innermost(optimizer: Any) -> torch.optim.Optimizer:
@@ -23,32 +23,50 @@ def innermost(optimizer: Any) -> torch.optim.Optimizer:
     return layers(wrapped)[-1]
 
 
+def joined(optimizer: Any) -> Any:
+    """Several optimizers of one model as one; one as it is.
+
+    Raises:
+        BadInput: a list without any.
+    """
+    if not isinstance(optimizer, (list, tuple)):
+        return optimizer
+    if not optimizer:
+        raise BadInput("optimizer=[]: give the optimizer that trains the model, or all of them where there are several")
+    for each in optimizer:
+        innermost(each)  # it is one
+    return optimizer[0] if len(optimizer) == 1 else Joined(optimizer)
+
+
 def accumulating(optimizer: Any) -> bool:
     """Does Accelerate only sum up gradients now, so that a step of this optimizer would do nothing?"""
-    gradients = getattr(optimizer, "gradient_state", None)
-    return gradients is not None and not gradients.sync_gradients
+    states = [getattr(each, "gradient_state", None) for each in apart(optimizer)]
+    return any(state is not None and not state.sync_gradients for state in states)
 
 
 def unscale_(scaler: Any, optimizer: Any) -> None:
     """Unscale the gradients, if that was not done before (to clip them)."""
-    try:
-        scaler.unscale_(innermost(optimizer))
-    except RuntimeError as trouble:
-        if "unscale_() has already been called" not in str(trouble):
-            raise
+    for each in apart(optimizer):
+        try:
+            scaler.unscale_(innermost(each))
+        except RuntimeError as trouble:
+            if "unscale_() has already been called" not in str(trouble):
+                raise
 
 
 def step_(optimizer: Any, scaler: Any) -> None:
     """Let the optimizer step: through the scaler, where it does not know of that itself."""
-    if scaler is None or scaler is scaler_of(optimizer):
-        optimizer.step()
-    else:
-        scaler.step(innermost(optimizer))
+    for each in apart(optimizer):
+        if scaler is None or scaler is scaler_of(each):
+            each.step()
+        else:
+            scaler.step(innermost(each))
 
 
 def scaler_of(optimizer: Any) -> Any:
     """The scaler that Accelerate's wrapper steps through; None if there is none."""
-    return getattr(optimizer, "scaler", None) if hasattr(optimizer, "gradient_state") else None
+    first = apart(optimizer)[0]
+    return getattr(first, "scaler", None) if hasattr(first, "gradient_state") else None
 
 
 def stand_in(model: nn.Module) -> torch.optim.Optimizer:
@@ -56,4 +74,4 @@ def stand_in(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.0)
 
 
-__all__ = ["accumulating", "innermost", "scaler_of", "stand_in", "step_", "unscale_"]
+__all__ = ["accumulating", "innermost", "joined", "scaler_of", "stand_in", "step_", "unscale_"]
