@@ -117,8 +117,9 @@ def prune(
 @click.option("--fast", is_flag=True, help="Make the changes of the recipe's section 'fast' first.")
 @click.option("--out", help="Folder for the results, in place of the sweep's.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Trials at a time on this machine; by default what its cores carry."
-)
+    "--workers", type=click.IntRange(min=1),
+    help="Trials at a time on this machine; by default one a GPU, or what its cores carry.",
+)  # fmt: skip
 @click.option(
     "--ray", "address", metavar="ADDRESS", help="Run the trials on this Ray cluster: auto, HOST:PORT, ray://…."
 )

@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+import niwaki as nk
 from niwaki.calibration.batches import Source, read
+from niwaki.calibration.calibration import SAMPLES
+from niwaki.methods.view import Sampling
+from tests.calibration.nets import perceptron
 
 X, Y, LABELS = torch.rand(3, 2), torch.rand(3, 4), torch.tensor([0, 1, 2])
 
@@ -81,3 +85,14 @@ def test_a_loader_that_starts_anew_is_gone_through_once() -> None:
 
     assert sum(b.size for b in Source(Loader(), X).samples(100)) == 6
     assert len(starts) == 1
+
+
+@pytest.mark.parametrize(("samples", "told"), [(6, False), (7, True), (1280, False)])
+def test_fewer_samples_than_were_chosen_are_told(samples: int, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The usual number, which nobody chose, stands for all that there are."""
+    model = perceptron()
+    x = torch.rand(3, 6)
+    method = nk.methods.ispasp(nk.Ratio(0.5), samples=samples, iters=1)
+    nk.prune(model, x, method, data=[x, x])
+    assert ("7 samples of data were asked for, and there are 6: all of them are looked at" in caplog.text) is told
+    assert Sampling().samples == SAMPLES

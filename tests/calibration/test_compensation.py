@@ -199,5 +199,16 @@ def test_statistics_by_hand() -> None:
     assert model.training
 
 
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_measuring_counts_as_no_training(momentum: float | None) -> None:
+    """Without momentum the next batch weighs one in so many as were seen."""
+    x = torch.tensor([[1.0], [3.0]])
+    model = nn.BatchNorm1d(1, momentum=momentum)
+    model(x)
+    reestimate(model, [read(x, x)] * 5)
+    assert model.num_batches_tracked is not None
+    assert int(model.num_batches_tracked) == 1
+
+
 def test_a_model_without_batch_norms_is_not_run() -> None:
     assert reestimate(perceptron(), []) == 0

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from niwaki.place import DEVICE
 from niwaki.recipes.standing import RUN
 from niwaki.sweeps import Sweep, process
+from niwaki.sweeps.gpus import VISIBLE, gpus
 from niwaki.sweeps.ledger import LOG, Ledger, Outcome, Status, read_json, status_of, write_status
 from niwaki.sweeps.local import Local, workers_for
 from niwaki.sweeps.process import Processes, ended, tail
+from niwaki.sweeps.run import runner_for
 from niwaki.sweeps.trial import ABANDONED, REFUSED, Telling
 from tests.recipes.kitchen import GREG
 from tests.sweeps.plots import Here, planted, swept, told
@@ -145,6 +148,48 @@ def test_words_for_an_end(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("niwaki: " + "x" * 9999)
     assert len(tail(tmp_path / "log")) == 2000
     assert workers_for(1) >= workers_for(2) >= workers_for(10_000) == 1
+
+
+def test_each_trial_has_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])")
+    made = folders(tmp_path, 2)
+    list(Local(2, 1, [{VISIBLE: "4"}, {VISIBLE: "7"}])(made, lambda: None))
+    assert sorted((one / LOG).read_text() for one in made) == ["4\n", "7\n"]
+
+
+@pytest.mark.parametrize(
+    ("count", "visible", "device", "found"),
+    [
+        (0, None, None, ()),
+        (2, None, None, ("0", "1")),
+        (2, "3,5", None, ("3", "5")),
+        (1, "3, nothing", None, ("3",)),
+        (2, None, "cuda", ("0", "1")),
+        (2, None, "cpu", ()),
+        (2, "3,5", "cuda:1", ("5",)),
+        (2, None, "cuda:9", ()),
+    ],
+)
+def test_trials_share_out_the_gpus_that_are_theirs(
+    count: int,
+    visible: str | None,
+    device: str | None,
+    found: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    for name, value in ((VISIBLE, visible), (DEVICE, device)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert gpus() == found
+    runner = runner_for(Sweep.load(planted(tmp_path)))
+    assert isinstance(runner, Local)
+    more = {DEVICE: "cuda"} if device and found else {}
+    assert list(runner.places) == ([{VISIBLE: one, **more} for one in found] or [{}])
+    assert runner.workers == (len(found) or workers_for(1))
+    assert runner_for(Sweep.load(planted(tmp_path, workers=3))).workers == 3  # type: ignore[attr-defined]
 
 
 def test_a_trial_tells_how_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,19 @@ def test_a_network_that_was_made_anew_is_timed_anew(tmp_path: Path, monkeypatch:
     assert len(begun) == 2
 
 
+@pytest.mark.parametrize("what", ["processor", "version"])
+def test_on_another_machine_or_runtime_all_is_timed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    path, begun = planted(tmp_path, {"measure": {"runs": 1}}), list[object]()
+    real = timing.latencies
+    monkeypatch.setattr(timing, "latencies", lambda *given: begun.append(1) or real(*given))
+    swept(path, Here())
+    monkeypatch.setattr(timing.hardware, what, lambda *given: "another")
+    swept(path, Here())
+    assert len(begun) == 2
+
+
 def test_other_inputs_are_timed_on_themselves(tmp_path: Path) -> None:
     path = planted(
         tmp_path,
@@ -204,6 +217,15 @@ def test_when_all_fail_there_is_no_page(tmp_path: Path) -> None:
     found = swept(path, Here({"magnitude-ratio0.5-seed0": 2}))
     assert (found.page, found.told, list(found.failed)) == (None, None, ["magnitude-ratio0.5-seed0"])
     assert states(tmp_path) == {"magnitude-ratio0.5-seed0": "failed"}
+
+
+def test_where_nothing_is_finished_any_more_no_old_page_stays(tmp_path: Path) -> None:
+    path, out = planted(tmp_path), tmp_path / "swept"
+    swept(path, Here())
+    assert (out / "report.html").is_file()
+    path.write_text(path.read_text().replace("seeds:\n- 0", "seeds: [1]"))
+    assert swept(path, Here({"magnitude-ratio0.5-seed1": 2})).page is None
+    assert [(out / name).exists() for name in ("report.html", "table.csv", "sweep.json")] == [False, False, True]
 
 
 def test_a_sweep_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

@@ -76,6 +76,26 @@ def test_a_part_is_measured_in_evaluation_mode(tokens: Tokens) -> None:
     assert one["accuracy"] == pytest.approx(float(right.float().mean()))
 
 
+class Keeps(Sums):
+    """Makes a table when it is first called, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table: torch.Tensor | None = None
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: object) -> dict[str, torch.Tensor]:
+        if self.table is None:
+            self.table = torch.linspace(0, 1, 2)
+        return {"logits": super().forward(input_ids, attention_mask)["logits"] * self.scale * self.table}
+
+
+def test_a_model_that_keeps_a_table_trains_afterwards(tokens: Tokens) -> None:
+    model = Keeps()
+    answers.outputs(model, tokens)
+    answers.loss(model, tokens.batch(torch.arange(3))).backward()
+    assert model.scale.grad is not None
+
+
 def test_refused(tokens: Tokens) -> None:
     with pytest.raises(BadInput, match="23 rows cannot be asked in batches of 0"):
         answers.outputs(Sums(), tokens, 0)

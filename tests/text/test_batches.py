@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from niwaki.errors import BadInput
+from niwaki.text.answers import logits
 from niwaki.text.batches import Batches, Tokens, by_length, tokenised, tokenizer
+from niwaki.text.encoders import untrained
 from niwaki.text.tables import Table
 from tests.text import tiny
 
@@ -33,8 +35,12 @@ def tokens(words: object) -> Tokens:
     return tokenised(table(70), words)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("pairs", [False, True])
-def test_a_batch_is_what_the_tokenizer_itself_would_pad(words: object, pairs: bool) -> None:
+def test_a_batch_is_what_the_tokenizer_itself_would_pad(
+    words: object, pairs: bool, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words, "padding_side", side)
     rows = table(9, pairs)
     second = () if rows.pairs is None else (list(rows.pairs),)
     expected = words(list(rows.texts), *second, truncation=True, max_length=10, padding=True, return_tensors="pt")  # type: ignore[operator]
@@ -57,6 +63,37 @@ def test_rows_are_taken_in_the_order_asked_for(tokens: Tokens) -> None:
         assert torch.equal(batch["input_ids"][k, :length], one["input_ids"][0])
         assert not batch["input_ids"][k, length:].any()
         assert batch["attention_mask"][k].tolist() == [1] * length + [0] * (batch["input_ids"].shape[1] - length)
+
+
+def test_the_answer_does_not_depend_on_the_other_rows_where_the_left_is_padded(
+    words: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import XLNetConfig
+
+    monkeypatch.setattr(words, "padding_side", "left")
+    config = XLNetConfig(vocab_size=40, d_model=16, n_layer=1, n_head=2, d_inner=24, pad_token_id=0)
+    model, rows = untrained(config, 2).eval(), tokenised(table(6), words)
+    assert len(set(rows.lengths.tolist())) > 1
+    together = logits(model, rows.to("cpu").rows(5).batch(torch.arange(5)), False)
+    alone = torch.cat([logits(model, rows.batch(torch.tensor([k])), False) for k in range(5)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_a_row_is_no_longer_than_its_encoder_takes(tmp_path: Path) -> None:
+    short = tiny.tokenizer(tmp_path, model_max_length=5)
+    assert int(tokenised(table(20), short).lengths.max()) == 5
+    assert int(tokenised(table(20), short, max_length=4).lengths.max()) == 4
+
+
+def test_a_row_of_no_tokens_is_told(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordLevel({"[PAD]": 0, "good": 1}, unk_token="[PAD]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]")
+    with pytest.raises(BadInput, match="Row 2 of the table has no tokens: ' '"):
+        tokenised(Table(("good", " "), None, (0, 1), ("bad", "good")), bare)
 
 
 def seen(batches: Batches) -> list[list[tuple[int, ...]]]:

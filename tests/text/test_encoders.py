@@ -81,6 +81,65 @@ def test_a_head_that_is_there_is_taken(folder: Path, tmp_path: Path) -> None:
         classifier(tmp_path, 3)
 
 
+NLI = ("contradiction", "entailment", "neutral")
+
+
+def told(family: str, place: Path, names: tuple[str, ...] = NLI) -> nn.Module:
+    """An encoder with a head for these classes, saved in a folder."""
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "XLNet": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 24},
+        "GPT2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "pad_token_id": 0},
+    }.get(family) or {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: k for k, name in enumerate(names)}}
+    config = getattr(transformers, f"{family}Config")(vocab_size=40, **sizes, **labels)
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config).eval()
+    for name, value in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(value)
+    model.save_pretrained(place)
+    return model
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "XLNet", "GPT2"])
+@pytest.mark.parametrize(
+    ("asked", "order"),
+    [
+        (NLI, [0, 1, 2]),
+        (("entailment", "neutral", "contradiction"), [1, 2, 0]),
+        (("NEUTRAL", "Contradiction", "entailment"), [2, 0, 1]),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), [0, 1, 2]),
+        (3, [0, 1, 2]),
+    ],
+)
+def test_a_head_is_taken_by_the_names_of_its_classes(family: str, asked: Any, order: list[int], tmp_path: Path) -> None:
+    own = told(family, tmp_path)
+    found = classifier(tmp_path, asked).eval()
+    ids = torch.arange(4, 10)[None]
+    assert torch.allclose(found(input_ids=ids).logits, own(input_ids=ids).logits[:, order], atol=1e-5)
+    assert len(found.config.id2label) == 3
+
+
+def test_a_head_of_other_words_is_refused_with_both(tmp_path: Path) -> None:
+    told("Bert", tmp_path / "one")
+    words = "The head in .*one tells contradiction, entailment, neutral, and no, yes, maybe are asked for"
+    with pytest.raises(BadInput, match=words):
+        classifier(tmp_path / "one", ("no", "yes", "maybe"))
+    own = told("Bert", tmp_path / "unnamed", ("LABEL_0", "LABEL_1"))
+    assert torch.equal(classifier(tmp_path / "unnamed", ("no", "yes")).classifier.weight, own.classifier.weight)
+
+
+def test_names_of_a_head_that_is_not_there_say_nothing(tmp_path: Path) -> None:
+    from transformers import XLNetConfig, XLNetModel
+
+    config = XLNetConfig(vocab_size=40, d_model=16, n_layer=1, n_head=2, d_inner=24, id2label=dict(enumerate(NLI)))
+    XLNetModel(config).save_pretrained(tmp_path)
+    one, same = (classifier(tmp_path, ("good", "bad"), seed=3) for _ in range(2))
+    assert one.config.id2label == {0: "good", 1: "bad"}
+    assert torch.equal(one.logits_proj.weight, same.logits_proj.weight)
+
+
 def test_random_numbers_go_on_as_if_nothing_had_been_drawn(folder: Path) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()

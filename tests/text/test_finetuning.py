@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,36 @@ def test_a_state_of_another_run_is_refused(tokens: Tokens) -> None:
     for other in (Finetuning(fresh(), tokens, Settings(lr=1e-3)), Finetuning(fresh(), tokens.rows(8), QUICK)):
         with pytest.raises(BadInput, match="This state is of another run"):
             other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("changed", ["words", "labels"])
+def test_a_state_of_other_data_of_the_same_size_is_refused(tokens: Tokens, changed: str, tmp_path: Path) -> None:
+    finetune(Finetuning(fresh(), tokens, QUICK), tmp_path / "checkpoint.pt")
+    labels, ids = tokens.labels, tokens.flat["input_ids"]
+    other = replace(tokens, labels=1 - labels) if changed == "labels" else replace(
+        tokens, flat={**tokens.flat, "input_ids": ids.flip(0)}
+    )  # fmt: skip
+    with pytest.raises(BadInput, match=r"This state is of another run: .*'data'"):
+        finetune(Finetuning(fresh(), other, QUICK), tmp_path / "checkpoint.pt")
+
+
+def test_a_state_from_before_data_were_told_is_gone_on_from(tokens: Tokens) -> None:
+    run = Finetuning(fresh(), tokens, QUICK)
+    run.run(until=2)
+    state = {name: value for name, value in run.state_dict().items() if name != "data"}
+    again = Finetuning(fresh(), tokens, QUICK)
+    again.load_state_dict(state)
+    assert again.done == 2
+
+
+def test_the_best_of_nan_is_not_known(tokens: Tokens) -> None:
+    def run(keep: str) -> Finetuning:
+        settings = Settings(epochs=1, lr=5e-3, size=44, keep=keep)
+        return Finetuning(fresh(), tokens, settings, evaluate=lambda model: float("nan"))
+
+    with pytest.raises(BadInput, match="evaluate gives NaN after epoch 1, which is neither better nor worse"):
+        run("best").run()
+    assert len(run("last").run()) == 1
 
 
 def test_a_loss_that_is_lost_is_told(tokens: Tokens) -> None:

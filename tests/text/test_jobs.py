@@ -63,6 +63,8 @@ def test_a_score_is_a_share(root: Path) -> None:
     assert jobs.score(model, "sst2", "encoders/bert") == 0.5
     assert jobs.score(model, "sst2", "encoders/bert", metric="f1") == pytest.approx(2 / 3)
     assert jobs.score(model, "sst2", "encoders/bert", metric="matthews") == 0
+    with pytest.raises(BadInput, match="sst2: 2 classes cannot be measured by 'pearson'"):
+        jobs.score(model, "sst2", "encoders/bert", metric="pearson")
 
 
 def test_a_correlation_below_zero_is_told_as_zero(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

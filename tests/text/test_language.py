@@ -70,6 +70,31 @@ def test_a_model_that_knows_nothing_is_as_surprised_as_can_be() -> None:
     assert Perplexity(10_000.0, 1).value == math.inf
 
 
+class Keeps(nn.Module):
+    """Makes a table when it is first called, and keeps it."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.layer, self.value, self.table = nn.Embedding(24, 24), value, None
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        if self.table is None:
+            self.table = torch.full((24,), self.value)
+        return {"logits": self.layer(input_ids) * self.table}
+
+
+def test_a_model_that_keeps_a_table_trains_afterwards() -> None:
+    model = Keeps(2.0)
+    perplexity(model, row(16), 8)
+    model(row(16))["logits"].sum().backward()
+    assert float(model.layer.weight.grad.max()) >= 2
+
+
+def test_a_model_that_gives_nan_has_no_perplexity() -> None:
+    with pytest.raises(BadInput, match="The model gives NaN"):
+        perplexity(Keeps(float("nan")), row(16), 8)
+
+
 def test_modes_are_put_back(model: nn.Module) -> None:
     model.train()
     try:

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from niwaki.errors import BadInput
-from niwaki.text.metrics import METRICS, accuracy, f1, matthews, pearson, scores
+from niwaki.text.metrics import METRICS, accuracy, f1, matthews, pearson, require, scores
 
 # Of class 1, rows 0, 1 and 4 are hit (TP), 5 is missed (FN), 2 and 7 are false (FP); 3 and 6 are left (TN).
 PREDICTED = [1, 1, 1, 0, 1, 0, 0, 1]
@@ -64,6 +64,28 @@ def test_of_logits_and_of_scores() -> None:
         "f1": pytest.approx(2 / 3),
     }
     assert scores(["pearson"], torch.tensor([[1.0], [2.0], [3.0]]), [2.0, 4.0, 6.0]) == {"pearson": pytest.approx(1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "said"),
+    [
+        ("f1", 3, "3 classes cannot be measured by 'f1'; known: accuracy, matthews"),
+        ("pearson", 2, "2 classes cannot be measured by 'pearson'; known: accuracy, f1, matthews"),
+        ("accuracy", 0, "scores cannot be measured by 'accuracy'; known: pearson"),
+        ("f1", 0, "scores cannot be measured by 'f1'"),
+    ],
+)
+def test_a_measure_of_other_labels_is_refused(name: str, classes: int, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        require(name, classes)
+    with pytest.raises(BadInput, match=said):
+        scores([name], torch.zeros(2, max(classes, 1)), [0, 1])
+
+
+def test_f1_of_a_third_class_is_refused() -> None:
+    for told, true in (([0, 2], [0, 1]), ([0, 1], [2, 1])):
+        with pytest.raises(BadInput, match="F1 is of two classes, 0 and 1, and there is 2; take accuracy or matthews"):
+            f1(told, true)
 
 
 def test_refused() -> None:

@@ -79,8 +79,10 @@ def test_names_and_tasks_are_themselves() -> None:
         ({"classes": 2}, r"classes must be a list of names \(\[\] for scores\), not 2"),
         ({"classes": "no way"}, "classes must be a list of names"),
         ({"train": 5}, "a task's train must be a name or a list of names, not 5"),
-        ({"classes": [], "metrics": "accuracy"}, "a task with scores cannot be measured by 'accuracy'"),
-        ({"metrics": ["f1", "pearson"]}, "a task with classes cannot be measured by 'pearson'"),
+        ({"classes": [], "metrics": "accuracy"}, "train: scores cannot be measured by 'accuracy'; known: pearson"),
+        ({"classes": ["bad", "so so", "good"], "metrics": "f1"}, "train: 3 classes cannot be measured by 'f1'"),
+        ({"classes": ["bad"]}, "train has the one class 'bad'"),
+        ({"metrics": ["f1", "pearson"]}, "train: 2 classes cannot be measured by 'pearson'"),
     ],
 )
 def test_what_is_lacking_is_told(here: Path, change: dict[str, Any], message: str) -> None:

@@ -98,7 +98,9 @@ def test_a_folder_of_datasets(tmp_path: Path) -> None:
     saved(tmp_path / "many" / "train")
     (tmp_path / "many" / "dataset_dict.json").write_text('{"splits": ["train"]}')
     assert read(tmp_path / "many", split="train") == EXPECTED
-    with pytest.raises(BadInput, match="a part must be named: split='train'"):
+    named = f"a part must be named: split='train', or its folder {tmp_path / 'many' / 'train'}"
+    assert read(tmp_path / "many" / "train") == EXPECTED
+    with pytest.raises(BadInput, match=named):
         read(tmp_path / "many")
     with pytest.raises(BadInput, match="there is no part 'dev': split='train'"):
         read(tmp_path / "many", split="dev")
@@ -145,14 +147,14 @@ def written(folder: Path, text: str, name: str = "x.tsv") -> Path:
 )
 def test_the_usual_columns(names: str, texts: str, pairs: str | None, tmp_path: Path) -> None:
     columns = names.split()
-    row = [*"ab"[: len(columns) - 1], "0"]
+    row = [*"ab"[: len(columns) - 1], "1"]
     found = read(written(tmp_path, "\t".join(columns) + "\n" + "\t".join(row) + "\n"))
     assert found.texts == (texts,)
     assert found.pairs == (None if pairs is None else (pairs,))
 
 
 def test_columns_by_name(tmp_path: Path) -> None:
-    path = written(tmp_path, "one\ttwo\tgrade\nx\ty\t0\n")
+    path = written(tmp_path, "one\ttwo\tgrade\nx\ty\t1\n")
     assert read(path, texts="two", label="grade").texts == ("y",)
     assert read(path, texts=("two", "one"), label="grade").pairs == ("x",)
     with pytest.raises(BadInput, match=r"no column 'grad'; did you mean 'grade'\? It has: one, two, grade."):
@@ -206,6 +208,12 @@ def test_labels_of_json(tmp_path: Path) -> None:
     assert read(written(tmp_path, lines, "y.jsonl")).labels == (1.5, 2.0)
 
 
+def test_a_name_may_be_nan(tmp_path: Path) -> None:
+    path = written(tmp_path, "text\tlabel\na\tnan\nb\tpita\n")
+    assert read(path).classes == ("nan", "pita")
+    assert read(path, classes=("pita", "nan")).labels == (1, 0)
+
+
 # What does not fit.
 
 REFUSED = {
@@ -228,6 +236,24 @@ REFUSED = {
     "an unlabelled row": ("x.tsv", "text\tlabel\na\t-1\n", {"classes": ("no", "yes")}, "line 2: label is '-1', which"),
     "numbers of rows": ("x.tsv", "text\tlabel\na\t20240101\n", {}, "label reaches 20240101; for so many classes, name"),
     "no score": ("x.tsv", "text\tlabel\na\tnan\n", {"classes": ()}, "line 2: label is 'nan', which is no number"),
+    "a label less": ("x.csv", "text,label\na,0\nb,1\nc,\n", {}, "line 4: label is '', so this row has no label"),
+    "a name less": ("x.tsv", "text\tlabel\na\tyes\nb\t \nc\tno\n", {}, "line 3: label is '', so this row has no"),
+    "a score less": ("x.csv", "text,label\na,0.5\nb,nan\n", {}, "line 3: label is 'nan', so this row has no label"),
+    "null": ("x.jsonl", '{"text": "a", "label": 0}\n{"text": "b", "label": null}\n', {}, "line 2: label is None, so"),
+    "NaN in json": (
+        "x.jsonl",
+        '{"text": "a", "label": "no"}\n{"text": "b", "label": NaN}\n',
+        {},
+        "line 2: label is nan",
+    ),
+    "no labels": (
+        "x.csv",
+        "text,label\na,-1\nb,-1\n",
+        {},
+        "label is -1 in every row, as in parts whose labels are kept",
+    ),
+    "one class": ("x.csv", "text,label\na,good\nb,good\n", {}, "has the one class 'good'"),
+    "two of a name": ("x.csv", "text,label\na,x\nb,y\n", {"classes": ("x", "y", "x")}, "two classes of the name 'x'"),
     "nothing": ("x.tsv", "", {}, "is empty: it has no rows"),
     "nothing in json": ("x.jsonl", "\n", {}, "is empty: it has no rows"),
     "only names": ("x.tsv", "text\tlabel\n", {}, "is empty: it has no rows"),
@@ -253,6 +279,19 @@ def test_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_bytes("text\tlabel\nok\t0\ncafé\t1\n".encode("latin-1"))
     with pytest.raises(BadInput, match="line 3: byte 0xe9 is not UTF-8"):
         read(tmp_path / "x.tsv")
+
+
+def test_the_byte_behind_a_mark_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"\xef\xbb\xbftext,label\nab\xe9\n")
+    with pytest.raises(BadInput, match="line 2: byte 0xe9 is not UTF-8"):
+        read(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_told_as_such(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("\ufefftext,label\na,0\n", encoding=encoding)
+    with pytest.raises(BadInput, match=r"x.csv is UTF-16. Save the file as UTF-8 first, .* iconv -f UTF-16 -t UTF-8"):
+        read(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize("packed", [".gz", ".xz", ".bz2"])
@@ -295,3 +334,7 @@ def test_tables_that_do_not_fit() -> None:
         Table(("a", "b"), None, (0,), ("x",))
     with pytest.raises(BadInput, match="2 classes have numbers 0 to 1; found 0 to 2"):
         Table(("a", "b"), None, (0, 2), ("x", "y"))
+    with pytest.raises(BadInput, match=r"the one class 'x', .* Name all classes, .*; or none, \(\), for scores"):
+        Table(("a", "b"), None, (0, 0), ("x",))
+    with pytest.raises(BadInput, match=r"two classes of the name 'x': x, y, x\. Name each once"):
+        Table(("a", "b"), None, (0, 2), ("x", "y", "x"))

@@ -76,7 +76,15 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="own: metrics must be some of accuracy, f1, matthews, pearson, not"):
         Task("own", {"dev": ("x",)}, (), ("acuracy",))
     with pytest.raises(BadInput, match=r"own has no part 'dev'. It has: test."):
-        Task("own", {"test": ("x",)}, ())
+        Task("own", {"test": ("x",)}, ("a", "b"))
+    for classes, metric, said in (
+        (("a", "b", "c"), "f1", "own: 3 classes cannot be measured by 'f1'; known: accuracy, matthews"),
+        ((), "accuracy", "own: scores cannot be measured by 'accuracy'; known: pearson"),
+        (("a",), "accuracy", "own has the one class 'a'"),
+        (("a", "b", "a"), "accuracy", "own has two classes of the name 'a': a, b, a"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            Task("own", {"dev": ("x",)}, classes, (metric,))
     monkeypatch.delenv("NIWAKI_DATA", raising=False)
     with pytest.raises(BadInput, match="NIWAKI_DATA is not set"):
         task("rte").read("dev")

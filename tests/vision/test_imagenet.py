@@ -13,6 +13,7 @@ from niwaki.errors import BadInput
 from niwaki.vision import imagenet
 from niwaki.vision.imagenet import MEAN, STD, FolderBatches, Listing
 from niwaki.vision.images import Normaliser
+from niwaki.vision.pictures import coloured
 from tests.vision.real import real
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
@@ -162,12 +163,93 @@ def test_the_test_view_is_the_middle_of_the_scaled_picture(tmp_path: Path) -> No
     assert torch.equal(x, Normaliser(MEAN, STD)(middle))
 
 
-def test_grey_and_transparent_pictures_become_coloured_ones(tmp_path: Path) -> None:
+def seen(folder: Path) -> torch.Tensor:
+    """The pixels of the one picture in a folder, 3 x 14 x 14, as they are before they are normalised."""
+    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    ((x, _),) = FolderBatches(imagenet.listing(folder), 1, training=False, side=14, **plain)
+    return (x[0] * 255).round().int()
+
+
+def flat(mode: str, colour: object, **info: object) -> tuple[object, dict[str, object]]:
+    return Image.new(mode, (20, 20), colour), info
+
+
+COLOURS = {
+    "grey": (flat("L", 90), (90, 90, 90)),
+    "black and white": (flat("1", 1), (255, 255, 255)),
+    "a palette": (flat("P", 7), (7, 7, 7)),
+    "16 bits of grey": (flat("I;16", 3000), (12, 12, 12)),
+    "16 bits, white": (flat("I;16", 65_535), (255, 255, 255)),
+    "whole": (flat("RGBA", (200, 100, 50, 255)), (200, 100, 50)),
+    "half transparent": (flat("RGBA", (200, 100, 50, 128)), (100, 50, 25)),
+    "hidden": (flat("RGBA", (255, 0, 0, 0)), (0, 0, 0)),
+    "hidden grey": (flat("LA", (255, 0)), (0, 0, 0)),
+    "a hidden colour of a palette": (flat("P", 7, transparency=7), (0, 0, 0)),
+    "a hidden colour": (flat("RGB", (9, 8, 7), transparency=(9, 8, 7)), (0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("case", COLOURS)
+def test_pictures_of_all_kinds_become_coloured_ones(case: str, tmp_path: Path) -> None:
+    (picture, info), colour = COLOURS[case]
     (tmp_path / "ant").mkdir()
-    for mode in ("L", "P", "RGBA", "CMYK", "1"):
-        Image.new(mode, (20, 20)).save(tmp_path / "ant" / f"{mode}.{'jpg' if mode == 'CMYK' else 'png'}")
-    ((x, _),) = FolderBatches(imagenet.listing(tmp_path), 5, training=False, side=14)
-    assert x.shape == (5, 3, 14, 14)
+    if picture.mode == "P":
+        picture.putpalette([k for level in range(256) for k in (level, level, level)])
+    picture.save(tmp_path / "ant" / "a.png", **info)
+    found = seen(tmp_path).flatten(1)
+    assert (found == torch.tensor(colour)[:, None]).all(), found[:, 0]
+
+
+def test_printing_colours_are_mixed(tmp_path: Path) -> None:
+    (tmp_path / "ant").mkdir()
+    Image.new("CMYK", (20, 20), (0, 255, 255, 0)).save(tmp_path / "ant" / "a.jpg")
+    red, green, blue = seen(tmp_path).float().mean((1, 2)).tolist()
+    assert red > 200 > 60 > max(green, blue)
+
+
+@pytest.mark.parametrize("picture", [("I", 70_000), ("I", -1), ("F", 0.5)])
+def test_levels_of_which_nobody_knows_what_is_white_are_refused(picture: tuple[str, float]) -> None:
+    mode, level = picture
+    with pytest.raises(
+        BadInput, match=f"a.png has pixels of mode {mode}, from {level} to {level}; save it with 8 or 16"
+    ):
+        coloured(Image.new(mode, (2, 2), level), Path("a.png"))
+    assert coloured(Image.new("I", (1, 1), 514), Path("a.png")).getpixel((0, 0)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(("told", "top"), [(None, 255), (1, 255), (3, 0), (8, None)])
+def test_a_picture_is_turned_as_it_was_held(told: int | None, top: int | None, tmp_path: Path) -> None:
+    pixels = np.zeros((20, 20, 3), np.uint8)
+    pixels[:10] = 255
+    (tmp_path / "ant").mkdir()
+    exif = Image.Exif()
+    if told is not None:
+        exif[0x0112] = told
+    Image.fromarray(pixels).save(tmp_path / "ant" / "a.png", exif=exif)
+    found = seen(tmp_path)
+    if top is None:  # on its side: white on the left
+        assert (int(found[0, 7, 0]), int(found[0, 7, -1])) == (255, 0)
+    else:
+        assert (int(found[0, 0, 7]), int(found[0, -1, 7])) == (top, 255 - top)
+
+
+def test_damaged_exif_leaves_the_picture(tmp_path: Path) -> None:
+    (tmp_path / "ant").mkdir()
+    Image.new("RGB", (20, 20), (9, 8, 7)).save(tmp_path / "ant" / "a.png", exif=b"Exif\0\0nothing of the kind")
+    assert seen(tmp_path)[:, 0, 0].tolist() == [9, 8, 7]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_iteration_does_not_take_the_batches_of_another(pictures: Listing, workers: int) -> None:
+    batches = FolderBatches(pictures, 3, training=False, side=16, workers=workers)
+    older, newer = iter(batches), iter(batches)
+    if workers:
+        with pytest.raises(BadInput, match="goes on after another has begun, and workers serve one at a time"):
+            next(older)
+    else:
+        assert same(list(older), batches)
+    assert [y.tolist() for _, y in newer] == [[0, 0, 1], [1, 1, 1], [2, 2, 2]]
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])

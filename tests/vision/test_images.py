@@ -199,3 +199,28 @@ def test_accuracy_of_nothing_is_refused() -> None:
         share_right(FirstPixel(), [])
     with pytest.raises(BadInput, match="at least one image, not 0"):
         accuracy(FirstPixel(), *numbered(2), 0, mean=MEAN, std=STD)
+
+
+def test_whole_numbers_normalise_too() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert Normaliser((0, 0, 0), (1, 1, 1))(pixels).flatten().tolist() == pytest.approx([0, 0.2, 1])
+
+
+class Keeps(nn.Module):
+    """Makes a table when it is first called, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.table = nn.Linear(4, 2), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.table is None:
+            self.table = torch.linspace(1, 2, 2)
+        return self.layer(x) * self.table
+
+
+def test_a_model_that_keeps_a_table_trains_afterwards() -> None:
+    model = Keeps()
+    share_right(model, [(torch.ones(3, 4), torch.zeros(3, dtype=torch.int64))])
+    model(torch.ones(3, 4)).sum().backward()
+    assert model.layer.bias.grad.tolist() == [3, 6]

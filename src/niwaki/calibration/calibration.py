@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,10 @@ from niwaki.ranks import Ranks, fully_sharded, local, resharded
 from niwaki.surgery.wrappers import bare, uncompiled
 from niwaki.units import Group
 
+logger = logging.getLogger("niwaki")
+
+SAMPLES = 1280
+"""As many as methods ask for where the user says nothing."""
 PREFERRED = ("head", "neuron", "channel", "kv_group", "channel group", "head_dim")
 """Of several groups whose units lie at the same inputs, the first kind in this list is pruned."""
 
@@ -36,7 +41,8 @@ class Calibration:
     """Batches of data before a model.
 
     Args:
-        source: gives the batches. samples: how many are used. memory: bytes of inputs and blocks' outputs that are
+        source: gives the batches. samples: how many are used; all, if there are fewer, which the log tells of a number
+            that somebody has chosen. memory: bytes of inputs and blocks' outputs that are
             kept in memory; the rest goes to a temporary folder. fresh: draw new samples for every activity. walk:
             keep what the blocks of a chain have given, so that they do not run again. ranks: those that look
             together, each at its own share of ``samples``.
@@ -45,7 +51,7 @@ class Calibration:
     model: nn.Module
     graph: Graph
     source: Source
-    samples: int = 1280
+    samples: int = SAMPLES
     memory: int = 2**30
     fresh: bool = False
     walk: bool = True
@@ -58,6 +64,7 @@ class Calibration:
         self.model = bare(self.model)
         self._modules = dict(self.model.named_modules(remove_duplicate=False))
         self._walk = self._draw()
+        self._tell_of_few()
         first = next(self._walk.batches())
         with uncompiled(self.model):
             self._calls, output = record_calls(self.model, first)
@@ -87,6 +94,14 @@ class Calibration:
         if fully_sharded(self.model):
             self._check_alike(len(walk))
         return walk
+
+    def _tell_of_few(self) -> None:
+        """The usual number stands for as many as there are."""
+        found, asked = self._walk.samples, self._own_samples
+        if found < asked and self.samples != SAMPLES:
+            logger.warning(
+                "%d samples of data were asked for, and there are %d: all of them are looked at", asked, found
+            )
 
     def _check_alike(self, batches: int) -> None:
         """Raise :class:`BadInput` unless all ranks have as many batches: they run a sharded model together."""

@@ -30,7 +30,7 @@ def reestimate(model: nn.Module, batches: Iterable[Batch], ranks: Ranks | None =
     norms: list[Any] = [m for m in model.modules() if isinstance(m, BATCH_NORMS) and m.running_mean is not None]
     if not norms:
         return 0
-    before = [(m.momentum, m.running_mean.clone(), m.running_var.clone()) for m in norms]
+    before = [(m.momentum, [(t, t.clone()) for t in _kept(m)]) for m in norms]
     sums, used, ranks = _Sums(), 0, ranks or Ranks.alone()
     try:
         with ranks.every("measuring batch norms"), calm(model), ExitStack() as stack:
@@ -40,10 +40,10 @@ def reestimate(model: nn.Module, batches: Iterable[Batch], ranks: Ranks | None =
             for batch in batches:
                 used += sums.take(_runs(model, batch))
     finally:
-        for m, (momentum, mean, variance) in zip(norms, before, strict=True):
+        for m, (momentum, values) in zip(norms, before, strict=True):
             m.momentum = momentum
-            m.running_mean.copy_(mean)
-            m.running_var.copy_(variance)
+            for tensor, value in values:
+                tensor.copy_(value)
     totals = ranks.summed(
         {("used",): torch.tensor(used), **{(k,): sums.total[id(m)] for k, m in enumerate(norms) if id(m) in sums.total}}
     )
@@ -52,6 +52,12 @@ def reestimate(model: nn.Module, batches: Iterable[Batch], ranks: Ranks | None =
     for (k,), total in totals.items():
         _put(norms[k], total)
     return len(norms)
+
+
+def _kept(norm: Any) -> list[Tensor]:
+    """What a norm keeps: also how many batches it was trained on, by which one without momentum weighs the next."""
+    kept = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
+    return [tensor for tensor in kept if tensor is not None]
 
 
 @dataclass(eq=False)

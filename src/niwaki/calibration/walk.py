@@ -43,6 +43,11 @@ class Walk:
     def __len__(self) -> int:
         return len(self._batches)
 
+    @property
+    def samples(self) -> int:
+        """How many there are in all batches."""
+        return sum(size for _, size in self._batches)
+
     def batches(self) -> Iterator[Batch]:
         """The batches as they came."""
         for kept, size in self._batches:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Protocol
 
 from niwaki.sweeps.ledger import Outcome
@@ -22,23 +23,37 @@ class Runner(Protocol):
     def __call__(self, folders: Sequence[Path], tick: Tick) -> Iterator[tuple[Path, Outcome]]: ...
 
 
-def workers_for(threads: int) -> int:
-    """How many trials of so many threads the processor's cores carry."""
+def workers_for(threads: int, gpus: int = 0) -> int:
+    """How many trials run at a time: one on each GPU, if there are any; or else as many as the processor's cores carry
+    at so many threads."""
+    if gpus:
+        return gpus
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // threads)
 
 
 class Local:
-    """Processes of this machine: ``workers`` at a time, each with so many ``threads``."""
+    """Processes of this machine: ``workers`` at a time, each with so many ``threads``, and the environment of its place
+    among them: that of the first for the first, and again from the first where there are more of them."""
 
-    def __init__(self, workers: int, threads: int) -> None:
-        self.workers, self.threads = workers, threads
+    def __init__(self, workers: int, threads: int, places: Sequence[Mapping[str, str]] = ({},)) -> None:
+        self.workers, self.threads, self.places = workers, threads, places
 
     def __call__(self, folders: Sequence[Path], tick: Tick) -> Iterator[tuple[Path, Outcome]]:
-        processes = Processes()
+        processes, free = Processes(), SimpleQueue[Mapping[str, str]]()
+        for k in range(self.workers):
+            free.put(self.places[k % len(self.places)])
+
+        def run(folder: Path) -> Outcome | None:
+            place = free.get_nowait()  # as many places as threads
+            try:
+                return processes.run(folder, self.threads, place)
+            finally:
+                free.put(place)
+
         with ThreadPoolExecutor(self.workers) as pool:
             try:
-                left = {pool.submit(processes.run, folder, self.threads, {}): folder for folder in folders}
+                left = {pool.submit(run, folder): folder for folder in folders}
                 while left:
                     done, _ = wait(left, _SECONDS, FIRST_COMPLETED)
                     tick()

@@ -123,7 +123,8 @@ def write(
     out: Path, sweep: Sweep, trials: Sequence[Trial], done: Mapping[str, Done], failed: Mapping[str, Outcome],
     told: pages.Outcome | None,
 ) -> Path | None:  # fmt: skip
-    """Write all three files (the page only where a trial is finished) and give the path of the page."""
+    """Write all three files and give the path of the page. Where no trial is finished there is one file alone: page and
+    table of an earlier sweep would tell of trials that are not asked for any more."""
     rows = [] if told is None else _rows(told)
     best = set() if told is None else chosen(told.families)
     write_json(out / JSON, {
@@ -142,6 +143,8 @@ def write(
         "families": [{**row, "chosen": i in best} for i, row in enumerate(rows)],
     })  # fmt: skip
     if told is None:
+        for name in (TABLE, PAGE):
+            (out / name).unlink(missing_ok=True)
         return None
     _write_table(out / TABLE, [{**row, "chosen": i in best} for i, row in enumerate(rows)])
     return pages.save(told, out / PAGE)

@@ -16,6 +16,7 @@ from niwaki.recipes.standing import RUN
 from niwaki.report import sweep as pages
 from niwaki.sweeps import base as bases
 from niwaki.sweeps import results
+from niwaki.sweeps.gpus import alone_with, gpus
 from niwaki.sweeps.grid import Trial, expand, require_fair
 from niwaki.sweeps.ledger import TRIALS, Ledger, Outcome, locked, read_json
 from niwaki.sweeps.live import Count, watching
@@ -85,14 +86,16 @@ def run(
 
 
 def runner_for(sweep: Sweep) -> Runner:
-    """Processes of this machine, or tasks of the cluster that the sweep names."""
+    """Processes of this machine, each with a GPU of its own where it has any; or tasks of the cluster that the sweep
+    names."""
     if sweep.cluster is not None:
         from niwaki.sweeps.cluster import OnCluster
 
         cluster = OnCluster(sweep.cluster, sweep.threads)
         cluster.reach()  # before any work is done for it
         return cluster
-    return Local(sweep.workers or workers_for(sweep.threads), sweep.threads)
+    places = [alone_with(gpu) for gpu in gpus()]
+    return Local(sweep.workers or workers_for(sweep.threads, len(places)), sweep.threads, places or [{}])
 
 
 class _Run:

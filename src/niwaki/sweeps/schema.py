@@ -95,7 +95,7 @@ class Sweep:
         mixing: rules of a fair comparison that are broken on purpose, and why.
         choose_by: ``module:function`` that judges networks when a method's settings are chosen, so that they are not
             chosen by the figures that are reported.
-        workers: trials at a time; None: as many as the cores allow at so many ``threads`` each.
+        workers: trials at a time; None: one on each GPU, or as many as the cores allow at so many ``threads`` each.
         shortened: what the section ``fast`` of the recipe has changed.
     """
 

@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from niwaki import export
 from niwaki.artefact.manifest import digest as of_file
 from niwaki.graph.observe import evaluating
+from niwaki.measure import hardware
 from niwaki.measure.size import batch_size
 from niwaki.methods import Method, build
 from niwaki.recipes import aims
@@ -30,12 +33,13 @@ Times = dict[str, dict[str, tuple[Latency, ...]]]
 
 
 def time_all(bases: Mapping[str, Base], folders: Mapping[str, Path], reports: Mapping[str, Report], out: Path) -> Times:
-    """Times of the networks of these trials, by name; those that were taken before if nothing has changed since."""
+    """Times of the networks of these trials, by name; those that were taken before if nothing has changed since: no
+    network, nor how it is timed, nor the machine, PyTorch or a runtime."""
     plans = {str(base.recipe.measure.to_json()) for base in bases.values()}
     plans |= {str(aim) for one in reports.values() for aim in map(aims.aim_of, _methods(one)) if aim is not None}
     starts = {name: [bases[name].weights, bases[name].note.stem] for name in reports}
     files = {name: {e: _content(folders[name] / e) for e in _pruned(one)} for name, one in reports.items()}
-    asked = digest([sorted(plans), starts, files])
+    asked = digest([sorted(plans), starts, files, _here()])
     kept = read_json(out / FILE)
     if kept is not None and kept.get("asked") == asked:
         return _read(kept["times"])
@@ -47,6 +51,13 @@ def time_all(bases: Mapping[str, Base], folders: Mapping[str, Path], reports: Ma
     told = {run: {entry: [t.to_json() for t in times] for entry, times in each.items()} for run, each in found.items()}
     write_json(out / FILE, {"asked": asked, "times": told})
     return found
+
+
+def _here() -> list[str]:
+    """On what is timed: the processor, the GPUs, and the version of each runtime."""
+    gpus = [torch.device("cuda", k) for k in range(torch.cuda.device_count())]
+    versions = (f"{name} {hardware.version(name)}" for name in ("pytorch", "onnxruntime", "openvino"))
+    return [hardware.processor(), *map(hardware.named, gpus), *versions]
 
 
 def _of(

@@ -42,7 +42,7 @@ def logits(model: nn.Module, batch: Batch, bf16: bool | None = None) -> Tensor:
     return found.float()
 
 
-@torch.inference_mode()
+@torch.no_grad()  # no inference mode: tables that the model makes and keeps could not be trained through
 def outputs(model: nn.Module, tokens: Tokens, size: int = 64, bf16: bool | None = False) -> Tensor:
     """Logits of all rows in their order, float32, rows x outputs, on the CPU; in evaluation mode, modes put back.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ class Tokens:
         flat: by input (input_ids, token_type_ids), int64, as many as all rows have tokens.
         starts: int64, rows + 1: where each row begins, and where the last one ends.
         labels: int64 (classes) or float32 (scores), rows.
-        padding: by input, what fills the end of a short row; the attention mask leaves it out.
+        padding: by input, what fills up a short row; the attention mask leaves it out.
+        left: short rows are filled up at their beginning, as some tokenizers have it (XLNet's), and not at their end.
     """
 
     flat: dict[str, Tensor]
     starts: Tensor
     labels: Tensor
     padding: dict[str, int]
+    left: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,23 +48,34 @@ class Tokens:
     def batch(self, rows: Tensor) -> Batch:
         """These rows, padded to the longest: each input and ``attention_mask`` are int64, rows x tokens."""
         lengths = self.lengths[rows]
-        places = torch.arange(int(lengths.max()), device=rows.device)
-        there = places < lengths[:, None]
-        # Past the end of a row any place will do: it is overwritten.
-        at = (self.starts[rows, None] + places).clamp_(max=int(self.starts[-1]) - 1)
+        longest = int(lengths.max())
+        places = torch.arange(longest, device=rows.device).expand(len(rows), -1)
+        if self.left:
+            places = places - (longest - lengths)[:, None]
+        there = (places >= 0) & (places < lengths[:, None])
+        # Outside of a row any place will do: it is overwritten.
+        at = (self.starts[rows, None] + places).clamp_(0, int(self.starts[-1]) - 1)
         inputs = {name: flat[at].masked_fill_(~there, self.padding[name]) for name, flat in self.flat.items()}
         return {**inputs, "attention_mask": there.long(), "labels": self.labels[rows]}
 
     def to(self, device: torch.device | str) -> Tokens:
         """The same on that device."""
         flat = {name: tensor.to(device) for name, tensor in self.flat.items()}
-        return Tokens(flat, self.starts.to(device), self.labels.to(device), self.padding)
+        return replace(self, flat=flat, starts=self.starts.to(device), labels=self.labels.to(device))
 
     def rows(self, most: int) -> Tokens:
         """The first rows, at most so many."""
         starts = self.starts[: most + 1]
         flat = {name: tensor[: int(starts[-1])] for name, tensor in self.flat.items()}
-        return Tokens(flat, starts, self.labels[:most], self.padding)
+        return replace(self, flat=flat, starts=starts, labels=self.labels[:most])
+
+    def digest(self) -> str:
+        """Of the numbers, where rows begin, and the labels: of other data it is another."""
+        found = hashlib.sha256()
+        for name, tensor in (*sorted(self.flat.items()), ("starts", self.starts), ("labels", self.labels)):
+            found.update(f"{name} {tensor.dtype} {len(tensor)} ".encode())
+            found.update(tensor.cpu().contiguous().numpy().data)
+        return found.hexdigest()
 
 
 def tokenizer(folder: str | os.PathLike[str]) -> Any:
@@ -87,27 +101,31 @@ def tokenised(table: Table, tokenizer: Any, max_length: int = 128) -> Tokens:
     """The table's rows as token numbers.
 
     Args:
-        tokenizer: of Hugging Face's kind. max_length: tokens of a row at most, special ones included; of a pair the
-            longer text is cut first.
+        tokenizer: of Hugging Face's kind. max_length: tokens of a row at most, special ones included, and no more than
+            the tokenizer says that its encoder takes (``model_max_length``); of a pair the longer text is cut first.
 
     Raises:
-        BadInput: the table is empty, or the tokenizer has no token to pad with.
+        BadInput: the table is empty, a row has no tokens, or the tokenizer has no token to pad with.
     """
     if not len(table):
         raise BadInput("The table has no rows to tokenise.")
     if tokenizer.pad_token_id is None:
         raise BadInput("The tokenizer has no token to pad with; give it one: tokenizer.pad_token = tokenizer.eos_token")
     second = () if table.pairs is None else (list(table.pairs),)
-    found = tokenizer(list(table.texts), *second, truncation=True, max_length=max_length, return_attention_mask=False)
+    most = min(max_length, tokenizer.model_max_length)
+    found = tokenizer(list(table.texts), *second, truncation=True, max_length=most, return_attention_mask=False)
+    empty = next((row for row, ids in enumerate(found["input_ids"], start=1) if not ids), None)
+    if empty is not None:
+        raise BadInput(f"Row {empty} of the table has no tokens: {table.texts[empty - 1]!r}. Take it out, or fill it.")
     names = [name for name in found if name in tokenizer.model_input_names]
     padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
     strange = [name for name in names if name not in padding]
     if strange:
         raise BadInput(f"The tokenizer gives {', '.join(strange)}, which it is not known here how to pad.")
-    flat = {name: torch.tensor([token for row in found[name] for token in row]) for name in names}
+    flat = {name: torch.tensor([token for row in found[name] for token in row], dtype=torch.int64) for name in names}
     starts = torch.tensor([0, *map(len, found["input_ids"])]).cumsum(0)
     labels = torch.tensor(table.labels, dtype=torch.float32 if table.scored else torch.int64)
-    return Tokens(flat, starts, labels, {name: padding[name] for name in names})
+    return Tokens(flat, starts, labels, {name: padding[name] for name in names}, tokenizer.padding_side == "left")
 
 
 class Batches:

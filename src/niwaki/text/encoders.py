@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from torch import nn
 from niwaki.errors import BadInput, require_extra
 
 # Parts that a checkpoint without a task's head may lack: the head itself, and the layer before it.
-_HEADS = ("classifier", "pooler", "score", "pre_classifier", "sequence_summary", "classification_head")
+_HEADS = ("classifier", "pooler", "score", "pre_classifier", "sequence_summary", "classification_head", "logits_proj")
 
 
 def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], seed: int = 0) -> nn.Module:
     """The encoder in a local folder, with a head for a task: the folder's own head if it fits, or else a fresh one.
+
+    Where both name their classes, the folder's head is taken by their names (in capitals or not): one that has them in
+    another order is put into the order asked for.
 
     Args:
         folder: of Hugging Face's form: config.json, and weights in safetensors. Nothing is downloaded, and no code in
@@ -27,11 +31,12 @@ def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], see
         seed: of what the folder has no weights for.
 
     Raises:
-        BadInput: no such folder; no weights in safetensors; a head of other classes; weights missing elsewhere than in
-            the head. MissingExtra: transformers is not installed.
+        BadInput: no such folder; no weights in safetensors; a head of other classes, or of classes with other names;
+            weights missing elsewhere than in the head. MissingExtra: transformers is not installed.
     """
     auto, _ = _transformers()
-    config = _config(folder, classes)
+    own = _config(folder)
+    config = _headed(own, classes)
     with quiet(), _seeded(seed):
         try:
             model, told = pretrained(auto, folder, config=config)
@@ -46,6 +51,7 @@ def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], see
                 f"classes? ({error})"
             ) from error
     _require_whole(folder, told["missing_keys"])
+    _take_order(folder, model, _names(own), told["missing_keys"])
     return model
 
 
@@ -59,7 +65,7 @@ def untrained(config: Any, classes: int | Sequence[str], seed: int = 0) -> nn.Mo
         BadInput: no such folder. MissingExtra: transformers is not installed.
     """
     auto, _ = _transformers()
-    config = _config(config, classes) if isinstance(config, str | os.PathLike) else _headed(config, classes)
+    config = _headed(_config(config) if isinstance(config, str | os.PathLike) else config, classes)
     with quiet(), _seeded(seed):
         return auto.from_config(config)
 
@@ -79,15 +85,14 @@ def pretrained(auto: Any, folder: str | os.PathLike[str], **more: Any) -> tuple[
     return found
 
 
-def _config(folder: str | os.PathLike[str], classes: int | Sequence[str]) -> Any:
+def _config(folder: str | os.PathLike[str]) -> Any:
     _, auto = _transformers()
     if not Path(folder, "config.json").is_file():
         raise BadInput(f"{folder} has no config.json; name a local folder that save_pretrained has written.")
     try:
-        config = auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return auto.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"{folder}/config.json cannot be read ({error}).") from error
-    return _headed(config, classes)
 
 
 def _headed(config: Any, classes: int | Sequence[str]) -> Any:
@@ -99,6 +104,48 @@ def _headed(config: Any, classes: int | Sequence[str]) -> Any:
     config.label2id = {name: k for k, name in enumerate(names)}
     config.problem_type = "regression" if len(names) == 1 else "single_label_classification"
     return config
+
+
+def _names(config: Any) -> list[str]:
+    """Of its classes, in the order of their numbers, in small letters."""
+    return [str(config.id2label[k]).casefold() for k in sorted(config.id2label)]
+
+
+@torch.no_grad()
+def _take_order(folder: str | os.PathLike[str], model: Any, own: Sequence[str], missing: Collection[str]) -> None:
+    """Put the rows of the folder's own head, whose classes are ``own``, into the order that the model's config has."""
+    asked = _names(model.config)
+    if len(asked) < 2 or own == asked or not (_told(own) and _told(asked)):
+        return
+    head = _head(model, len(asked))
+    fresh = head in missing if head else any(set(name.split(".")) & set(_HEADS) for name in missing)
+    if fresh:
+        return
+    if sorted(own) != sorted(asked) or len(set(own)) < len(own) or not head:
+        raise BadInput(
+            f"The head in {folder} tells {', '.join(own)}, and {', '.join(asked)} are asked for. If they are the same, "
+            "name them so in its config.json (id2label); a number of classes takes the head as it is."
+        )
+    order = torch.tensor([own.index(name) for name in asked])
+    values = dict(model.named_parameters())
+    for name in (head, f"{head.removesuffix('weight')}bias"):
+        if name in values:
+            values[name].copy_(values[name][order])
+
+
+def _told(names: Sequence[str]) -> bool:
+    """Has somebody named them, or are these transformers' LABEL_0, LABEL_1, …?"""
+    return not all(re.fullmatch(r"label_\d+", name) for name in names)
+
+
+def _head(model: nn.Module, outputs: int) -> str:
+    """The weight of the last layer, which gives the outputs; nothing, if it is not known."""
+    layers = [
+        f"{name}.weight"
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and layer.out_features == outputs and set(name.split(".")) & set(_HEADS)
+    ]
+    return layers[-1] if layers else ""
 
 
 def _require_whole(folder: str | os.PathLike[str], missing: Sequence[str]) -> None:

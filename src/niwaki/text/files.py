@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import lzma
 import zlib
@@ -16,6 +17,7 @@ UNPACK: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,
     ".bz2": bz2.decompress,
 }
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError)
 
 
@@ -44,13 +46,16 @@ def text(path: Path) -> str:
         BadInput: there is no such file, or it is not UTF-8. BrokenFile: it cannot be unpacked.
     """
     data = content(path)
+    if data.startswith(_UTF16):
+        raise BadInput(f"{path} is UTF-16. Save the file as UTF-8 first, for instance with iconv -f UTF-16 -t UTF-8.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+        # Not in data: where that begins with a mark, the decoder counts from behind it.
+        line = error.object[: error.start].count(b"\n") + 1
         raise BadInput(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8. Save the file as UTF-8 first, for "
-            "instance with iconv -f LATIN1 -t UTF-8."
+            f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8. Save the file as UTF-8 first, "
+            "for instance with iconv -f LATIN1 -t UTF-8."
         ) from error
 
 

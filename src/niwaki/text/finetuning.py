@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ class Finetuning:
         """Train to the end, or until so many steps are done; a row for each epoch: its mean loss, and ``value``.
 
         Raises:
-            BadInput: the loss is no finite number any more.
+            BadInput: the loss is no finite number any more; the best epoch is to be kept, and ``evaluate`` gives NaN.
         """
         until = self.steps if until is None else min(until, self.steps)
         while self.done < until:
@@ -182,16 +182,26 @@ class Finetuning:
         self._losses = []
         if self.evaluate is not None:
             row["value"] = self.evaluate(self.model)
+            if self.settings.keep == "best" and row["value"] != row["value"]:
+                raise BadInput(
+                    f"evaluate gives NaN after epoch {row['epoch']:.0f}, which is neither better nor worse than "
+                    "another: give a number, or keep='last'."
+                )
             before = max((r["value"] for r in self.history), default=-float("inf"))
             if self.settings.keep == "best" and row["value"] > before:
                 self._best = copy.deepcopy(self.model.state_dict())
         self.history.append(row)
+
+    @cached_property
+    def _data(self) -> str:
+        return self.batches.tokens.digest()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors from which `load_state_dict` goes on bit for bit."""
         return {
             "settings": asdict(self.settings),
             "steps": self.steps,
+            "data": self._data,
             "done": self.done,
             "history": copy.deepcopy(self.history),
             "losses": list(self._losses),
@@ -201,13 +211,14 @@ class Finetuning:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there.
+        """Go on from there. (A state from before data had a digest is taken for one of these data.)
 
         Raises:
             BadInput: the state is of other settings or other data.
         """
-        mine = {"settings": asdict(self.settings), "steps": self.steps}
+        mine = {"settings": asdict(self.settings), "steps": self.steps, "data": self._data}
         theirs = {name: state.get(name) for name in mine}
+        theirs["data"] = theirs["data"] or self._data
         if mine != theirs:
             raise BadInput(
                 f"This state is of another run: {theirs}, and this one is {mine}. Start afresh, or match it."

@@ -66,9 +66,13 @@ def score(
 
     Args:
         metric: by default the task's first. Others as for `batches`; size changes the speed only.
+
+    Raises:
+        BadInput: no such measure, or it is of other labels than the task's.
     """
     job = task_of(task)
     name = metric or job.metrics[0]
+    job.require(name)
     rows = tokens(task, encoder, part or job.reported, max_length)
     return max(0.0, answers.measured(model, rows, [name], size)[name])
 

@@ -75,17 +75,20 @@ def perplexity(
         bf16: compute products in bfloat16; None: where the device has it in hardware.
 
     Raises:
-        BadInput: fewer tokens than a window, or lengths out of range.
+        BadInput: fewer tokens than a window, lengths out of range, or a model that gives NaN.
     """
     if length < 2 or not 1 <= (length if stride is None else stride) <= length or size < 1:
         raise BadInput(f"A window has at least 2 tokens, and a stride of 1 to all of them; got {length} and {stride}.")
     _require(ids, length if stride is None else 2)
     home = next(model.parameters(), torch.zeros(())).device
     nats, count = 0.0, 0
-    with torch.inference_mode(), evaluating(model):
+    # No inference mode: tables that the model makes and keeps could not be trained through.
+    with torch.no_grad(), evaluating(model):
         for windows, fresh in _batched(ids, _spans(len(ids), length, stride), size):
             nats += _nats(model, windows.to(home), fresh, bf16)
             count += windows[:, fresh:].numel()
+    if math.isnan(nats):
+        raise BadInput("The model gives NaN; nothing can be said of its predictions. Has it diverged?")
     return Perplexity(nats, count)
 
 

@@ -20,8 +20,15 @@ def accuracy(predicted: Values, labels: Values) -> float:
 
 def f1(predicted: Values, labels: Values) -> float:
     """Harmonic mean of precision and recall of class 1 among two classes: ``2 TP / (2 TP + FP + FN)``, 0 to 1; 0 where
-    class 1 is neither there nor predicted."""
+    class 1 is neither there nor predicted.
+
+    Raises:
+        BadInput: there are others than classes 0 and 1.
+    """
     told, true = _arrays(predicted, labels)
+    others = np.setdiff1d(np.union1d(told, true), (0, 1))
+    if len(others):
+        raise BadInput(f"F1 is of two classes, 0 and 1, and there is {others[0]}; take {' or '.join(_known(3))}.")
     hits = int(((told == 1) & (true == 1)).sum())
     misses = int(((told == 1) != (true == 1)).sum())
     return 2 * hits / (2 * hits + misses) if hits or misses else 0.0
@@ -56,6 +63,21 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 
 OF_SCORES = frozenset({"pearson"})
 """Measures of scores; the others are of classes."""
+OF_TWO = frozenset({"f1"})
+"""Measures of two classes; the others are of any number."""
+
+
+def require(name: str, classes: int) -> None:
+    """See that a measure can tell of so many classes; of scores, where there are none.
+
+    Raises:
+        BadInput: no such measure, or it cannot; those that can are named.
+    """
+    if name not in METRICS:
+        raise unknown_key("The table of measures", name, METRICS)
+    if name not in _known(classes):
+        kind = f"{classes} classes" if classes else "scores"
+        raise BadInput(f"{kind} cannot be measured by {name!r}; known: {', '.join(_known(classes))}.")
 
 
 def scores(names: Sequence[str], outputs: Tensor, labels: Sequence[int] | Sequence[float]) -> dict[str, float]:
@@ -68,16 +90,22 @@ def scores(names: Sequence[str], outputs: Tensor, labels: Sequence[int] | Sequen
         labels: class numbers, or scores.
 
     Raises:
-        BadInput: no such measure; other numbers of rows; outputs that are no numbers.
+        BadInput: no such measure, or one of another number of classes, or of scores where there are classes; other
+            numbers of rows; outputs that are no numbers.
     """
+    width = outputs.shape[1]
     for name in names:
-        if name not in METRICS:
-            raise unknown_key("The table of measures", name, METRICS)
+        require(name, width if width > 1 else 0)
     values = outputs.detach().float().cpu()
     if not bool(values.isfinite().all()):
         raise BadInput("The model gives infinities or NaN; nothing can be said of its predictions. Has it diverged?")
-    told = values[:, 0].numpy() if values.shape[1] == 1 else values.argmax(1).numpy()
+    told = values[:, 0].numpy() if width == 1 else values.argmax(1).numpy()
     return {name: METRICS[name](told, labels) for name in names}
+
+
+def _known(classes: int) -> list[str]:
+    """Measures of so many classes, or of scores."""
+    return [n for n in METRICS if (n in OF_SCORES) is not bool(classes) and (classes == 2 or n not in OF_TWO)]
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -95,4 +123,4 @@ def _arrays(predicted: Values, labels: Values) -> tuple[np.ndarray, np.ndarray]:
     return told, true
 
 
-__all__ = ["METRICS", "OF_SCORES", "accuracy", "f1", "matthews", "pearson", "scores"]
+__all__ = ["METRICS", "OF_SCORES", "OF_TWO", "accuracy", "f1", "matthews", "pearson", "require", "scores"]

@@ -9,7 +9,6 @@ from typing import Any
 
 from niwaki.errors import BadInput, unknown_key
 from niwaki.place import DATA
-from niwaki.text.metrics import METRICS, OF_SCORES
 from niwaki.text.tables import USUAL_LABEL
 from niwaki.text.tasks import ROOM, Task, task
 
@@ -53,7 +52,7 @@ def task_of(given: str | Mapping[str, Any] | Task) -> Task:
         str(given.get("name", Path(files["train"][0]).name.partition(".")[0])),
         files,
         classes,
-        _measures(given.get("metrics", "accuracy" if classes else "pearson"), classes),
+        tuple(_several("metrics", given.get("metrics", "accuracy" if classes else "pearson"))),
         str(given.get("reported", "dev" if "dev" in files else "test")),
         tuple(_several("texts", given["texts"])) if "texts" in given else None,
         str(given.get("label", USUAL_LABEL)),
@@ -73,15 +72,6 @@ def _classes(told: Any) -> tuple[str, ...]:
     if any(isinstance(one, bool) for one in told):
         raise BadInput(f"a task's classes are {told!r}: YAML reads no and yes as false and true; put them in quotes")
     return tuple(map(str, told))
-
-
-def _measures(told: Any, classes: tuple[str, ...]) -> tuple[str, ...]:
-    found = tuple(_several("metrics", told))
-    for name in found:
-        if (name in OF_SCORES) is bool(classes):
-            kind = "classes" if classes else "scores"
-            raise BadInput(f"a task with {kind} cannot be measured by {name!r}; known: {', '.join(METRICS)}")
-    return found
 
 
 def _place(name: str) -> str:

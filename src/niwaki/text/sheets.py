@@ -165,7 +165,8 @@ def _saved(path: Path, split: str | None) -> Sheet:
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
             asked = "a part must be named" if split is None else f"there is no part {split!r}"
-            raise BadInput(f"{path} has several parts, and {asked}: split={' or '.join(map(repr, found))}.")
+            splits, folders = (" or ".join(map(str, each)) for each in (map(repr, found), map(path.joinpath, found)))
+            raise BadInput(f"{path} has several parts, and {asked}: split={splits}, or its folder {folders}.")
         found = found[split]
     features = found.features
     names = {n: tuple(f.names) for n, f in features.items() if isinstance(f, datasets.ClassLabel)}

@@ -30,7 +30,8 @@ class Table:
         classes: the names of the classes; none means that labels are scores.
 
     Raises:
-        BadInput: they are not of one length, or a class number is out of range.
+        BadInput: they are not of one length, a class number is out of range, there is but one class, or two of one
+            name.
     """
 
     texts: tuple[str, ...]
@@ -42,6 +43,7 @@ class Table:
         lengths = {len(self.texts), len(self.labels), *(() if self.pairs is None else (len(self.pairs),))}
         if len(lengths) > 1:
             raise BadInput(f"texts, pairs and labels must be of one length, not {sorted(lengths)}.")
+        require_classes("A table", self.classes)
         if self.classes and self.labels and not 0 <= min(self.labels) <= max(self.labels) < len(self.classes):
             found = f"{min(self.labels)} to {max(self.labels)}"
             raise BadInput(f"{len(self.classes)} classes have numbers 0 to {len(self.classes) - 1}; found {found}.")
@@ -91,6 +93,25 @@ class Table:
         return Table(self.texts + other.texts, pairs, (*self.labels, *other.labels), self.classes)
 
 
+def require_classes(what: str, classes: Sequence[str]) -> None:
+    """See that these can be told apart: none (scores), or at least two, each of another name.
+
+    Args:
+        what: has them, for errors.
+
+    Raises:
+        BadInput: one alone, or two of one name.
+    """
+    if len(classes) == 1:
+        raise BadInput(
+            f"{what} has the one class {classes[0]!r}, where there is nothing to tell apart. Name all classes, those "
+            "too that are not in these rows; or none, (), for scores."
+        )
+    twice = next((name for k, name in enumerate(classes) if name in classes[:k]), None)
+    if twice is not None:
+        raise BadInput(f"{what} has two classes of the name {twice!r}: {', '.join(classes)}. Name each once.")
+
+
 def read(
     path: str | os.PathLike[str],
     *,
@@ -109,19 +130,23 @@ def read(
             sentence2, premise and hypothesis, sentence, text.
         label: the column of the labels: whole numbers from 0, class names, or scores.
         classes: the names of the classes, in the order of their numbers; none, ``()``, for scores. By default names are
-            taken in alphabetical order, whole numbers are classes, and other numbers are scores.
+            taken in alphabetical order, whole numbers are classes, and other numbers are scores. Those of another part
+            of the same data are best given as ``classes=train.classes``: what a part does not have would shift the
+            numbers of the others.
         header: names of the columns of a .tsv or .csv whose first line is a row already.
         split: which part of a saved folder.
 
     Raises:
-        BadInput: no such file or column, a row that does not fit (with its line), an unknown class, an empty file, no
-            UTF-8. BrokenFile: what is compressed cannot be unpacked. MissingExtra: the form needs an optional package.
+        BadInput: no such file or column, a row that does not fit or has no label (with its line), an unknown class, one
+            class alone, an empty file, no UTF-8. BrokenFile: what is compressed cannot be unpacked. MissingExtra: the
+            form needs an optional package.
     """
     sheet = sheets.read(Path(path), header=header, split=split)
     names = _text_columns(sheet, texts)
     columns = [_texts(sheet, name) for name in names]
     known = sheet.classes.get(label) if classes is None else tuple(classes)
     labels, found = _labels(sheet, label, known)
+    require_classes(str(path), found)
     return Table(columns[0], columns[1] if len(columns) == 2 else None, labels, found)
 
 
@@ -169,6 +194,7 @@ def _plain(value: Any) -> Any:
 
 def _guessed(sheet: Sheet, name: str, column: list[Any]) -> tuple[str, ...]:
     """The classes of labels of which nothing is said."""
+    _require_labelled(sheet, name, column)
     if any(_number(value) is None for value in column):
         return tuple(sorted({str(value) for value in column}))
     if not all(_is_class(value) for value in column):
@@ -177,6 +203,28 @@ def _guessed(sheet: Sheet, name: str, column: list[Any]) -> tuple[str, ...]:
     if most >= _MANY:
         raise BadInput(f"{sheet.path}: {name} reaches {most}; for so many classes, name them; for scores, classes=().")
     return tuple(map(str, range(most + 1)))
+
+
+def _require_labelled(sheet: Sheet, name: str, column: list[Any]) -> None:
+    """What is missing is no class of its own. (In a column of names, the text nan may be one.)"""
+    numbers = any(_number(value) is not None for value in column)
+    for row, value in enumerate(column):
+        if value is None or value == "" or (_is_nan(value) and (numbers or not isinstance(value, str))):
+            raise BadInput(
+                f"{sheet.place(row)}: {name} is {value!r}, so this row has no label. Write it, or take it out."
+            )
+    if all(_number(value) == -1 for value in column):
+        raise BadInput(
+            f"{sheet.path}: {name} is -1 in every row, as in parts whose labels are kept back; name a part with labels "
+            "(or, if it is a score, classes=())."
+        )
+
+
+def _is_nan(value: Any) -> bool:
+    try:
+        return math.isnan(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _is_class(value: Any) -> bool:
@@ -215,4 +263,4 @@ def _width(table: Table) -> str:
     return "one text" if table.pairs is None else "two texts"
 
 
-__all__ = ["USUAL_LABEL", "USUAL_TEXTS", "Table", "read"]
+__all__ = ["USUAL_LABEL", "USUAL_TEXTS", "Table", "read", "require_classes"]

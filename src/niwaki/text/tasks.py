@@ -12,8 +12,8 @@ from pathlib import Path
 from niwaki.errors import BadInput, nearest
 from niwaki.place import folder
 from niwaki.text import files, sheets, tables
-from niwaki.text.metrics import METRICS
-from niwaki.text.tables import USUAL_LABEL, Table
+from niwaki.text.metrics import METRICS, require
+from niwaki.text.tables import USUAL_LABEL, Table, require_classes
 
 ROOM = "text"  # the folder inside NIWAKI_DATA
 
@@ -34,7 +34,8 @@ class Task:
         label: the column of the labels.
 
     Raises:
-        BadInput: no such measure, or nothing is reported.
+        BadInput: no such measure, or one that cannot tell of these classes; one class alone, or two of one name;
+            nothing is reported.
     """
 
     name: str
@@ -49,7 +50,21 @@ class Task:
         unknown = [name for name in self.metrics if name not in METRICS]
         if unknown or not self.metrics:
             raise BadInput(f"{self.name}: metrics must be some of {', '.join(METRICS)}, not {self.metrics!r}.")
+        require_classes(self.name, self.classes)
+        for name in self.metrics:
+            self.require(name)
         self._files(self.reported)
+
+    def require(self, metric: str) -> None:
+        """See that the task can be measured so.
+
+        Raises:
+            BadInput: no such measure, or it is of other labels.
+        """
+        try:
+            require(metric, len(self.classes))
+        except BadInput as trouble:
+            raise BadInput(f"{self.name}: {trouble}") from None
 
     def read(self, part: str, root: Path | None = None) -> Table:
         """The rows of a part, files one after the other.

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from niwaki.errors import BadInput
 from niwaki.vision.crops import central_view, random_view
 from niwaki.vision.images import Normaliser
-from niwaki.vision.pictures import opened
+from niwaki.vision.pictures import coloured, opened
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training images, scaled to 0..1
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -96,7 +96,10 @@ class FolderBatches:
 
     For training, in an order and in random windows that depend on ``seed + epoch`` alone, whatever the number of
     workers; ``epoch`` goes up by one with each iteration and may be set. Pictures that do not fill a last batch are
-    left out. For testing, every picture once, in order: scaled and cut in the middle.
+    left out. For testing, every picture once, in order: scaled and cut in the middle. Workers serve one iteration at a
+    time: where a new one has begun, the one before does not go on.
+
+    Pictures are turned as their EXIF says, and stand on black where they are transparent.
 
     Args:
         pictures: from `read` or `listing`.
@@ -111,7 +114,8 @@ class FolderBatches:
         channels_last: lay the batches out so, which is faster for convolutions in low precision.
 
     Raises:
-        BadInput: there are too few pictures for a batch; while iterating, a picture cannot be read.
+        BadInput: there are too few pictures for a batch; while iterating, a picture cannot be read, or an iteration
+            goes on after workers have begun another.
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class FolderBatches:
             # Its own, or each epoch would draw a number from the global one.
             generator=torch.Generator(),
         )
+        self._begun = 0  # iterations so far
 
     @property
     def epoch(self) -> int:
@@ -161,7 +166,21 @@ class FolderBatches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         batches = iter(self._loader)
         self.epoch += 1
-        return (self._finished(pixels, labels) for pixels, labels in batches)
+        self._begun += 1
+        return self._batches(batches, self._begun)
+
+    def _batches(self, batches: Iterator[tuple[Tensor, Tensor]], number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            # Workers that live on have one line of batches: the older iteration would take those of the newer.
+            if number < self._begun and self._loader.num_workers:
+                raise BadInput(
+                    "An earlier iteration over these batches goes on after another has begun, and workers serve one at "
+                    "a time; make a second FolderBatches for it, or take workers=0."
+                )
+            found = next(batches, None)
+            if found is None:
+                return
+            yield self._finished(*found)
 
     def _finished(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         pixels = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
@@ -197,8 +216,9 @@ class _Views(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         number, seed = key
-        with opened(self._pictures.files[number]) as file:
-            picture = file.convert("RGB")
+        path = self._pictures.files[number]
+        with opened(path) as file:
+            picture = coloured(file, path)
         if self._training:
             view = random_view(picture, self._side, Random(seed))
         else:

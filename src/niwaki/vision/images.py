@@ -79,8 +79,8 @@ class Normaliser:
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise BadInput(f"mean and std are three numbers each, std above 0; got {mean!r} and {std!r}.")
         self.dtype = dtype
-        self._mean = torch.tensor(mean, device=device).mul_(255).view(3, 1, 1)
-        self._scale = torch.tensor(std, device=device).mul_(255).reciprocal_().view(3, 1, 1)
+        self._mean = torch.tensor(mean, dtype=torch.float32, device=device).mul_(255).view(3, 1, 1)
+        self._scale = torch.tensor(std, dtype=torch.float32, device=device).mul_(255).reciprocal_().view(3, 1, 1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """The pixels normalised, laid out in memory as they were.
@@ -195,7 +195,7 @@ def accuracy(
     return share_right(model, ((normalised(x.to(home.device)), y.to(home.device)) for x, y in pairs))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # no inference mode: tables that the model makes and keeps could not be trained through
 def share_right(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """The same for batches that are normalised already, and where the model is.
 
