@@ -121,6 +121,15 @@ def test_what_cannot_be_meant_is_told(told: str) -> None:
 def test_a_dim_of_torch_is_called_as_it_calls_itself() -> None:
     given: Any = {"x": {0: torch.export.Dim("rows")}}
     assert sizes_of(given, {"x": torch.randn(2, 4)}) == {"x": {0: "rows"}}
+    for bounds in ({"min": 4}, {"max": 8}):
+        given = {"x": {0: torch.export.Dim("rows", **bounds)}}
+        with pytest.raises(BadInput, match="'rows' has bounds, which would be lost"):
+            sizes_of(given, {"x": torch.randn(2, 4)})
+
+
+def test_words_may_be_a_set() -> None:
+    words: Any = {"batch"}
+    assert sizes_of(words, {"x": torch.randn(2, 4)}) == {"x": {0: "batch"}}
 
 
 def test_an_empty_input_is_told(tmp_path: Path) -> None:

@@ -88,11 +88,12 @@ def test_counts_shrink_with_the_model() -> None:
     [
         (torch.zeros(3, 5), 3),
         ({"positions": torch.zeros(7), "ids": torch.zeros(2, 7), "mask": torch.zeros(2, 7)}, 2),
-        ((torch.zeros(4, 1), torch.zeros(6)), 4),  # of equally many the first's
+        ((torch.zeros(4, 10, 8), torch.zeros(2, 4, 16), torch.zeros(2, 4, 16)), 4),  # states of a recurrent layer
+        ((torch.zeros(6), torch.zeros(3)), 6),
         ((torch.tensor(1.0), "word"), 1),
     ],
 )
-def test_the_batch_is_what_most_tensors_are_long(inputs: Any, size: int) -> None:
+def test_the_batch_is_dimension_0_of_the_first_that_has_several(inputs: Any, size: int) -> None:
     assert batch_size(inputs) == size
 
 

@@ -148,6 +148,8 @@ def test_words_for_an_end(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("niwaki: " + "x" * 9999)
     assert len(tail(tmp_path / "log")) == 2000
     assert workers_for(1) >= workers_for(2) >= workers_for(10_000) == 1
+    assert workers_for(1, 1) == 1
+    assert workers_for(1, 10_000) == workers_for(1)  # the cores must carry them all the same
 
 
 def test_each_trial_has_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +190,7 @@ def test_trials_share_out_the_gpus_that_are_theirs(
     assert isinstance(runner, Local)
     more = {DEVICE: "cuda"} if device and found else {}
     assert list(runner.places) == ([{VISIBLE: one, **more} for one in found] or [{}])
-    assert runner.workers == (len(found) or workers_for(1))
+    assert runner.workers == min(len(found) or workers_for(1), workers_for(1))
     assert runner_for(Sweep.load(planted(tmp_path, workers=3))).workers == 3  # type: ignore[attr-defined]
 
 

@@ -121,13 +121,31 @@ def test_a_head_is_taken_by_the_names_of_its_classes(family: str, asked: Any, or
     assert len(found.config.id2label) == 3
 
 
-def test_a_head_of_other_words_is_refused_with_both(tmp_path: Path) -> None:
+def test_a_head_of_other_words_in_another_order_is_refused_with_both(tmp_path: Path) -> None:
     told("Bert", tmp_path / "one")
-    words = "The head in .*one tells contradiction, entailment, neutral, and no, yes, maybe are asked for"
+    words = "The head in .*one tells contradiction, entailment, neutral, and yes, contradiction, no are asked for, in"
     with pytest.raises(BadInput, match=words):
-        classifier(tmp_path / "one", ("no", "yes", "maybe"))
-    own = told("Bert", tmp_path / "unnamed", ("LABEL_0", "LABEL_1"))
-    assert torch.equal(classifier(tmp_path / "unnamed", ("no", "yes")).classifier.weight, own.classifier.weight)
+        classifier(tmp_path / "one", ("yes", "contradiction", "no"))
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "logged"),
+    [
+        (("LABEL_0", "LABEL_1"), ("no", "yes"), False),
+        (("NEGATIVE", "POSITIVE"), ("0", "1"), False),  # what a file with numbers calls its classes
+        (("0", "1"), ("negative", "positive"), False),
+        (("bad", "good"), ("negative", "positive"), True),
+        (("unacceptable", "acceptable"), ("wrong", "acceptable"), True),
+    ],
+)
+def test_a_head_whose_names_say_no_other_order_is_taken_as_it_is(
+    own: Any, asked: Any, logged: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = told("Bert", tmp_path / "one", own)
+    with caplog.at_level("WARNING", logger="niwaki"):
+        after = classifier(tmp_path / "one", asked)
+    assert torch.equal(after.classifier.weight, before.classifier.weight)
+    assert ("its classes are taken for these" in caplog.text) is logged
 
 
 def test_names_of_a_head_that_is_not_there_say_nothing(tmp_path: Path) -> None:

@@ -138,6 +138,41 @@ def test_two_optimizers_step_and_are_cut_together(how: str) -> None:
     assert held == {id(p) for p in model.parameters()} == {id(p) for p in run.optimizer.state}
 
 
+@pytest.mark.parametrize("overflow", [False, True])
+def test_optimizers_of_accelerate_share_a_scaler(overflow: bool) -> None:
+    """Each would update it by itself, and the gradients of the next be unscaled twice."""
+    accelerate = pytest.importorskip("accelerate")
+    accelerate.Accelerator(cpu=True)
+    model, alone = net(), net()
+    scaler = torch.amp.GradScaler("cpu", 2.0**10)
+    wrapped = [accelerate.optimizer.AcceleratedOptimizer(each, scaler=scaler) for each in two_optimizers(model)]
+    run = nk.Pruning(model, wrapped, cutting(), X)
+    before = weights(model)
+    (scaler.scale(loss_of(model)) * (float("inf") if overflow else 1.0)).backward()
+    run.step()
+    loss_of(alone).backward()
+    for each in two_optimizers(alone):
+        each.step()
+    wanted = before if overflow else weights(alone)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(wanted, weights(model), strict=True))
+
+
+def test_joined_optimizers_keep_their_states_and_refuse_what_they_cannot() -> None:
+    model = net()
+    run = nk.Pruning(model, two_optimizers(model), cutting(), X)
+    loss_of(model).backward()
+    run.step()
+    told = run.optimizer.state_dict()
+    other = net()
+    again = nk.Pruning(other, two_optimizers(other), cutting(), X)
+    again.optimizer.load_state_dict(told)
+    assert [len(each.state) for each in again.optimizer.each] == [len(each["state"]) for each in told["each"]]  # type: ignore[attr-defined]
+    with pytest.raises(BadInput, match="take no closure"):
+        run.optimizer.step(lambda: 0.0)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="add the group to the one"):
+        run.optimizer.add_param_group({"params": []})
+
+
 def test_an_optimizer_that_would_keep_old_parameters_is_refused() -> None:
     model = net()
     one, other = two_optimizers(model)

@@ -224,6 +224,15 @@ def test_the_folder_may_be_among_the_arguments(tmp_path: Path) -> None:
         dense.train()
 
 
+def test_a_folder_among_the_arguments_gives_way_to_the_one_that_train_is_given(tmp_path: Path) -> None:
+    whole = trainer(tmp_path, METHODS["imp"], bert(), save_steps=2)
+    whole.train()
+    first, second = (str(tmp_path / f"checkpoint-{step}") for step in (2, 4))
+    again = trainer(tmp_path, METHODS["imp"], bert(), resume_from_checkpoint=first)
+    again.train(resume_from_checkpoint=second)
+    assert differing(weights(whole.model), weights(again.model)) == []
+
+
 def test_a_state_that_was_written_beside_other_weights_is_refused(tmp_path: Path) -> None:
     """The callback is not told from where the Trainer goes on, and takes the folder of this run."""
     trainer(tmp_path / "one", METHODS["imp"], bert(), save_steps=3).train()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ Sizes = dict[str, dict[int, str]]
 """Name of the input → dimension → name of the size that varies there."""
 
 BATCH, SEQUENCE = "batch", "sequence"
+_ANY = 2**31
+"""A bound that is none."""
 
 
 def named(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -73,7 +75,7 @@ def sizes_of(dynamic: Dynamic, tensors: Mapping[str, Tensor]) -> Sizes:
         words: Sequence[str] = (BATCH, SEQUENCE) if tokens else (BATCH,)
     elif isinstance(dynamic, str):
         words = (dynamic,)
-    elif isinstance(dynamic, Sequence) and all(isinstance(word, str) for word in dynamic):
+    elif isinstance(dynamic, (Sequence, Set)) and all(isinstance(word, str) for word in dynamic):
         words = tuple(dynamic)
     else:
         raise _formless(dynamic)
@@ -140,6 +142,8 @@ def _named_dimensions(dynamic: Mapping[Any, Any], name: Any) -> dict[int, str]:
         called = size if isinstance(size, str) else getattr(size, "__name__", None)
         if type(dim) is not int or not isinstance(called, str):
             raise _formless(dynamic)
+        if getattr(size, "min", 0) > 2 or getattr(size, "max", _ANY) < _ANY:
+            raise BadInput(f"dynamic: {called!r} has bounds, which would be lost; leave out its min and max")
         found[dim] = called
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from torch import nn
@@ -41,10 +40,10 @@ def memory(model: nn.Module) -> int:
 
 
 def batch_size(inputs: Any) -> int:
-    """Length of dimension 0 that most tensors of inputs or of a batch have, of equally many the first's; 1 if there is
-    none."""
-    sizes = Counter(int(t.shape[0]) for t in tensors_of(inputs) if t.dim() > 0)
-    return sizes.most_common(1)[0][0] if sizes else 1
+    """Length of dimension 0 of the first tensor in inputs or in a batch that has several dimensions, as a vector may be
+    of places; or else of the first that has one; 1 if there is none."""
+    tensors = sorted((t for t in tensors_of(inputs) if t.dim() > 0), key=lambda t: t.dim() == 1)
+    return int(tensors[0].shape[0]) if tensors else 1
 
 
 def _product(sizes: list[int]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from niwaki.errors import CannotFollow
+from niwaki.errors import BadInput, CannotFollow
 from niwaki.surgery.slices import select
 from niwaki.surgery.states import Shrink, known
 
@@ -32,12 +32,24 @@ class Joined(torch.optim.Optimizer):
         return {parameter: state for each in self.each for parameter, state in each.state.items()}
 
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            raise BadInput("optimizers that step together take no closure: each would compute the loss anew")
         for each in self.each:
             each.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         for each in self.each:
             each.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"each": [each.state_dict() for each in self.each]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        for each, state in zip(self.each, state_dict["each"], strict=True):
+            each.load_state_dict(state)
+
+    def add_param_group(self, param_group: Any) -> None:
+        raise BadInput("these are several optimizers: add the group to the one that shall hold it")
 
 
 def apart(optimizer: Any) -> tuple[Any, ...]:

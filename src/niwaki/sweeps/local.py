@@ -24,12 +24,10 @@ class Runner(Protocol):
 
 
 def workers_for(threads: int, gpus: int = 0) -> int:
-    """How many trials run at a time: one on each GPU, if there are any; or else as many as the processor's cores carry
-    at so many threads."""
-    if gpus:
-        return gpus
+    """How many trials run at a time: as many as the processor's cores carry at so many threads, and where there are
+    GPUs no more than one on each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads)
+    return max(1, min(cores // threads, gpus or cores))
 
 
 class Local:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +15,8 @@ from torch import nn
 
 from niwaki.errors import BadInput, require_extra
 
+logger = logging.getLogger("niwaki")
+
 # Parts that a checkpoint without a task's head may lack: the head itself, and the layer before it.
 _HEADS = ("classifier", "pooler", "score", "pre_classifier", "sequence_summary", "classification_head", "logits_proj")
 
@@ -22,7 +25,7 @@ def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], see
     """The encoder in a local folder, with a head for a task: the folder's own head if it fits, or else a fresh one.
 
     Where both name their classes, the folder's head is taken by their names (in capitals or not): one that has them in
-    another order is put into the order asked for.
+    another order is put into the order asked for. Of one with other names the log tells, and it is taken as it is.
 
     Args:
         folder: of Hugging Face's form: config.json, and weights in safetensors. Nothing is downloaded, and no code in
@@ -31,8 +34,8 @@ def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], see
         seed: of what the folder has no weights for.
 
     Raises:
-        BadInput: no such folder; no weights in safetensors; a head of other classes, or of classes with other names;
-            weights missing elsewhere than in the head. MissingExtra: transformers is not installed.
+        BadInput: no such folder; no weights in safetensors; a head of other classes, some of them the same at other
+            places; weights missing elsewhere than in the head. MissingExtra: transformers is not installed.
     """
     auto, _ = _transformers()
     own = _config(folder)
@@ -121,10 +124,14 @@ def _take_order(folder: str | os.PathLike[str], model: Any, own: Sequence[str], 
     fresh = head in missing if head else any(set(name.split(".")) & set(_HEADS) for name in missing)
     if fresh:
         return
+    both = f"The head in {folder} tells {', '.join(own)}, and {', '.join(asked)} are asked for"
+    if all(own.index(name) == k for k, name in enumerate(asked) if name in own):  # no name says another place
+        logger.warning("%s: its classes are taken for these, in this order", both)
+        return
     if sorted(own) != sorted(asked) or len(set(own)) < len(own) or not head:
         raise BadInput(
-            f"The head in {folder} tells {', '.join(own)}, and {', '.join(asked)} are asked for. If they are the same, "
-            "name them so in its config.json (id2label); a number of classes takes the head as it is."
+            f"{both}, in another order. If they are the same, name them so in its config.json (id2label); a number of "
+            "classes takes the head as it is."
         )
     order = torch.tensor([own.index(name) for name in asked])
     values = dict(model.named_parameters())
@@ -134,8 +141,8 @@ def _take_order(folder: str | os.PathLike[str], model: Any, own: Sequence[str], 
 
 
 def _told(names: Sequence[str]) -> bool:
-    """Has somebody named them, or are these transformers' LABEL_0, LABEL_1, …?"""
-    return not all(re.fullmatch(r"label_\d+", name) for name in names)
+    """Has somebody named them, or are these transformers' LABEL_0, LABEL_1, …, or the numbers of a file?"""
+    return not all(re.fullmatch(r"(label_)?\d+", name) for name in names)
 
 
 def _head(model: nn.Module, outputs: int) -> str:

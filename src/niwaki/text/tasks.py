@@ -139,9 +139,9 @@ TASKS: dict[str, Task] = {
     known.name: known
     for known in (
         Task("sst2", _parts("en/sst2", "train", "dev", "test"), _FEELINGS),
-        Task("mrpc", _parts("en/mrpc", "train", "test"), ("different", "same"), ("f1", "accuracy"), "test"),
+        Task("mrpc", _parts("en/mrpc", "train", "test"), ("not_equivalent", "equivalent"), ("f1", "accuracy"), "test"),
         Task("rte", _parts("en/rte", "train", "dev"), ("entailment", "not_entailment")),
-        Task("cola", _parts("en/cola", "train", "dev"), ("wrong", "acceptable"), ("matthews", "accuracy")),
+        Task("cola", _parts("en/cola", "train", "dev"), ("unacceptable", "acceptable"), ("matthews", "accuracy")),
         Task("sick", _SICK, _THREE, reported="test"),
         Task("sick-r", _SICK, (), ("pearson",), "test", label="relatedness"),
         Task("xnli", xnli("en").files, _THREE, reported="test"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -192,7 +193,7 @@ class PruningCallback(TrainerCallback):
 
     def _checkpoint(self, args: TrainingArguments, state: TrainerState) -> Path:
         told = args.resume_from_checkpoint
-        if self.resume_from is None and told is not None and (Path(told) / FILE).is_file():
+        if self.resume_from is None and told is not None and _is_of(Path(told), state.global_step):
             return Path(told)
         place = _folder(args, state) if self.resume_from is None else Path(self.resume_from)
         if not (place / FILE).is_file() and self.resume_from is None and not place.is_dir():
@@ -202,6 +203,16 @@ class PruningCallback(TrainerCallback):
                 "PruningCallback(..., resume_from=folder)."
             )
         return place
+
+
+def _is_of(folder: Path, step: int) -> bool:
+    """Does it hold the run at this step? (The arguments may name one checkpoint, and ``train`` be given another.)"""
+    if not (folder / FILE).is_file():
+        return False
+    try:
+        return bool(json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["global_step"] == step)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _folder(args: TrainingArguments, state: TrainerState) -> Path:

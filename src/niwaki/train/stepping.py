@@ -56,7 +56,14 @@ def unscale_(scaler: Any, optimizer: Any) -> None:
 
 def step_(optimizer: Any, scaler: Any) -> None:
     """Let the optimizer step: through the scaler, where it does not know of that itself."""
-    for each in apart(optimizer):
+    several = apart(optimizer)
+    if scaler is not None and len(several) > 1 and scaler is scaler_of(optimizer):
+        # Each of Accelerate's would also update the scaler, which forgets then that the others' gradients are unscaled.
+        for each in several:
+            scaler.step(innermost(each))
+        scaler.update()
+        return
+    for each in several:
         if scaler is None or scaler is scaler_of(each):
             each.step()
         else:
