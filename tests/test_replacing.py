@@ -144,9 +144,9 @@ def test_bytes_are_on_the_disk_before_the_name(tmp_path: Path, monkeypatch: pyte
     real, sync = os.replace, os.fsync
     monkeypatch.setattr(os, "replace", lambda *a: (done.append("name"), real(*a)))
     monkeypatch.setattr(os, "fsync", lambda file: (done.append("folder" if _folder(file) else "bytes"), sync(file)))
-    with replacing(tmp_path / "a") as part:
+    with replacing(tmp_path / "a", lambda part: done.append(f"ready {part.read_text()}")) as part:
         part.write_text("new")
-    assert done == ["bytes", "name", "folder"]
+    assert done == ["bytes", "ready new", "name", "folder"]
 
 
 def _folder(file: int) -> bool:

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -50,13 +50,16 @@ _IN_PLACE = "The new file is in its place, and may be gone after a power cut."
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, ready: Callable[[Path], object] = lambda part: None) -> Iterator[Path]:
     """Gives a path beside ``path`` to write to inside; what was written takes its place at the end.
 
     Who is broken off while it writes leaves the old file as it was, and no half of a new one under its name: the new
     one is on the disk before it takes the name. Of several processes that write the same, each has a path of its own,
     and the last one's file stays. The path is there, empty, and the file gets the rights of any new file, whatever
     those are that the writer gives it: safetensors' are for the owner alone.
+
+    Args:
+        path: what is replaced. ready: called with the new file when it is on the disk, right before it takes its place.
 
     Raises:
         CannotWrite: the disk is full, may only be read, and the like. The old file is as it was; or, where the message
@@ -69,6 +72,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield part
             _to_disk(part)
             _set_rights(part, rights)
+            ready(part)
             os.replace(part, path)
         with told(path, then=_IN_PLACE):
             _to_disk(path.parent)

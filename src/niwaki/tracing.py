@@ -34,7 +34,7 @@ def trace(model: nn.Module, inputs: Inputs, *, prove: bool = True) -> Graph:
         raise BadInput(f"{type(model).__name__} has no parameters: there is nothing to prune")
     model = unwrapped(model, "the graph")
     with forgetting(), readable(model), uncompiled(model):
-        graph = Graph(observe(model, inputs, training=None), model)
+        graph = Graph(observe(model, inputs, training=None, advise=True), model)
         if prove:
             graph = dry_run(graph, model, inputs)
     graph.require_groups()

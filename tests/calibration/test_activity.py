@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import niwaki as nk
 from niwaki.calibration.takers import takers_of
 from niwaki.errors import BadInput
 from niwaki.units import Axis, Entries, Group, Member
@@ -143,6 +144,50 @@ def test_several_layers_that_take_the_units_add_up() -> None:
     expected = sum(w.t() @ w @ (hidden * ~kept_of(6, 2)) for w in weights)
     assert torch.allclose(seen.importance(kept_of(6, 2)), expected, rtol=1e-5)
     assert torch.allclose(seen.mass(), 2 * hidden, rtol=1e-5)
+
+
+class Supervised(nn.Module):
+    """A second head on the hidden layer: in training alone, or ``also`` in eval mode without a call of its own."""
+
+    def __init__(self, also: bool = False) -> None:
+        super().__init__()
+        self.a, self.b, self.aux, self.also = nn.Linear(6, 8), nn.Linear(8, 2), nn.Linear(8, 3), also
+
+    def forward(self, x: Tensor) -> object:
+        f = self.a(x).relu()
+        if self.also:
+            return self.b(f), F.linear(f, self.aux.weight)
+        return (self.b(f), self.aux(f)) if self.training else self.b(f)
+
+
+def test_a_head_of_training_has_no_say_and_follows_the_cut() -> None:
+    torch.manual_seed(0)
+    model = Supervised()
+    found = calibration(model, rows())
+    (one,) = found.blocks(found.graph.groups)
+    assert [t.path for t in one.takers] == ["b"]
+    hidden = F.relu(model.a(rows())).detach().double().sum(0)
+    assert torch.allclose(found.activity(one).mass(), hidden, rtol=1e-5)
+    small = nk.prune(model, rows(1), nk.methods.ispasp(nk.Ratio(0.5, only="a")), data=[rows()]).train()
+    assert (small.b.in_features, small.aux.in_features) == (4, 4)
+    assert [y.shape for y in small(rows(3))] == [(3, 2), (3, 3)]
+
+
+def test_a_weight_that_is_used_without_a_call_of_its_layer_is_told() -> None:
+    found = calibration(Supervised(also=True), rows())
+    with pytest.raises(BadInput, match="'a' is taken by 'aux', which is not called as a module of its own"):
+        found.blocks(found.graph.groups)
+
+
+def test_a_layer_that_the_data_do_not_reach_is_told() -> None:
+    class Short(Supervised):
+        def forward(self, x: Tensor) -> object:
+            f = self.a(x).relu()
+            return self.b(f) if len(x) == 1 else f.sum(1)
+
+    found = calibration(Short(), rows())
+    with pytest.raises(BadInput, match="'a' is taken by 'b', which the model does not call in eval mode on the first"):
+        found.blocks(found.graph.groups)
 
 
 def test_batches_that_take_another_way_are_refused() -> None:

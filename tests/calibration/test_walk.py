@@ -22,7 +22,7 @@ from tests.calibration.nets import alive, calibration, deep, images, perceptron
 
 
 def chain_of(model: nn.Module, x: Tensor) -> list[str]:
-    calls, _ = record_calls(model, read(x, x))
+    calls, *_ = record_calls(model, read(x, x))
     return [link.path for link in find_chain(model, calls).links]
 
 
@@ -79,13 +79,13 @@ def test_a_block_whose_output_is_used_again_ends_the_walk() -> None:
             return x + outputs[0]
 
     model, batch = alive(Skip()), read(torch.rand(3, 4), torch.rand(1, 4))
-    calls, output = record_calls(model, batch)
+    calls, output, _ = record_calls(model, batch)
     chain = find_chain(model, calls)
     assert len(chain) == 3
     assert not holds(model, chain, batch, output)
     straight = perceptron()
     batch = read(torch.rand(3, 6), torch.rand(1, 6))
-    calls, output = record_calls(straight, batch)
+    calls, output, _ = record_calls(straight, batch)
     assert holds(straight, find_chain(straight, calls), batch, output)
 
 
@@ -178,6 +178,6 @@ def test_a_forward_that_fails_leaves_no_stand_in() -> None:
             return x
 
     model, batch = Strict(), read(torch.rand(3, 4), torch.rand(1, 4))
-    calls, output = record_calls(model, batch)
+    calls, output, _ = record_calls(model, batch)
     assert not holds(model, find_chain(model, calls), batch, output)
     assert all("forward" not in layer.__dict__ for layer in model.blocks)

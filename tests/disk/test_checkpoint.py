@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,25 @@ def test_a_writing_that_is_broken_off_leaves_the_old_or_nothing(
     written(tmp_path, most)
     assert set(Checkpoint(tmp_path)) == set(tensors())
     assert not list(tmp_path.glob("*.part"))
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import torch
+from niwaki import disk, replacing
+replacing._to_disk = lambda path: os._exit(9)
+disk.write(disk.layout({"a": 24}, None), lambda name: torch.ones(2, 3), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("before", [42, 1000])
+def test_who_is_killed_while_the_first_file_goes_to_the_disk_has_the_earlier_ones(before: int, tmp_path: Path) -> None:
+    (written(tmp_path, before) / "plan.json").write_text("{}")
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False).returncode == 9
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".part"} == files
+    assert set(Checkpoint(tmp_path)) == set(tensors())
 
 
 @pytest.mark.parametrize("at", ["before", "after"])

@@ -217,6 +217,40 @@ def test_a_model_that_works_by_itself_is_told_what_it_lacks(build: Any, text: st
     assert "Check that" not in str(told.value)
 
 
+def test_a_failing_trace_writes_to_neither_model_nor_inputs() -> None:
+    class Differs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.seen = nn.Linear(4, 4), []
+
+        def forward(self, x: Tensor) -> Tensor:
+            x.mul_(2)
+            self.seen.append(self.a(x))
+            return torch.autograd.grad(self.seen[-1].sum(), self.a.weight)[0]
+
+    model, x = Differs(), torch.ones(2, 4)
+    with pytest.raises(UntraceableModel, match="forward must not use autograd"):
+        nk.trace(model, x)
+    assert torch.equal(x, torch.ones(2, 4))
+    assert model.seen == []
+
+
+def test_only_a_trace_runs_the_model_to_give_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[nn.Module] = []
+    monkeypatch.setattr("niwaki.graph.observe.advice", lambda model, *_: asked.append(model))
+
+    def halves(n: Any, x: Tensor) -> Tensor:
+        return n.d(n.c(n.b(n.a(x)).view(-1, 6)))
+
+    layers = {"a": nn.Linear(4, 5), "b": nn.Linear(5, 6), "c": nn.Linear(6, 5), "d": nn.Linear(5, 2)}
+    model = Net(halves, **layers)
+    assert nk.trace(model, torch.ones(2, 4)).denied  # by tries of the dry run that fail
+    assert asked == []
+    with pytest.raises(UntraceableModel):
+        nk.trace(model, torch.ones(2, 7))
+    assert asked == [model]
+
+
 def test_a_model_that_reads_values_and_writes_to_its_input_leaves_the_input_as_it_was() -> None:
     def forward(n: Any, x: Tensor) -> Tensor:
         x.sub_(1.0)

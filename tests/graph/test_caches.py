@@ -126,3 +126,32 @@ def test_tables_that_the_code_keeps_are_left_as_they_were(keep: Any) -> None:
     assert not Cached.row
     assert not TABLE.keys() - {"theirs", "cpu"}
     model(x).sum().backward()
+
+
+@pytest.mark.usefixtures("emptied")
+def test_what_others_do_meanwhile_stays() -> None:
+    def meanwhile(make: Callable[[], Tensor]) -> Tensor:
+        Cached.row[:] = [make(), others]
+        TABLE.update(new=others, made=make(), gone=make())
+        TABLE.pop("old", None)
+        return make()
+
+    others = torch.zeros(1)
+    TABLE.update(old=KEPT, gone=KEPT)
+    nk.trace(Cached(meanwhile), torch.ones(2, 3, 4), prove=False)
+    assert set(TABLE) == {"new", "gone"}
+    assert TABLE["gone"] is KEPT
+    assert [id(t) for t in Cached.row] == [id(others)]
+
+
+@pytest.mark.usefixtures("emptied")
+def test_what_a_list_had_comes_back() -> None:
+    def keep(make: Callable[[], Tensor]) -> Tensor:
+        Cached.row.insert(0, make())
+        Cached.row[1] = make()
+        return make()
+
+    Cached.row.extend([KEPT, torch.zeros(1)])
+    before = list(Cached.row)
+    nk.trace(Cached(keep), torch.ones(2, 3, 4), prove=False)
+    assert [id(t) for t in Cached.row] == [id(t) for t in before]

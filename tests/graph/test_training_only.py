@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -77,3 +78,68 @@ def test_what_is_not_used_at_all_is_no_news(caplog: pytest.LogCaptureFixture) ->
     model = net(lambda n, x: n.b(n.a(x).relu()).mean((2, 3)), drop=nn.Dropout())
     assert not nk.trace(model, inputs()).observation.trained
     assert caplog.records == []
+
+
+def test_a_layer_inside_a_head_of_training_is_not_offered() -> None:
+    """It takes no part in what is counted, and its share would go for nothing; its columns follow."""
+
+    def forward(n: Any, x: Tensor) -> Any:
+        f = n.a(x).relu()
+        y = n.b(f).mean((2, 3))
+        return (y, n.head(n.norm(n.aux(f)).mean((2, 3)))) if n.training else y
+
+    layers = {"aux": nn.Conv2d(8, 12, 3), "norm": nn.BatchNorm2d(12), "head": nn.Linear(12, 5)}
+    model = Net(forward, a=nn.Conv2d(3, 8, 3), b=nn.Conv2d(8, 4, 1), **layers)
+    graph = nk.trace(model, inputs())
+    assert [g.name for g in graph.groups] == ["a"]
+    assert group_with(graph, "a.weight:0", "aux.weight:1")
+    assert "only training runs it" in str(graph.explain("aux.weight", 0))
+    assert graph.denied == {}
+
+
+def test_chance_does_not_decide_what_the_pass_in_train_mode_reaches() -> None:
+    def sometimes(n: Any, x: Tensor) -> Any:
+        f = n.a(x)
+        tossed = random.random() + float(np.random.rand()) < 1
+        return (n.b(f), n.aux(f)) if n.training and tossed else n.b(f)
+
+    model = Net(sometimes, a=nn.Linear(4, 8), b=nn.Linear(8, 2), aux=nn.Linear(8, 3))
+    found = set()
+    for seed in range(6):
+        random.seed(seed)
+        np.random.seed(seed)
+        found.add(nk.trace(model, torch.ones(2, 4)).observation.trained)
+    assert len(found) == 1
+
+
+def test_a_norm_in_a_head_takes_a_single_sample(caplog: pytest.LogCaptureFixture) -> None:
+    def pooled(n: Any, x: Tensor) -> Any:
+        f = n.a(x).relu()
+        y = n.b(f).mean((2, 3))
+        return (y, n.aux(n.norm(f.mean((2, 3))))) if n.training else y
+
+    model = Net(pooled, a=nn.Conv2d(3, 8, 3), b=nn.Conv2d(8, 4, 1), norm=nn.BatchNorm1d(8), aux=nn.Linear(8, 5))
+    graph = nk.trace(model, inputs()[:1])
+    assert group_with(graph, "a.weight:0", "norm.weight:0", "aux.weight:1")
+    assert caplog.records == []
+
+
+def test_training_takes_no_units_away(caplog: pytest.LogCaptureFixture) -> None:
+    def masks(n: Any, x: Tensor) -> Tensor:
+        f = n.a(x)
+        if n.training:
+            f[:, :2] = n.token
+        return n.b(f.relu())
+
+    class Masking(Net):
+        """Told once in a process."""
+
+    layers = {"a": nn.Linear(4, 8), "b": nn.Linear(8, 2)}
+    for _ in range(2):
+        graph = nk.trace(Masking(masks, token=nn.Parameter(torch.ones(8)), **layers), torch.ones(3, 5, 4))
+        assert [(g.name, len(g)) for g in graph.groups] == [("a", 8)]
+        assert not graph.observation.trained
+    [told] = caplog.messages
+    assert "not used in eval mode: 'token'. The forward pass in train mode could not be followed (" in told
+    assert "test_training_only.py:" in told
+    assert told.endswith("where training uses it, it cannot follow: do not prune the width that it is added to")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import niwaki as nk
 from niwaki.errors import CannotFollow, StalePlan
+from niwaki.surgery.beside import MANY, held_beside
 from niwaki.surgery.modules import ADAPTERS
 from niwaki.surgery.slices import select
 from niwaki.units import Axis, Plan
@@ -183,6 +184,56 @@ def test_a_group_whose_weight_a_partial_holds_is_withdrawn() -> None:
     net.kept = partial(LINEAR, weight=net.a.weight)
     with pytest.raises(nk.errors.NothingToPrune, match=r"'kept' holds 'a\.weight' inside a function"):
         nk.trace(net, torch.ones(2, 4))
+
+
+HELD_BY_FUNCTIONS: dict[str, tuple[Any, Any]] = {
+    "list in a closure": (lambda held: lambda: held, list),
+    "object in a closure": (lambda held: lambda: held.weight, lambda p: Bag(p[2])),
+    "dict in a tuple in a partial": (lambda held: partial(dict, ({}, held)), lambda p: dict(enumerate(p))),
+    "list in a default": (lambda held: lambda x=held: x, list),
+}
+
+
+@pytest.mark.parametrize("way", HELD_BY_FUNCTIONS)
+def test_what_a_function_holds_in_a_list_or_an_object_is_exchanged_there(way: str) -> None:
+    keep, hold = HELD_BY_FUNCTIONS[way]
+    net = mlp()
+    held = hold([*net.parameters()])
+    net.kept = keep(held)
+    assert nk.trace(net, torch.ones(2, 2)).groups
+    nk.cut_(net, middle(0))
+    if isinstance(held, Bag):
+        assert held.weight is net[2].weight
+    else:
+        found = held.values() if isinstance(held, dict) else held
+        assert all(kept is p for kept, p in zip(found, net.parameters(), strict=True))
+
+
+def test_a_method_of_what_shrinks_is_refused() -> None:
+    net = mlp()
+    net.kept = net[2].weight.backward
+    with pytest.raises(CannotFollow, match=r"'kept' holds '2\.weight' inside a function"):
+        nk.cut_(net, middle(0))
+
+
+def test_data_on_a_model_are_not_looked_through() -> None:
+    """A picture's path and label; and none of what is in a long list behind items without a tensor."""
+
+    class Counted:
+        looked = 0
+
+        @property
+        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+            Counted.looked += 1
+            return {"label": 3}
+
+    net = mlp()
+    net.items = [Counted() for _ in range(3 * MANY)]
+    net.pairs = {k: (str(k), k, [k]) for k in range(3 * MANY)}
+    net.weights = [net[0].weight, *([(k, "a")] for k in range(3 * MANY)), net[2].weight]
+    found = list(held_beside(net))
+    assert [(held.place, held.tensor.shape) for held in found] == [("weights", (4, 2)), ("weights", (2, 4))]
+    assert 0 < Counted.looked <= 3 * MANY  # hasattr, the module's name and vars of the first ones
 
 
 def test_functions_that_look_the_tensor_up_and_optimizers_are_no_trouble() -> None:

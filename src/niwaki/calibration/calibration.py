@@ -20,7 +20,7 @@ from niwaki.calibration.second import Second
 from niwaki.calibration.sensitivity import Loss, sensitivity
 from niwaki.calibration.shelf import Shelf
 from niwaki.calibration.statistics import reestimate
-from niwaki.calibration.takers import Taker, Unfit, owner, takers_of
+from niwaki.calibration.takers import Taker, Unfit, check_all_taken, owner, takers_of
 from niwaki.calibration.walk import Walk, holds
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
@@ -59,6 +59,7 @@ class Calibration:
     left_out: dict[str, str] = field(default_factory=dict)
     """Why groups are not among the blocks, by name; filled by :meth:`blocks`."""
     _calls: list[Call] = field(default_factory=list)
+    _read: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.model = bare(self.model)
@@ -67,7 +68,7 @@ class Calibration:
         self._tell_of_few()
         first = next(self._walk.batches())
         with uncompiled(self.model):
-            self._calls, output = record_calls(self.model, first)
+            self._calls, output, self._read = record_calls(self.model, first)
             resharded(self.model)
             self._chain = find_chain(self.model, self._calls)
             if self.walk and not self.fresh:
@@ -153,17 +154,29 @@ class Calibration:
         return sorted(found, key=lambda block: block.first)
 
     def _block(self, group: Group) -> Block:
-        takers = takers_of(group, self._modules, self.graph.aliases)
+        takers = self._called(group, takers_of(group, self._modules, self.graph.aliases))
         by_module = {id(t.module): t for t in takers}
         places = [k for k, call in enumerate(self._calls) if id(call.module) in by_module]
-        silent = [t.path for t in takers if not any(call.module is t.module for call in self._calls)]
+        seconds = tuple(self._second(by_module[id(self._calls[k].module)], k) for k in places)
+        return Block(group, tuple(takers), places[0], seconds)
+
+    def _called(self, group: Group, takers: Sequence[Taker]) -> list[Taker]:
+        """Those that are called in eval mode: heads that run in training alone follow the cut, but have no say."""
+        called = {id(call.module) for call in self._calls}
+        used = [t for t in takers if id(t.module) in called or t.weight in self._read]
+        silent = [t.path for t in used if id(t.module) not in called]
         if silent:
             raise Unfit(
                 f"group {group.name!r} is taken by {silent[0]!r}, which is not called as a module of its own: what it "
                 "takes cannot be seen"
             )
-        seconds = tuple(self._second(by_module[id(self._calls[k].module)], k) for k in places)
-        return Block(group, tuple(takers), places[0], seconds)
+        if not used:
+            raise Unfit(
+                f"group {group.name!r} is taken by {takers[0].path!r}, which the model does not call in eval mode on "
+                "the first batch: what it takes cannot be seen"
+            )
+        check_all_taken(group, used)
+        return used
 
     def _second(self, taker: Taker, place: int) -> Second:
         """The layer with the batch norm that reads its output, if nothing else does."""

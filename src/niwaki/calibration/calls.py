@@ -74,6 +74,11 @@ class Recorder(TorchFunctionMode):
             self.reads.update({self._token(t) for t in tensors_of((args, kwargs or {}))})
         return output
 
+    def read(self, model: nn.Module) -> frozenset[str]:
+        """The names of the parameters and buffers that an operation read."""
+        named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+        return frozenset(name for name, t in named if t in self._tokens and self.reads[self._tokens[t]])
+
     def _token(self, tensor: Tensor) -> int:
         if tensor not in self._tokens:
             self._tokens[tensor] = self._count
@@ -82,8 +87,9 @@ class Recorder(TorchFunctionMode):
         return token
 
 
-def record_calls(model: nn.Module, batch: Batch) -> tuple[list[Call], Any]:
-    """All calls of modules in one forward pass in eval mode, in the order in which they begin; and what came out."""
+def record_calls(model: nn.Module, batch: Batch) -> tuple[list[Call], Any, frozenset[str]]:
+    """All calls of modules in one forward pass in eval mode, in the order in which they begin; what came out; and the
+    names of the parameters and buffers that were read, by a call or beside all."""
     recorder = Recorder()
     with ExitStack() as stack:
         stack.enter_context(calm(model))
@@ -93,7 +99,7 @@ def record_calls(model: nn.Module, batch: Batch) -> tuple[list[Call], Any]:
             output = model(*batch.args, **batch.kwargs)
     for call in recorder.calls:
         call.readers = recorder.reads[call.gives]
-    return recorder.calls, output
+    return recorder.calls, output, recorder.read(model)
 
 
 @contextmanager

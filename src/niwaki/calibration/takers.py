@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,12 @@ def takers_of(group: Group, modules: Mapping[str, nn.Module], aliases: Mapping[s
     takers = layers_that_take(group, modules, aliases)
     if not takers:
         raise Unfit(f"no layer takes the units of group {group.name!r}")
+    check_all_taken(group, takers)
+    return takers
+
+
+def check_all_taken(group: Group, takers: Sequence[Taker]) -> None:
+    """Raise :class:`Unfit` if a unit is taken by none of these layers."""
     seen = torch.zeros(len(group), dtype=torch.bool)
     for taker in takers:
         seen[taker.unit_of[taker.unit_of >= 0]] = True
@@ -87,7 +93,6 @@ def takers_of(group: Group, modules: Mapping[str, nn.Module], aliases: Mapping[s
         raise Unfit(
             f"some units of group {group.name!r} ({group.kind}) are at no input of a layer that takes the group"
         )
-    return takers
 
 
 def layers_that_take(group: Group, modules: Mapping[str, nn.Module], aliases: Mapping[str, str]) -> list[Taker]:
@@ -139,4 +144,4 @@ def _takes(module: nn.Module, dim: int) -> bool:
     return dim == 0 and (isinstance(module, TRANSPOSED) or type(module).__name__ == "Conv1D")
 
 
-__all__ = ["Taker", "Unfit", "layers_that_take", "owner", "takers_of"]
+__all__ = ["Taker", "Unfit", "check_all_taken", "layers_that_take", "owner", "takers_of"]

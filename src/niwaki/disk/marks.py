@@ -14,8 +14,8 @@ PLAN = "plan.json"
 
 @contextmanager
 def unmarking(path: Path, marks: Iterable[Path]) -> Iterator[Callable[[Path], None]]:
-    """Gives a function to call with the new file once it is whole, before it takes the place of ``path``: the marks are
-    out of the way then. They are gone if the new file comes there, and back if it does not."""
+    """Gives a function to call with the new file once it is on the disk, right before it takes the place of ``path``:
+    the marks are out of the way then. They are gone if the new file comes there, and back if it does not."""
     aside: dict[Path, Path] = {}
     new: list[os.stat_result] = []
 

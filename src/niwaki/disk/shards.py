@@ -87,9 +87,9 @@ def write_file(tensors: Mapping[str, Tensor], path: Path, stale: Iterable[Path] 
     it is in its place, and stay if it does not come there."""
     from safetensors.torch import save_file
 
-    with unmarking(path, stale) as withdraw, replacing(path) as part:
+    # The disk may take minutes, and who is killed meanwhile has the earlier files: they go at the last moment.
+    with unmarking(path, stale) as withdraw, replacing(path, withdraw) as part:
         save_file(dict(tensors), str(part), metadata={"format": "pt"})
-        withdraw(part)
 
 
 def outdated(plan: Layout, folder: Path) -> tuple[Path, ...]:

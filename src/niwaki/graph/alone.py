@@ -12,20 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from niwaki.graph.copies import fresh
+from niwaki.graph.copies import apart, duplicate
+
+CHECK = "Check that model(*inputs) works by itself."
+"""What to do when nothing more is known."""
 
 
 def advice(model: nn.Module, args: Any, kwargs: Any) -> str:
-    """What to do about a model that could not be watched on these arguments."""
+    """What to do about a model that could not be watched on these arguments. To find out, a copy of it is run,
+    on copies of them: a forward pass may write to either."""
     if not _runs(model, args, kwargs, torch.enable_grad(), torch.no_grad()):
-        return "Check that model(*inputs) works by itself."
+        return CHECK
     held = next(_uncopied(model), None)
     if held is not None:
         return (
             f"It works by itself, but a copy of it is watched, and its attribute {held} cannot be copied: give that "
             "class a __deepcopy__, or take it off the model for the trace."
         )
-    if not _runs(model, args, kwargs, torch.inference_mode()):
+    if not _runs(model, args, kwargs, torch.inference_mode(), itself=False):
         return (
             "It works by itself, but is watched in inference mode, without gradients: forward must not use autograd "
             "(torch.autograd.grad, backward). Trace the part of it that does not."
@@ -33,14 +37,26 @@ def advice(model: nn.Module, args: Any, kwargs: Any) -> str:
     return "It works by itself, but not on a copy of which every operation is watched."
 
 
-def _runs(model: nn.Module, args: Any, kwargs: Any, *modes: AbstractContextManager[Any]) -> bool:
-    """Does it, in one of these modes?"""
+def _runs(model: nn.Module, args: Any, kwargs: Any, *modes: AbstractContextManager[Any], itself: bool = True) -> bool:
+    """Does it, in one of these modes? ``itself``: where it cannot be copied, the model is run; otherwise it is taken
+    to run, for what the mode makes must not stay on it."""
     for mode in modes:
-        with same_chance(), mode, suppress(Exception):
-            args, kwargs = fresh((args, kwargs))
-            model(*args, **kwargs)
+        with same_chance(), suppress(Exception):
+            body = _copied(model)
+            if body is None and not itself:
+                return True
+            positional, keywords = apart((args, kwargs))
+            with mode:
+                (model if body is None else body)(*positional, **keywords)
             return True
     return False
+
+
+def _copied(model: nn.Module) -> nn.Module | None:
+    try:
+        return duplicate(model)
+    except Exception:  # whatever its attributes raise
+        return None
 
 
 def _uncopied(model: nn.Module) -> Iterator[str]:
@@ -56,15 +72,19 @@ def _uncopied(model: nn.Module) -> Iterator[str]:
 
 
 @contextmanager
-def same_chance() -> Iterator[None]:
-    """The generators of random numbers on the CPU are afterwards as before."""
+def same_chance(seed: int | None = None) -> Iterator[None]:
+    """The generators of random numbers on the CPU are afterwards as before. ``seed``: what they start from inside."""
     ours, numpys = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                random.seed(seed)
+                np.random.seed(seed)
+                torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
             yield
     finally:
         random.setstate(ours)
         np.random.set_state(numpys)
 
 
-__all__ = ["advice", "same_chance"]
+__all__ = ["CHECK", "advice", "same_chance"]

@@ -53,22 +53,31 @@ _MANY = 1000
 @contextmanager
 def unfilled(model: nn.Module) -> Iterator[None]:
     """Take out the tensors that the watched run puts into variables, tables and lists of the modules and classes that
-    the model is made of, for the same reason as in :func:`forgetting`."""
+    the model is made of, for the same reason as in :func:`forgetting`. What other threads do there meanwhile stays."""
     homes = _homes(model)
     variables = [(home, dict(vars(home))) for home in homes]
-    tables = [(table, list(_items(table))) for table in _tables(homes)]
+    tables = [(table, dict(_items(table))) for table in _tables(homes)]
     try:
         yield
     finally:
         for home, names in variables:
             for name, value in list(vars(home).items()):
-                if isinstance(value, Tensor) and names.get(name) is not value:
+                if names.get(name) is not value and _is_watched(value):
                     setattr(home, name, names[name]) if name in names else delattr(home, name)
         for table, items in tables:
-            known = {id(value) for _, value in items}
-            if any(id(value) not in known and _holds_tensor(value) for _, value in _items(table)):
-                table.clear()
-                table.update(items) if isinstance(table, dict) else table.extend(value for _, value in items)
+            _clean(table, items)
+
+
+def _clean(table: Any, before: dict[Any, Any]) -> None:
+    """Take out, one by one, the entries that are new and of the watched run; what they displaced comes back."""
+    known = {id(value) for value in before.values()}
+    for value in [v for _, v in _items(table) if id(v) not in known and _is_watched(v)]:
+        now = _items(table)
+        key = next((k for k, v in now if v is value), None)  # in a list it may have moved
+        if key in before and not (isinstance(table, list) and any(v is before[key] for _, v in now)):
+            table[key] = before[key]
+        elif key is not None:
+            del table[key]
 
 
 def _homes(model: nn.Module) -> list[ModuleType | type]:
@@ -99,12 +108,15 @@ def _items(table: Any) -> list[tuple[Any, Any]]:
     return list(dict.items(table) if isinstance(table, dict) else enumerate(table))
 
 
-def _holds_tensor(value: Any, deep: int = 3) -> bool:
-    """Is it a tensor, or does it hold some, not too deep inside?"""
+def _is_watched(value: Any, deep: int = 3) -> bool:
+    """Is it a tensor that a watched run made (a fake one, or one of inference mode), or does it hold some, not too deep
+    inside?"""
+    from torch._subclasses.fake_tensor import FakeTensor
+
     if deep and isinstance(value, (dict, list, tuple)):
-        inside = dict.values(value) if isinstance(value, dict) else value
-        return any(_holds_tensor(item, deep - 1) for item in inside)
-    return isinstance(value, Tensor)
+        inside = list(dict.values(value) if isinstance(value, dict) else value)
+        return any(_is_watched(item, deep - 1) for item in inside)
+    return isinstance(value, FakeTensor) or (isinstance(value, Tensor) and value.is_inference())
 
 
 __all__ = ["forgetting", "unfilled"]

@@ -38,15 +38,24 @@ def duplicate(model: Model, memo: Mapping[int, Any] | None = None) -> Model:
     return twin
 
 
-def _copy_attributes(model: nn.Module, twin: nn.Module, memo: Mapping[int, Any]) -> None:
-    """What users keep on a parameter (``p._no_weight_decay = True``), which torch copies with buffers alone."""
+def _copy_attributes(model: nn.Module, twin: nn.Module, memo: dict[int, Any]) -> None:
+    """What users keep on a parameter (``p._no_weight_decay = True``, ``p.owner = module``), which torch copies with
+    buffers alone. ``memo``: of the copy, whose own modules and tensors take the place of the model's."""
     copies = dict(twin.named_parameters())
     for name, old in model.named_parameters():
         if is_simple(old) and name in copies:
             for key in vars(old).keys() - vars(copies[name]).keys():
-                value = vars(old)[key]
-                value = memo.get(id(value), value.detach().clone()) if isinstance(value, Tensor) else value
-                vars(copies[name])[key] = value
+                vars(copies[name])[key] = _copied(vars(old)[key], memo)
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy; the value itself where it cannot be copied (a lock, a file)."""
+    if isinstance(value, Tensor) and value.grad_fn is not None and id(value) not in memo:
+        memo[id(value)] = value.detach().clone()
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:
+        return value
 
 
 def is_simple(t: Tensor) -> bool:

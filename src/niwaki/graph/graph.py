@@ -71,8 +71,9 @@ class Graph:
         self.coupling: Coupling = bind(self._related, self.bound)
         every, units = build_groups(self.ledger, self.coupling)
         self._all_groups = every
+        self._only_trained = _only_trained(every, observation.late)
         self._units = {g.name: u for g, u in zip(every, units, strict=True)}
-        self.groups: tuple[Group, ...] = tuple(g for g in every if g.name not in self.denied)
+        self.groups: tuple[Group, ...] = tuple(g for g in every if g.name not in {*self.denied, *self._only_trained})
 
     def without(self, denied: Mapping[str, Reason]) -> Graph:
         """The same graph with some groups withdrawn for a reason (the dry run's way to say no)."""
@@ -283,7 +284,8 @@ class Graph:
     def _withdrawn(self, axis: Axis) -> tuple[Reason, Chain] | None:
         """Why a group that the axis belongs to was withdrawn, if one was."""
         groups = {g.name: g for g in self._all_groups if axis in g.entries}
-        reason = next((reason for name, reason in self.denied.items() if name in groups), None)
+        refused = {**self._only_trained, **self.denied}
+        reason = next((reason for name, reason in refused.items() if name in groups), None)
         return None if reason is None else (reason, Chain(()))
 
     @cached_property
@@ -323,6 +325,12 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({self.model_name}, {len(self.groups)} groups)"
+
+
+def _only_trained(groups: Iterable[Group], late: frozenset[str]) -> dict[str, Reason]:
+    """Groups inside the heads that training alone runs: to cut them spares nothing where the model is used."""
+    reason = Reason("only training runs it")
+    return {g.name: reason for g in groups if all(m.name in late for m in g.members)}
 
 
 def _joined(

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.errors import BadInput, FaultyRule, UntraceableModel
-from niwaki.graph.alone import advice, same_chance
+from niwaki.graph.alone import CHECK, advice, same_chance
 from niwaki.graph.caches import forgetting, unfilled
 from niwaki.graph.call import Call
 from niwaki.graph.copies import apart, duplicate, fresh
@@ -29,6 +29,7 @@ from niwaki.graph.numbers import bind
 from niwaki.graph.operators import arithmetic, by_name, composite, moves, mutates, rule_name
 from niwaki.graph.rules import apply, find
 from niwaki.graph.sites import Compass
+from niwaki.graph.training import taken_away, tell, training_mode
 from niwaki.graph.turnstile import Turnstile
 from niwaki.modes import evaluating
 from niwaki.units import Axis
@@ -54,8 +55,6 @@ REFUSING_FAKES = {"_grouped_mm": lambda x, weight, *_, **__: x.new_empty(*x.shap
 FEW = 64
 """So many numbers of a constant tensor are compared between two passes."""
 
-logger = logging.getLogger("niwaki")
-
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
 
@@ -63,7 +62,7 @@ Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 class Observation:
     """What one forward pass showed: the relations, every tensor's shape, and the names that share storage. ``inputs``:
     what the model was called with. ``unseen``: the parameters that it did not reach; ``trained``: a pass in train mode
-    was watched beside the one in eval mode, and reached more."""
+    was watched beside the one in eval mode, and reached more; ``late``: the tensors that it alone reached."""
 
     ledger: Ledger
     shapes: dict[str, tuple[int, ...]]
@@ -73,12 +72,15 @@ class Observation:
     inputs: Inputs = ()
     unseen: frozenset[str] = frozenset()
     trained: bool = False
+    late: frozenset[str] = frozenset()
 
 
-def observe(model: nn.Module, inputs: Inputs, *, training: bool | None = False) -> Observation:
+def observe(model: nn.Module, inputs: Inputs, *, training: bool | None = False, advise: bool = False) -> Observation:
     """Observe one forward pass in eval mode: on fake tensors, or on real ones if the model reads values.
 
-    ``training``: the relations of a pass in train mode too; None takes them where that pass reaches more parameters.
+    ``training``: the relations of a pass in train mode too; None takes them where that pass reaches more parameters
+    and takes no units away. ``advise``: a model that cannot be watched is run by itself too, for the error to say what
+    to do about it.
 
     Raises:
         BadInput: the inputs are not a tensor, a tuple or a dict.
@@ -86,47 +88,47 @@ def observe(model: nn.Module, inputs: Inputs, *, training: bool | None = False) 
         UntraceableModel: the model cannot be called with these inputs.
     """
     with evaluating(model), _quiet(), forgetting(), unfilled(model):
-        found = _observed(model, *call_arguments(inputs), training=bool(training))
+        found = _observed(model, *call_arguments(inputs), training=bool(training), advise=advise)
         if training is None and found.unseen:
             found = _trained(model, inputs, found)
         return replace(found, inputs=inputs)
 
 
-def _observed(model: nn.Module, args: Any, kwargs: Any, *, training: bool) -> Observation:
+def _observed(model: nn.Module, args: Any, kwargs: Any, *, training: bool, advise: bool) -> Observation:
     watch = partial(_observe_fake, training=training)
     if _weightless(model):
-        return _reporting(watch, model, args, kwargs)
+        return _reporting(watch, model, args, kwargs, advise)
     try:
         return watch(model, args, kwargs)
     except FaultyRule:
         raise
     except Exception:
-        return _reporting(_observe_real, model, args, kwargs)
+        return _reporting(_observe_real, model, args, kwargs, advise)
 
 
 def _trained(model: nn.Module, inputs: Inputs, found: Observation) -> Observation:
     """Heads that run in training alone take features too. What a pass in train mode reaches follows a cut; where there
-    can be none, the log says what cannot follow."""
-    trouble = "the model reads values"
+    can be none, or it would take away what eval mode offers, the log says what cannot follow."""
+    late, trouble = found.unseen, "could not be watched (the model reads values)"
     if not found.real:
         try:
             more = _observe_fake(model, *call_arguments(inputs), training=True)
         except Exception as failure:  # whatever users' code does in training, it need not run without values
-            trouble = f"{type(failure).__name__}: {failure}"
+            trouble = f"could not be watched ({type(failure).__name__}: {failure})"
         else:
-            return more if more.unseen < found.unseen else found
-    taking = sorted(n for n in found.unseen if not found.real or len(found.shapes[n]) > 1)
-    if taking:
-        logger.warning(
-            "not used in eval mode: %s. The forward pass in train mode could not be watched (%s): where training uses "
-            "these, do not prune the layers that feed them, for they cannot follow",
-            ", ".join(map(repr, taking[:3])) + (f" and {len(taking) - 3} more" if len(taking) > 3 else ""),
-            trouble,
-        )
+            if not more.unseen < found.unseen:
+                return found
+            cause = taken_away(found.ledger, more.ledger, more.late)
+            if cause is None:
+                return more
+            late, trouble = found.unseen - more.unseen, f"could not be followed ({cause})"
+    tell(model, sorted(n for n in late if not found.real or len(found.shapes[n]) > 1), trouble)
     return found
 
 
-def _reporting(watch: Callable[..., Observation], model: nn.Module, args: Any, kwargs: Any) -> Observation:
+def _reporting(
+    watch: Callable[..., Observation], model: nn.Module, args: Any, kwargs: Any, advise: bool
+) -> Observation:
     """Watch, and say in our words why the model could not be run."""
     try:
         return watch(model, args, kwargs)
@@ -136,7 +138,7 @@ def _reporting(watch: Callable[..., Observation], model: nn.Module, args: Any, k
         shapes = tree_map(lambda t: tuple(t.shape) if isinstance(t, Tensor) else t, (args, kwargs))
         told = UntraceableModel(
             f"{type(model).__name__} could not be run on the inputs given (positional {shapes[0]}, keywords "
-            f"{shapes[1]}): {type(trouble).__name__}: {trouble}. {advice(model, args, kwargs)}"
+            f"{shapes[1]}): {type(trouble).__name__}: {trouble}. {advice(model, args, kwargs) if advise else CHECK}"
         )
         told.module = getattr(trouble, "niwaki_module", "")
         raise told from trouble
@@ -210,16 +212,17 @@ def _observe(
     """``again``: the arguments of a second pass, in train mode, of which only the relations are kept."""
     observer = Observer(model)
     _watch(observer, model, args, kwargs)
+    late = observer.unseen()
     if again is not None:
-        model.train()
-        with same_chance(), observer.ledger.only_relations():
+        with training_mode(model), same_chance(seed=0), observer.ledger.only_relations():
             _watch(observer, model, *again)
-        model.eval()
     parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
+    late -= observer.unseen()
     unseen = observer.block_unseen() & parameters
     observer.ledger.numbers.extend(bind(model, observer.ledger))
     ledger, shapes, aliases = observer.ledger, observer.shapes, observer.aliases
-    return Observation(ledger, shapes, aliases, parameters, real, unseen=unseen, trained=again is not None)
+    trained = again is not None
+    return Observation(ledger, shapes, aliases, parameters, real, unseen=unseen, trained=trained, late=late)
 
 
 def _watch(observer: Observer, model: nn.Module, args: Any, kwargs: Any) -> None:
@@ -314,6 +317,10 @@ class Observer(TorchDispatchMode):
                 name = "".join(str(key) for key in path[1:]).strip("[]'") or "0"
                 self._fix(leaf, f"the model's input {name!r}")
 
+    def unseen(self) -> frozenset[str]:
+        """The parameters and buffers that no pass has touched so far."""
+        return frozenset(self._unseen.values())
+
     def block_unseen(self) -> frozenset[str]:
         """What the forward pass never touched is not known to be safe to remove. Returns its names."""
         for name in self._unseen.values():
@@ -325,7 +332,7 @@ class Observer(TorchDispatchMode):
             owner = self.ledger.owner(int(ids[0]))
             if left and owner is not None and np.array_equal(ids, self.ledger.axes[owner]):
                 self.ledger.block(ids[sorted(left)], Reason("positions that this forward pass did not take", site))
-        return frozenset(self._unseen.values())
+        return self.unseen()
 
     def block_outputs(self, output: Any) -> None:
         """What is returned must keep its shape; caches of keys and values are for the model itself to read again."""

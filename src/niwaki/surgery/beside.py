@@ -1,5 +1,5 @@
 """Tensors that modules hold beside their parameters and buffers: in a list, a dict or an object, where a new one can be
-put in place of the old; or in a function, where none can.
+put in place of the old; or in a function itself, where none can.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ SLOTS = frozenset(vars(nn.Module()))
 """What every module has: its slots, which are exchanged by name, and its hooks."""
 PASSED = frozenset({"torch", "niwaki", "builtins", "functools", "weakref", "threading"})
 """Packages whose objects are not looked into: an optimizer, and what shards a model, follow in their own way."""
-CONTAINERS = (list, dict, set, FunctionType, MethodType, partial, nn.Module)
+CONTAINERS = (list, tuple, dict, set, FunctionType, MethodType, partial, nn.Module)
 PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
+MANY = 2000
+"""A container whose first so many items hold no tensor (numbers and names not counted) is one of data."""
 
 Put = Callable[[Any], None]
 
@@ -29,7 +31,7 @@ Put = Callable[[Any], None]
 @dataclass(frozen=True, eq=False)
 class Held:
     """A tensor that a module holds beside its slots. ``place``: the name of the module and the attribute. ``put``: puts
-    another there; None inside a function."""
+    another there; None where a function itself holds it."""
 
     place: str
     tensor: Tensor
@@ -49,7 +51,8 @@ def held_beside(model: nn.Module) -> Iterator[Held]:
 
 
 def check_beside(model: nn.Module, names: Mapping[int, str]) -> None:
-    """Raise :class:`CannotFollow` if a function that a module keeps holds one of these tensors (``names``: by id)."""
+    """Raise :class:`CannotFollow` if a function that a module keeps itself holds one of these tensors
+    (``names``: by id). One in a list or an object that the function holds is exchanged there."""
     for held in held_beside(model):
         if held.put is None and id(held.tensor) in names:
             raise CannotFollow(
@@ -70,24 +73,51 @@ def _walk(value: Any, put: Put | None, seen: set[int], objects: int) -> Iterator
     ``objects``: inside how many objects to look; from a trainer, say, everything can be reached."""
     if isinstance(value, Tensor):
         yield value, put
-    elif type(value) in PLAIN or id(value) in seen:
         return
-    elif isinstance(value, tuple):  # each of its holders is given a new one
-        yield from _walk_all(_rebuilding(value, put), put, seen, objects)
-    elif (inside := _inside(value, objects)) is not None:
+    inside = None if id(value) in seen or _is_plain(value) else _inside(value, put, objects)
+    if inside is None:
+        return
+    if not isinstance(value, tuple):  # each holder of a tuple is given a new one
         seen.add(id(value))
-        into = None if isinstance(value, (FunctionType, partial)) else put
-        yield from _walk_all(inside, into, seen, objects - (not isinstance(value, CONTAINERS)))
+    found = False
+    for k, (item, place) in enumerate(inside):
+        if k == MANY and not found:
+            return
+        for held in _walk(item, place, seen, objects - (not isinstance(value, CONTAINERS))):
+            found = True
+            yield held
 
 
-def _walk_all(
-    items: Iterable[tuple[Any, Put]], put: Put | None, seen: set[int], objects: int
-) -> Iterator[tuple[Tensor, Put | None]]:
-    for item, place in items:
-        yield from _walk(item, None if put is None else place, seen, objects)
+def _is_plain(value: Any) -> bool:
+    """Data, such as the path and the label of a picture: quickly told, for there may be hundreds of thousands."""
+    return type(value) in PLAIN or (isinstance(value, (list, tuple)) and PLAIN.issuperset(map(type, value)))
 
 
-def _rebuilding(value: tuple[Any, ...], put: Put | None) -> Iterator[tuple[Any, Put]]:
+def _inside(value: Any, put: Put | None, objects: int) -> Iterable[tuple[Any, Put | None]] | None:
+    """What a value holds, with what puts other things in their places: nothing does in a function, though it does in a
+    list that a function holds. None for what is not looked into."""
+    if isinstance(value, tuple):
+        return _rebuilding(value, put)
+    if isinstance(value, list):
+        return _placed(enumerate(value), value.__setitem__)
+    if isinstance(value, dict):
+        return _placed(list(value.items()), value.__setitem__)
+    if isinstance(value, set):
+        return _placed([(item, item) for item in value], partial(_exchange_in, value))
+    if isinstance(value, (FunctionType, partial)):
+        return ((item, None) for item in _captured(value))
+    if isinstance(value, MethodType):
+        return [(value.__self__, None)]
+    if isinstance(value, nn.Module) or (objects > 0 and _is_looked_into(value)):
+        return _placed(list(vars(value).items()), vars(value).__setitem__)
+    return None
+
+
+def _placed(items: Iterable[tuple[Any, Any]], put: Callable[[Any, Any], None]) -> Iterator[tuple[Any, Put]]:
+    return ((item, partial(put, key)) for key, item in items if type(item) not in PLAIN)
+
+
+def _rebuilding(value: tuple[Any, ...], put: Put | None) -> Iterator[tuple[Any, Put | None]]:
     items = list(value)
 
     def place(k: int, new: Any) -> None:
@@ -95,24 +125,7 @@ def _rebuilding(value: tuple[Any, ...], put: Put | None) -> Iterator[tuple[Any, 
         if put is not None:
             put(type(value)(*items) if hasattr(value, "_fields") else type(value)(items))
 
-    return ((item, partial(place, k)) for k, item in enumerate(value))
-
-
-def _inside(value: Any, objects: int) -> list[tuple[Any, Put]] | None:
-    """What a value holds, with what puts other things in their places; None for what is not looked into."""
-    if isinstance(value, list):
-        return [(item, partial(value.__setitem__, k)) for k, item in enumerate(value)]
-    if isinstance(value, dict):
-        return [(item, partial(value.__setitem__, key)) for key, item in value.items()]
-    if isinstance(value, set):
-        return [(item, partial(_exchange_in, value, item)) for item in value]
-    if isinstance(value, (FunctionType, partial)):
-        return [(item, _nowhere) for item in _captured(value)]
-    if isinstance(value, MethodType):
-        return [(value.__self__, _nowhere)]
-    if isinstance(value, nn.Module) or (objects > 0 and _is_looked_into(value)):
-        return [(item, partial(vars(value).__setitem__, key)) for key, item in vars(value).items()]
-    return None
+    return ((item, None if put is None else partial(place, k)) for k, item in enumerate(value))
 
 
 def _is_looked_into(value: Any) -> bool:
@@ -136,10 +149,6 @@ def _captured(function: Any) -> Iterator[Any]:
 def _exchange_in(items: set[Any], old: Any, new: Any) -> None:
     items.remove(old)
     items.add(new)
-
-
-def _nowhere(new: Any) -> None:
-    """A function keeps what it has."""
 
 
 __all__ = ["Held", "check_beside", "exchange_beside", "held_beside"]
