@@ -13,10 +13,10 @@ from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs
 from niwaki.methods import Method
 from niwaki.ranks import Ranks
-from niwaki.surgery.wrappers import unwrapped
 from niwaki.train.engine import Pruning
 from niwaki.train.stepping import stand_in
 from niwaki.train.view import Record
+from niwaki.wrappers import unwrapped
 
 Model = TypeVar("Model", bound=nn.Module)
 

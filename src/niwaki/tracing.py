@@ -10,7 +10,7 @@ from niwaki.graph.caches import forgetting
 from niwaki.graph.observe import Inputs, observe
 from niwaki.surgery.dryrun import prove as dry_run
 from niwaki.surgery.modules import readable
-from niwaki.surgery.wrappers import uncompiled, unwrapped
+from niwaki.wrappers import uncompiled, unwrapped
 
 
 def trace(model: nn.Module, inputs: Inputs, *, prove: bool = True) -> Graph:

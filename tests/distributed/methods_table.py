@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 import niwaki as nk
 from niwaki.methods import Method
 from niwaki.ranks import digest, whole
-from niwaki.surgery.wrappers import bare
+from niwaki.wrappers import bare
 from tests.distributed.nets import SUBJECTS, Subject, loss_of
 from tests.laws.table import METHODS
 

@@ -76,7 +76,7 @@ def test_what_cannot_be_watched_in_training_is_told(caplog: pytest.LogCaptureFix
 
 def test_what_is_not_used_at_all_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
     model = net(lambda n, x: n.b(n.a(x).relu()).mean((2, 3)), drop=nn.Dropout())
-    assert not nk.trace(model, inputs()).observation.trained
+    assert not nk.trace(model, inputs()).observation.late
     assert caplog.records == []
 
 
@@ -108,7 +108,7 @@ def test_chance_does_not_decide_what_the_pass_in_train_mode_reaches() -> None:
     for seed in range(6):
         random.seed(seed)
         np.random.seed(seed)
-        found.add(nk.trace(model, torch.ones(2, 4)).observation.trained)
+        found.add(nk.trace(model, torch.ones(2, 4)).observation.late)
     assert len(found) == 1
 
 
@@ -138,7 +138,7 @@ def test_training_takes_no_units_away(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         graph = nk.trace(Masking(masks, token=nn.Parameter(torch.ones(8)), **layers), torch.ones(3, 5, 4))
         assert [(g.name, len(g)) for g in graph.groups] == [("a", 8)]
-        assert not graph.observation.trained
+        assert not graph.observation.late
     [told] = caplog.messages
     assert "not used in eval mode: 'token'. The forward pass in train mode could not be followed (" in told
     assert "test_training_only.py:" in told

@@ -147,6 +147,9 @@ def test_words_for_an_end(tmp_path: Path) -> None:
     assert len(tail(tmp_path / "log")) == 2000
     (tmp_path / "log").write_text("niwaki: " + "x" * 9999)
     assert len(tail(tmp_path / "log")) == 2000
+
+
+def test_so_many_trials_run_as_the_cores_carry_and_no_more_than_one_on_each_gpu() -> None:
     assert workers_for(1) >= workers_for(2) >= workers_for(10_000) == 1
     assert workers_for(1, 1) == 1
     assert workers_for(1, 10_000) == workers_for(1)  # the cores must carry them all the same

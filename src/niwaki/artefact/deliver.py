@@ -29,7 +29,7 @@ from niwaki.packing import certify_packed, packing_of
 from niwaki.surgery.certify import Certificate, certify
 from niwaki.surgery.cut import plan_of
 from niwaki.surgery.store import load, save
-from niwaki.surgery.wrappers import unwrapped
+from niwaki.wrappers import unwrapped
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from niwaki.calibration.walk import Walk, holds
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.ranks import Ranks, fully_sharded, local, resharded
-from niwaki.surgery.wrappers import bare, uncompiled
 from niwaki.units import Group
+from niwaki.wrappers import bare, uncompiled
 
 logger = logging.getLogger("niwaki")
 

@@ -26,10 +26,10 @@ from niwaki.measure.runtimes import ready, require
 from niwaki.scores import L1
 from niwaki.surgery.cut import cut
 from niwaki.surgery.decide import plan as decide
-from niwaki.surgery.wrappers import unwrapped
 from niwaki.targets import Ratio
 from niwaki.tracing import trace
 from niwaki.units import Plan, Selection
+from niwaki.wrappers import unwrapped
 
 ANCHORS = ((0.5, 16), (0.75, 16), (0.3, 1), (0.45, 1))
 """What is removed, evenly, from the networks that are timed whole beside the dense one: shares, and the multiples that

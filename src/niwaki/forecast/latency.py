@@ -26,9 +26,9 @@ from niwaki.measure import RUNTIMES, latency
 from niwaki.surgery.cut import cut
 from niwaki.surgery.decide import make_plan, not_empty
 from niwaki.surgery.ladders import Ladder
-from niwaki.surgery.wrappers import unwrapped
 from niwaki.targets import Latency
 from niwaki.tracing import trace
+from niwaki.wrappers import unwrapped
 
 logger = logging.getLogger("niwaki")
 

@@ -40,8 +40,7 @@ class Outlook:
 def outlook(forecast: Forecast, name: str, plan: Plan) -> Outlook:
     """What the forecast says of ``plan``."""
     graph = forecast.graph
-    kept = ~graph.atoms_gone(plan.removed)  # not by its choices: a plan of several steps has none
-    macs = sum(cost.macs(kept) for cost in graph._costs) / graph.macs()
+    macs = graph.macs_without(plan.removed) / graph.macs()
     return Outlook(name, macs, forecast.ms(plan), forecast.speedup(plan))
 
 

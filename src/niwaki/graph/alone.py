@@ -1,17 +1,16 @@
-"""Users' code run beside the watch: why a model that works by itself could not be watched, and chance as it was."""
+"""Users' code run beside the watch: why a model that works by itself could not be watched."""
 
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from niwaki.graph.chance import same_chance
 from niwaki.graph.copies import apart, duplicate
 
 CHECK = "Check that model(*inputs) works by itself."
@@ -71,20 +70,4 @@ def _uncopied(model: nn.Module) -> Iterator[str]:
                 yield f"{'.'.join(filter(None, (name, key)))!r} ({type(value).__name__})"
 
 
-@contextmanager
-def same_chance(seed: int | None = None) -> Iterator[None]:
-    """The generators of random numbers on the CPU are afterwards as before. ``seed``: what they start from inside."""
-    ours, numpys = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            if seed is not None:
-                random.seed(seed)
-                np.random.seed(seed)
-                torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
-            yield
-    finally:
-        random.setstate(ours)
-        np.random.set_state(numpys)
-
-
-__all__ = ["CHECK", "advice", "same_chance"]
+__all__ = ["CHECK", "advice"]

@@ -151,8 +151,14 @@ class Graph:
 
     def macs(self, selection: Selection | None = None) -> int:
         """Multiply-adds of one forward pass on the traced inputs, after removing the chosen units."""
-        kept = ~self.removed_atoms(selection or {})
-        return sum(cost.macs(kept) for cost in self._costs)
+        return self._macs(self.removed_atoms(selection or {}))
+
+    def macs_without(self, removed: Mapping[Axis, Sequence[int]]) -> int:
+        """The same after removing these indices, which a plan of several steps knows, and no units."""
+        return self._macs(self.atoms_gone(removed))
+
+    def _macs(self, gone: np.ndarray) -> int:
+        return sum(cost.macs(~gone) for cost in self._costs)
 
     @cached_property
     def _costs(self) -> tuple[Cost, ...]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from niwaki.graph.ledger import Extent, Ledger, Number
 
@@ -79,7 +80,7 @@ def _of_norms(model: nn.Module, ledger: Ledger) -> Iterator[Number]:
     for site, seen in ledger.calls:
         attributes, dim = NORMS.get(site.op, ((), 0))
         module, ids = modules[site.module], seen[dim][1] if attributes else None
-        if ids is None or any(True for _ in _tensors(module)):
+        if ids is None or any(True for _ in chain(module.parameters(), module.buffers())):
             continue
         for attribute in attributes:
             if getattr(module, attribute, None) in (ids.size, (ids.size,)):
@@ -88,11 +89,6 @@ def _of_norms(model: nn.Module, ledger: Ledger) -> Iterator[Number]:
         if len(lengths) == 1:  # one norm in several places would keep them equal, for a number that is seldom read
             (ids,) = lengths.values()
             yield Number(name, attribute, ids.size, (ids,))
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
 
 
 def _by_module(extents: Iterable[Extent]) -> dict[str, dict[bytes, Extent]]:

@@ -19,9 +19,10 @@ from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.errors import BadInput, FaultyRule, UntraceableModel
-from niwaki.graph.alone import CHECK, advice, same_chance
+from niwaki.graph.alone import CHECK, advice
 from niwaki.graph.caches import forgetting, unfilled
 from niwaki.graph.call import Call
+from niwaki.graph.chance import same_chance
 from niwaki.graph.copies import apart, duplicate, fresh
 from niwaki.graph.labels import Atoms, Fixed, Free, Label, Reason, Site
 from niwaki.graph.ledger import Extent, Ledger
@@ -61,8 +62,8 @@ Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 @dataclass(frozen=True, eq=False)
 class Observation:
     """What one forward pass showed: the relations, every tensor's shape, and the names that share storage. ``inputs``:
-    what the model was called with. ``unseen``: the parameters that it did not reach; ``trained``: a pass in train mode
-    was watched beside the one in eval mode, and reached more; ``late``: the tensors that it alone reached."""
+    what the model was called with. ``unseen``: the parameters that it did not reach; ``late``: the tensors that a
+    pass in train mode alone reached, if one was watched beside the one in eval mode."""
 
     ledger: Ledger
     shapes: dict[str, tuple[int, ...]]
@@ -71,7 +72,6 @@ class Observation:
     real: bool
     inputs: Inputs = ()
     unseen: frozenset[str] = frozenset()
-    trained: bool = False
     late: frozenset[str] = frozenset()
 
 
@@ -218,11 +218,11 @@ def _observe(
             _watch(observer, model, *again)
     parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
     late -= observer.unseen()
-    unseen = observer.block_unseen() & parameters
+    unseen = observer.unseen() & parameters
+    observer.block_unseen()
     observer.ledger.numbers.extend(bind(model, observer.ledger))
     ledger, shapes, aliases = observer.ledger, observer.shapes, observer.aliases
-    trained = again is not None
-    return Observation(ledger, shapes, aliases, parameters, real, unseen=unseen, trained=trained, late=late)
+    return Observation(ledger, shapes, aliases, parameters, real, unseen=unseen, late=late)
 
 
 def _watch(observer: Observer, model: nn.Module, args: Any, kwargs: Any) -> None:
@@ -321,8 +321,8 @@ class Observer(TorchDispatchMode):
         """The parameters and buffers that no pass has touched so far."""
         return frozenset(self._unseen.values())
 
-    def block_unseen(self) -> frozenset[str]:
-        """What the forward pass never touched is not known to be safe to remove. Returns its names."""
+    def block_unseen(self) -> None:
+        """What the forward pass never touched is not known to be safe to remove."""
         for name in self._unseen.values():
             reason = Reason(f"{name!r} was not used in the forward pass", None, "Trace with inputs that reach it.")
             for d in range(len(self.shapes[name])):
@@ -332,7 +332,6 @@ class Observer(TorchDispatchMode):
             owner = self.ledger.owner(int(ids[0]))
             if left and owner is not None and np.array_equal(ids, self.ledger.axes[owner]):
                 self.ledger.block(ids[sorted(left)], Reason("positions that this forward pass did not take", site))
-        return self.unseen()
 
     def block_outputs(self, output: Any) -> None:
         """What is returned must keep its shape; caches of keys and values are for the model itself to read again."""

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from niwaki.graph.couple import Coupling, couple
 from niwaki.graph.explain import Web, chain_to
 from niwaki.graph.ledger import Ledger
+from niwaki.wording import some
 
 logger = logging.getLogger("niwaki")
 
@@ -65,21 +66,17 @@ def tell(model: nn.Module, names: Sequence[str], trouble: str) -> None:
     text = "not used in eval mode: %s. The forward pass in train mode %s: where training uses "
     if heads:
         text += "these, do not prune the layers that feed them, for they cannot follow"
-        logger.warning(text, _listed(heads), trouble)
+        logger.warning(text, some([repr(name) for name in heads]), trouble)
     elif lone and type(model) not in _told:
         _told.add(type(model))
         text += "it, it cannot follow: do not prune the width that it is added to"
-        logger.warning(text, _listed(lone), trouble)
+        logger.warning(text, some([repr(name) for name in lone]), trouble)
 
 
 def _is_lone(model: nn.Module, name: str) -> bool:
     """A vector that a module with layers holds beside them."""
     owner = model.get_submodule(name.rpartition(".")[0])
     return model.get_parameter(name).dim() == 1 and any(True for _ in owner.children())
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 __all__ = ["taken_away", "tell", "training_mode"]

@@ -15,7 +15,7 @@ from niwaki.graph.caches import forgetting
 from niwaki.graph.copies import duplicate
 from niwaki.graph.observe import Inputs, call_arguments, evaluating, skeleton
 from niwaki.measure.size import memory
-from niwaki.surgery.wrappers import uncompiled
+from niwaki.wrappers import uncompiled
 
 
 def activations(model: nn.Module, inputs: Inputs) -> int:

@@ -25,8 +25,8 @@ from niwaki.surgery.certify import (
 )
 from niwaki.surgery.cut import plan_of
 from niwaki.surgery.exports import Exported, exported_checks
-from niwaki.surgery.wrappers import bare
 from niwaki.units import Plan
+from niwaki.wrappers import bare
 
 
 def certify_packed(

@@ -23,8 +23,8 @@ from niwaki.packing.sound import sound
 from niwaki.surgery.cut import attach as attach_plan
 from niwaki.surgery.cut import plan_of
 from niwaki.surgery.hugging import note
-from niwaki.surgery.wrappers import unwrapped
 from niwaki.units import Plan
+from niwaki.wrappers import unwrapped
 
 Model = TypeVar("Model", bound=nn.Module)
 

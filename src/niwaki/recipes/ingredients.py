@@ -20,6 +20,7 @@ from niwaki.recipes.borrowed import call, find, require_fit, takes
 from niwaki.recipes.chance import reseed
 from niwaki.recipes.made_up import Draw
 from niwaki.recipes.schema import OptimizerChoice, Recipe, Shapes
+from niwaki.wording import some
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar")
 
@@ -149,9 +150,8 @@ def fill(model: nn.Module, path: Path) -> None:
     unknown = {name for _, strange in found for name in strange}
     for names, what in ((missing, "it lacks"), (unknown, "the model has no")):
         if names:
-            listed = ", ".join(repr(name) for name in sorted(names)[:3])
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise BadInput(f"weights: {path.name} does not fit {type(model).__name__}: {what} {listed}{more}")
+            listed = some([repr(name) for name in sorted(names)])
+            raise BadInput(f"weights: {path.name} does not fit {type(model).__name__}: {what} {listed}")
 
 
 def _fill_from(model: nn.Module, file: Path) -> tuple[Iterable[str], Iterable[str]]:

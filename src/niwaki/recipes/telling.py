@@ -14,6 +14,7 @@ from niwaki.graph import Graph
 from niwaki.graph.labels import Reason
 from niwaki.methods import METHODS
 from niwaki.units import Axis
+from niwaki.wording import some
 
 _NAMED = 4  # axes that are named for each reason
 
@@ -43,10 +44,9 @@ def _told(found: list[tuple[Axis, Reason]], entries: int) -> list[str]:
     axes = [axis for axis, _ in found]
     places = len({reason.site for _, reason in found})
     elsewhere = f" (and in {places - 1} more places)" if places > 1 else ""
-    more = f" and {len(axes) - _NAMED} more" if len(axes) > _NAMED else ""
     return [
         f"  {found[0][1]}{elsewhere}",
-        f"    {', '.join(map(str, axes[:_NAMED]))}{more} ({entries:,} entries)",
+        f"    {some(list(map(str, axes)), _NAMED)} ({entries:,} entries)",
     ]
 
 

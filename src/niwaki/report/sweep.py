@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from niwaki.wording import counted
+from niwaki.wording import counted, some
 
 from . import compare, pareto, phrase, table
 from .canvas import colour
@@ -285,9 +285,8 @@ def _choice(outcome: Outcome) -> list[str]:
     """What is wrong with how settings were chosen."""
     missing, said = unjudged(outcome.families), []
     if outcome.chosen_by is not None and missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         said.append(
-            f"{outcome.chosen_by}, with the arguments of now, has not judged {', '.join(missing[:3])}{more}, which "
+            f"{outcome.chosen_by}, with the arguments of now, has not judged {some(missing)}, which "
             "were run before it was asked for. It does not choose among settings that it has not all judged; "
             "remove the folders of these trials to run them anew."
         )

@@ -19,8 +19,8 @@ from niwaki.surgery.hugging import Following, follow_config
 from niwaki.surgery.modules import follow
 from niwaki.surgery.numbers import check_numbers, set_numbers
 from niwaki.surgery.slices import replace, select
-from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Axis, Plan
+from niwaki.wrappers import bare, unwrapped
 
 Model = TypeVar("Model", bound=nn.Module)
 ATTRIBUTE = "_niwaki_plan"
@@ -56,7 +56,8 @@ def cut(model: Model, plan: Plan, *, config: bool = True) -> Model:
     """
     model = unwrapped(model, "the cut model")
     check_plan(model, plan)
-    check_beside(model, _shrinking(model, plan))  # a copy has the same functions, with the tensors of this model
+    tensors = _under_every_name(model)  # of this model: a copy has the same functions, which hold these
+    check_beside(model, {id(tensors[name]): name for name in by_tensor(plan.removed)})
     small = duplicate(model)
     cut_(small, plan, config=config)
     return small
@@ -82,12 +83,13 @@ def cut_(
     check_numbers(model, plan.numbers)
     lost = by_tensor(plan.removed)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    names = {id(tensors[name]): name for name in lost}
     for name in lost:
         _refuse_hooks(name, tensors[name])
-    check_beside(model, _shrinking(model, plan))
+    check_beside(model, names)
     dims = {id(tensors[name]): gone for name, gone in lost.items()}
     if optimizer is not None:
-        follower.check(optimizer, {id(tensors[n]): n for n in lost}, dims)
+        follower.check(optimizer, names, dims)
     before = {name: tuple(t.shape) for name, t in tensors.items()}
     fresh = {id(tensors[name]): _shrunk(tensors[name], gone) for name, gone in lost.items()}
     replace(model, fresh)
@@ -140,7 +142,7 @@ def _check_ties(model: nn.Module, plan: Plan) -> None:
     """Raise :class:`StalePlan` where what shrinks is shared by two names in the plan and not in the model, or the other
     way round: one of the two would stay as it is."""
     tensors = _under_every_name(model)
-    lost = {axis.name for axis, indices in plan.removed.items() if indices}
+    lost = by_tensor(plan.removed).keys()
     for name, first in plan.aliases.items():
         if first in lost and name in tensors and tensors[name] is not tensors[first]:
             raise StalePlan(
@@ -170,12 +172,6 @@ def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(t.shape) for name, t in _under_every_name(model).items()}
 
 
-def _shrinking(model: nn.Module, plan: Plan) -> dict[int, str]:
-    """What loses entries: the names, by the ``id`` of the tensor."""
-    tensors = _under_every_name(model)
-    return {id(tensors[axis.name]): axis.name for axis, indices in plan.removed.items() if indices}
-
-
 def _shrunk(t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Tensor:
     """The smaller tensor, with gradient, class and attributes of the old one."""
     small = select(t.detach(), dims)
@@ -202,8 +198,13 @@ def _along(value: Any, t: Tensor, dims: Mapping[int, tuple[int, ...]]) -> Any:
     return select(value.detach(), dims).requires_grad_(value.requires_grad)
 
 
+def is_hooked(t: Tensor) -> bool:
+    """Has it a hook of its own, which no new tensor would have?"""
+    return bool(getattr(t, "_backward_hooks", None) or getattr(t, "_post_accumulate_grad_hooks", None))
+
+
 def _refuse_hooks(name: str, t: Tensor) -> None:
-    if getattr(t, "_backward_hooks", None) or getattr(t, "_post_accumulate_grad_hooks", None):
+    if is_hooked(t):
         raise CannotFollow(
             f"{name!r} has a hook on it, which would stay with the old tensor. Remove the hook, cut, and register it"
             " again."

@@ -361,7 +361,7 @@ def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> 
         small = duplicate(model)
         cut_(small, plan)
         return observe(small, inputs)
-    return observe(weightless(model, plan), inputs, training=graph.observation.trained)
+    return observe(weightless(model, plan), inputs, training=bool(graph.observation.late))
 
 
 def _same_units(before: Ledger, old: Coupling, after: Ledger, new: Coupling, numbered: Numbered) -> bool:

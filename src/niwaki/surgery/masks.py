@@ -14,8 +14,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 from niwaki.graph.copies import duplicate
 from niwaki.ranks import is_sharded, local, numbers
 from niwaki.surgery.cut import check_plan
-from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Axis, Plan
+from niwaki.wrappers import bare, unwrapped
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -19,8 +19,8 @@ from niwaki.ranks import alike, as_part, is_sharded, local, numbers, shares
 from niwaki.scores import Score, watches
 from niwaki.surgery.multiplied import Inputs, Weights, inputs_of, multiplied
 from niwaki.surgery.thresholds import least_of_shards
-from niwaki.surgery.wrappers import bare
 from niwaki.targets import NM, Ratio, Scope, Target, count
+from niwaki.wrappers import bare
 
 
 @dataclass(frozen=True)

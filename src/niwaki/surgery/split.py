@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -23,20 +23,20 @@ def write_split(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks, shard
     plan = layout(sizes, shard_bytes or max(1, -(-sum(sizes.values()) // ranks.size)))
     with ranks.every("saving the weights"):
         made(folder)
-    files = list(plan.files)
-    for part in (files[:1], files[1:]):  # the first makes an earlier writing stale: it is there before any other
+    # The first file makes an earlier writing stale: it is there before any other.
+    for numbers in (range(1), range(1, len(plan.files))):
         with ranks.every("saving the weights"):
-            _write_own(plan, part, tensors, folder, ranks)
+            _write_own(plan, numbers, tensors, folder, ranks)
     with ranks.every("saving the index of the weights"):
         if ranks.rank == 0:
             finish(plan, folder)
 
 
-def _write_own(plan: Layout, files: Sequence[str], tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks) -> None:
-    places = list(plan.files)
-    for file in files:
-        k, held = places.index(file), {}
-        for name in plan.files[file]:
+def _write_own(plan: Layout, numbers: range, tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks) -> None:
+    files = list(plan.files.items())
+    for k in numbers:
+        (file, names), held = files[k], {}
+        for name in names:
             value = whole(tensors[name].detach())
             if k % ranks.size == ranks.rank:
                 held[name] = value.contiguous().cpu()

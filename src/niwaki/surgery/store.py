@@ -25,8 +25,8 @@ from niwaki.surgery.hugging import is_configured, write_configs
 from niwaki.surgery.numbers import single
 from niwaki.surgery.split import write_split
 from niwaki.surgery.standalone import write_loader
-from niwaki.surgery.wrappers import bare, unwrapped
 from niwaki.units import Plan
+from niwaki.wrappers import bare, unwrapped
 
 logger = logging.getLogger("niwaki")
 

@@ -18,7 +18,8 @@ from niwaki.recipes.checks import plain
 from niwaki.replacing import made, replacing
 from niwaki.report import Report
 from niwaki.sweeps.grid import Trial
-from niwaki.sweeps.names import digest, some
+from niwaki.sweeps.names import digest
+from niwaki.wording import some
 
 VERSION = 1
 TRIALS, TRIAL, OUTCOME, STATUS, LOG = "trials", "trial.json", "outcome.json", "status.json", "log.txt"

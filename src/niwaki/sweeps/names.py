@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
@@ -35,11 +35,6 @@ def said(key: str, value: Any) -> str:
     return f"{key} {text}"
 
 
-def some(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def _each(values: Mapping[str, Any]) -> Iterator[str]:
     for key, value in values.items():
         yield from _said(key, value)
@@ -67,4 +62,4 @@ def _word(text: str) -> str:
     return f"{kept}-{digest(text, 6)}" if kept else digest(text, 6)
 
 
-__all__ = ["digest", "name_of", "said", "some"]
+__all__ = ["digest", "name_of", "said"]

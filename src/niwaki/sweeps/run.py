@@ -21,9 +21,9 @@ from niwaki.sweeps.grid import Trial, expand, require_fair
 from niwaki.sweeps.ledger import TRIALS, Ledger, Outcome, locked, read_json
 from niwaki.sweeps.live import Count, watching
 from niwaki.sweeps.local import Local, Runner, workers_for
-from niwaki.sweeps.names import some
 from niwaki.sweeps.schema import Sweep
 from niwaki.sweeps.timing import time_all
+from niwaki.wording import some
 
 
 @dataclass(frozen=True)

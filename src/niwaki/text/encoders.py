@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,7 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput, require_extra
-
-logger = logging.getLogger("niwaki")
-
-# Parts that a checkpoint without a task's head may lack: the head itself, and the layer before it.
-_HEADS = ("classifier", "pooler", "score", "pre_classifier", "sequence_summary", "classification_head", "logits_proj")
+from niwaki.text.heads import in_head, names_of, take_order
 
 
 def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], seed: int = 0) -> nn.Module:
@@ -54,7 +48,7 @@ def classifier(folder: str | os.PathLike[str], classes: int | Sequence[str], see
                 f"classes? ({error})"
             ) from error
     _require_whole(folder, told["missing_keys"])
-    _take_order(folder, model, _names(own), told["missing_keys"])
+    take_order(folder, model, names_of(own), told["missing_keys"])
     return model
 
 
@@ -109,55 +103,9 @@ def _headed(config: Any, classes: int | Sequence[str]) -> Any:
     return config
 
 
-def _names(config: Any) -> list[str]:
-    """Of its classes, in the order of their numbers, in small letters."""
-    return [str(config.id2label[k]).casefold() for k in sorted(config.id2label)]
-
-
-@torch.no_grad()
-def _take_order(folder: str | os.PathLike[str], model: Any, own: Sequence[str], missing: Collection[str]) -> None:
-    """Put the rows of the folder's own head, whose classes are ``own``, into the order that the model's config has."""
-    asked = _names(model.config)
-    if len(asked) < 2 or own == asked or not (_told(own) and _told(asked)):
-        return
-    head = _head(model, len(asked))
-    fresh = head in missing if head else any(set(name.split(".")) & set(_HEADS) for name in missing)
-    if fresh:
-        return
-    both = f"The head in {folder} tells {', '.join(own)}, and {', '.join(asked)} are asked for"
-    if all(own.index(name) == k for k, name in enumerate(asked) if name in own):  # no name says another place
-        logger.warning("%s: its classes are taken for these, in this order", both)
-        return
-    if sorted(own) != sorted(asked) or len(set(own)) < len(own) or not head:
-        raise BadInput(
-            f"{both}, in another order. If they are the same, name them so in its config.json (id2label); a number of "
-            "classes takes the head as it is."
-        )
-    order = torch.tensor([own.index(name) for name in asked])
-    values = dict(model.named_parameters())
-    for name in (head, f"{head.removesuffix('weight')}bias"):
-        if name in values:
-            values[name].copy_(values[name][order])
-
-
-def _told(names: Sequence[str]) -> bool:
-    """Has somebody named them, or are these transformers' LABEL_0, LABEL_1, …, or the numbers of a file?"""
-    return not all(re.fullmatch(r"(label_)?\d+", name) for name in names)
-
-
-def _head(model: nn.Module, outputs: int) -> str:
-    """The weight of the last layer, which gives the outputs; nothing, if it is not known."""
-    layers = [
-        f"{name}.weight"
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and layer.out_features == outputs and set(name.split(".")) & set(_HEADS)
-    ]
-    return layers[-1] if layers else ""
-
-
 def _require_whole(folder: str | os.PathLike[str], missing: Sequence[str]) -> None:
     """Only a head may be fresh: an encoder with random layers would train, and be bad."""
-    strays = sorted(name for name in missing if not set(name.split(".")) & set(_HEADS))
+    strays = sorted(name for name in missing if not in_head(name))
     if strays:
         more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
         raise BadInput(f"The weights in {folder} lack {', '.join(strays[:3])}{more}; is it whole, and of this family?")

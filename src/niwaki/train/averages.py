@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.surgery.cut import check_plan, cut_, shapes_of
 from niwaki.surgery.masks import mask_
-from niwaki.surgery.wrappers import bare
 from niwaki.units import Plan
+from niwaki.wrappers import bare
 
 
 class Average:

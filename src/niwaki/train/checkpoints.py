@@ -14,8 +14,7 @@ from torch import nn
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
 from niwaki.ranks import Ranks, digest, fully_sharded
 from niwaki.sealing import require_whole, seal, unseal
-from niwaki.surgery.wrappers import bare
-from niwaki.train.engine import Pruning
+from niwaki.train.engine import Pruning, sample
 
 FILE = "niwaki_pruning.pt"
 """In every checkpoint's folder: the state of the run, tensors and plain data, and how large the files beside it are."""
@@ -111,9 +110,7 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
 
 def _mark(model: nn.Module) -> str:
     """A hash of a few entries of every weight; none where ranks hold parts of them."""
-    if fully_sharded(model):
-        return ""
-    return digest({name: p.detach().flatten()[:16] for name, p in bare(model).named_parameters()})
+    return "" if fully_sharded(model) else digest(sample(model, 16))
 
 
 def _stem(folder: Path) -> str:

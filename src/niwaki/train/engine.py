@@ -20,7 +20,6 @@ from niwaki.ranks import Ranks, check_wrapped, digest, fully_sharded, is_sharded
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
 from niwaki.surgery.masks import Held
-from niwaki.surgery.wrappers import bare
 from niwaki.tracing import trace
 from niwaki.train.averages import Average
 from niwaki.train.faint import tell_if_lost
@@ -35,6 +34,7 @@ from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
 from niwaki.wording import counted
+from niwaki.wrappers import bare
 
 VERSION = 4
 
@@ -111,8 +111,8 @@ class Pruning:
         self._agree("the method", (to_json(method), record_every))
         self._graph = trace(replica(model), inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
-        self.finished = self._over = False  # over: the method wants nothing more, though a cut may be due
-        self._due = self._fresh = False  # fresh: parameters that a cut has made, and no step was made with
+        self._over = self._due = False  # over: the method wants nothing more, though a cut may be due
+        self._fresh = False  # parameters that a cut has made, and no step was made with
         self.steps = 0
         looks = None if data is None or not method.needs else Looks(model, inputs, data, loss, self.ranks)
         self._zeros, self._moves, self._snapshot = Zeros(model), Moves.of(method, model), Snapshot(model)
@@ -131,6 +131,11 @@ class Pruning:
         check_cut(method, self._view, self.optimizer)
         check_pressed(method, self._view, self.optimizer)
         tell_if_lost(method, self._view, self._parameters(), self.optimizer)
+
+    @property
+    def finished(self) -> bool:
+        """Is all done that the method wants, and no cut due that was refused?"""
+        return self._over and not self._due
 
     @property
     def graph(self) -> Graph:
@@ -188,7 +193,6 @@ class Pruning:
             raise BadInput("before_step was called twice; call after_step when the optimizer has stepped")
         if self._due:
             self._cut()
-            self.finished = self._over
         if not self.finished:
             self._moves.add(self.optimizer)
         self._orders = NOTHING if self.finished else self._advance()
@@ -284,10 +288,9 @@ class Pruning:
                 "do not begin with them: load it into a run on a fresh, dense model"
             )
         due = state.get("due", False)
-        last = state["finished"] and not due
         for plan in plans[len(self._plans) :]:
-            self._carry_out(plan, last=last)
-        self.finished, self._over, self._due = last, state["finished"], due
+            self._carry_out(plan, last=state["finished"] and not due)
+        self._over, self._due = state["finished"], due
         self.steps = self._view.steps = state["steps"]
         self._state = copy.deepcopy(state["state"])
         self._view.chosen = self._there(state["chosen"])
@@ -375,7 +378,6 @@ class Pruning:
         if orders.cut:
             self._due = True  # until it has been done: where it is refused, the next step tries again
             self._cut()
-        self.finished = self._over
 
     @torch.no_grad()
     def _write(self, values: Mapping[str, Tensor]) -> None:
@@ -448,7 +450,7 @@ class Pruning:
         """One step after a cut, see that all ranks still train one model: a wrapper that this run was not given goes on
         with the old parameters, and averages no gradients of the new."""
         if self._fresh and self.ranks.size > 1 and not fully_sharded(self.model):
-            self._agree("a sample of the weights one step after a cut", _sample(self.model))
+            self._agree("a sample of the weights one step after a cut", sample(self.model, 64))
         self._fresh = False
 
 
@@ -457,9 +459,9 @@ def _weights(model: nn.Module) -> str:
     return digest({name: p for name, p in bare(model).named_parameters() if not is_sharded(p)})
 
 
-def _sample(model: nn.Module) -> dict[str, Tensor]:
-    """A few entries of every parameter, which differ soon where each rank trains its own."""
-    return {name: p.detach().flatten()[:64] for name, p in bare(model).named_parameters()}
+def sample(model: nn.Module, entries: int) -> dict[str, Tensor]:
+    """The first entries of every parameter, which differ soon between models that are trained apart."""
+    return {name: p.detach().flatten()[:entries] for name, p in bare(model).named_parameters()}
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

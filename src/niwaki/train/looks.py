@@ -17,8 +17,8 @@ from niwaki.methods import Method
 from niwaki.methods.view import Place, Sampling
 from niwaki.ranks import Ranks, is_sharded
 from niwaki.surgery.decide import quotas
-from niwaki.surgery.wrappers import bare
 from niwaki.targets import Ratio, Target
+from niwaki.wrappers import bare
 
 
 class Looks:

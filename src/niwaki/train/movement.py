@@ -11,8 +11,8 @@ from niwaki.methods import Choose, Method
 from niwaki.ranks import local
 from niwaki.scores import watches
 from niwaki.surgery.singles import offered, single_weights
-from niwaki.surgery.wrappers import bare
 from niwaki.train.overflow import finite
+from niwaki.wrappers import bare
 
 
 class Moves:

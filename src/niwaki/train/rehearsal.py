@@ -15,11 +15,13 @@ from niwaki.methods.press import Press, Spread
 from niwaki.methods.view import Of
 from niwaki.ranks import check_wrapped
 from niwaki.surgery import optimizer as follower
+from niwaki.surgery.cut import is_hooked
 from niwaki.surgery.singles import check_own
-from niwaki.surgery.wrappers import bare
 from niwaki.targets import Target
 from niwaki.train.looks import Looks
 from niwaki.train.view import EngineView
+from niwaki.wording import some
+from niwaki.wrappers import bare
 
 logger = logging.getLogger("niwaki")
 
@@ -125,21 +127,18 @@ def check_cut(method: Method, view: EngineView, optimizer: torch.optim.Optimizer
     left = [name for name, p in shrinking.items() if p.requires_grad and id(p) not in held]
     if left:
         raise BadInput(
-            f"{method.name} cuts parameters that train and that the optimizer does not hold ({_listed(left)}): one "
-            "that does would go on with the old ones, and nothing would train the new. Give all optimizers of the "
-            "model, optimizer=[one, other], or freeze what none trains (requires_grad_(False))."
+            f"{method.name} cuts parameters that train and that the optimizer does not hold "
+            f"({some([repr(name) for name in left])}): one that does would go on with the old ones, and nothing would "
+            "train the new. Give all optimizers of the model, optimizer=[one, other], or freeze what none trains "
+            "(requires_grad_(False))."
         )
     for name, p in shrinking.items():
-        if getattr(p, "_backward_hooks", None) or getattr(p, "_post_accumulate_grad_hooks", None):
+        if is_hooked(p):
             raise CannotFollow(
                 f"{method.name} cuts {name!r}, which has a hook on it that would stay with the old tensor. Register it "
                 "when the run is finished, or on the module."
             )
     follower.check_own(optimizer, {id(p): name for name, p in shrinking.items()})
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:3])) + ", …" * (len(names) > 3)
 
 
 def _shrinking(method: Method, view: EngineView) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.surgery.optimizer import layers
-from niwaki.surgery.wrappers import bare
+from niwaki.wrappers import bare
 
 
 class Snapshot:

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from niwaki.errors import BadInput
-from niwaki.surgery.optimizer import Joined, apart, layers
+from niwaki.surgery.joined import Joined, each_of
+from niwaki.surgery.optimizer import layers
 
 
 def innermost(optimizer: Any) -> torch.optim.Optimizer:
@@ -40,13 +41,13 @@ def joined(optimizer: Any) -> Any:
 
 def accumulating(optimizer: Any) -> bool:
     """Does Accelerate only sum up gradients now, so that a step of this optimizer would do nothing?"""
-    states = [getattr(each, "gradient_state", None) for each in apart(optimizer)]
+    states = [getattr(each, "gradient_state", None) for each in each_of(optimizer)]
     return any(state is not None and not state.sync_gradients for state in states)
 
 
 def unscale_(scaler: Any, optimizer: Any) -> None:
     """Unscale the gradients, if that was not done before (to clip them)."""
-    for each in apart(optimizer):
+    for each in each_of(optimizer):
         try:
             scaler.unscale_(innermost(each))
         except RuntimeError as trouble:
@@ -56,7 +57,7 @@ def unscale_(scaler: Any, optimizer: Any) -> None:
 
 def step_(optimizer: Any, scaler: Any) -> None:
     """Let the optimizer step: through the scaler, where it does not know of that itself."""
-    several = apart(optimizer)
+    several = each_of(optimizer)
     if scaler is not None and len(several) > 1 and scaler is scaler_of(optimizer):
         # Each of Accelerate's would also update the scaler, which forgets then that the others' gradients are unscaled.
         for each in several:
@@ -72,7 +73,7 @@ def step_(optimizer: Any, scaler: Any) -> None:
 
 def scaler_of(optimizer: Any) -> Any:
     """The scaler that Accelerate's wrapper steps through; None if there is none."""
-    first = apart(optimizer)[0]
+    first = each_of(optimizer)[0]
     return getattr(first, "scaler", None) if hasattr(first, "gradient_state") else None
 
 

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from niwaki.pattern import look
 from niwaki.ranks import is_sharded, local, whole
-from niwaki.surgery.wrappers import bare
+from niwaki.wrappers import bare
 
 
 class Zeros:

@@ -20,9 +20,9 @@ from niwaki.methods import Method
 from niwaki.pruning import Pruning
 from niwaki.ranks import Ranks, local
 from niwaki.savepoints import Savepoints
-from niwaki.surgery.wrappers import bare
 from niwaki.targets import Ratio
 from niwaki.tracing import trace
+from niwaki.wrappers import bare
 
 EVERY = 3
 """Steps from one savepoint to the next."""

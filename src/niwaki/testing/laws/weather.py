@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
 
+from niwaki.graph.chance import same_chance
 
-@contextmanager
-def weather(seed: int) -> Iterator[None]:
+
+def weather(seed: int) -> AbstractContextManager[None]:
     """Every global generator (torch on the CPU, numpy, Python) seeded inside, and as it was after."""
-    ours, numpys = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would seed the accelerators too, which are not forked here.
-        torch.default_generator.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(ours)
-            np.random.set_state(numpys)
+    return same_chance(seed)
 
 
 def forecast() -> dict[str, Any]:

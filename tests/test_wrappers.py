@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import niwaki as nk
-from niwaki.surgery.wrappers import bare
+from niwaki.wrappers import bare
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 
