@@ -232,3 +232,65 @@ def test_a_picked_position_that_is_used_as_a_number_is_refused_or_answers_alike(
         return
     assert status(graph, "b.weight:0") == "blocked", "the answers would be counted anew"
     laws.cut_equals_masked(model, x, ratios=(0.2, 0.6), seeds=(0, 1), graph=graph)
+
+
+def masked_tokens(h: Tensor) -> Tensor:
+    """Of batch x tokens: every second."""
+    return (torch.arange(h.shape[1]) % 2 == 0).expand(h.shape[:2])
+
+
+def written(index: Callable[[Tensor], Any], value: Callable[[Any, Tensor], Any]) -> Forward:
+    def forward(n: Any, x: Tensor) -> Tensor:
+        h = n.a(x).clone()
+        h[index(h)] = value(n, h)
+        return n.b(h)
+
+    return forward
+
+
+PUT: dict[str, Forward] = {
+    "an embedding where tokens are masked": written(masked_tokens, lambda n, h: n.mark),
+    "what a layer makes, where tokens are masked": written(masked_tokens, lambda n, h: n.c(h)[masked_tokens(h)]),
+    "zeros where tokens are masked": written(masked_tokens, lambda n, h: 0.0),
+    "ones where tokens are masked": written(masked_tokens, lambda n, h: torch.ones(())),
+    "zeros where values are negative": written(lambda h: h < 0, lambda n, h: 0.0),
+    "tokens by number": written(lambda h: (slice(None), torch.tensor([0, 2])), lambda n, h: n.mark),
+    "tokens of each sentence by number": written(
+        lambda h: (torch.tensor([0, 1]), torch.tensor([3, 2])), lambda n, h: n.mark.expand(2, -1)
+    ),
+    "one value for all": written(lambda h: (slice(None), torch.tensor([0, 2])), lambda n, h: h.new_ones(1, 2, 1)),
+    "sentences added to": lambda n, x: n.b((h := n.a(x)).index_put((torch.tensor([1]),), n.c(h)[:1], accumulate=True)),
+}
+
+
+@pytest.mark.parametrize("name", PUT)
+def test_what_is_written_at_some_positions_is_as_wide_as_what_it_replaces(name: str) -> None:
+    mark = nn.Parameter(torch.linspace(1, 2, 6))
+    graph = hold(net(PUT[name], mark=mark, c=nn.Linear(6, 6)))
+    group = group_with(graph, "a.weight:0", "b.weight:1")
+    assert held(group, "b.weight:1") == [[i] for i in range(6)]
+    if "n.mark" in name or name == "an embedding where tokens are masked":
+        assert held(group, "mark:0") == [[i] for i in range(6)]
+
+
+NOT_PUT: dict[str, Forward] = {
+    "units by number": written(lambda h: (..., torch.tensor([0, 2])), lambda n, h: 1.0),
+    "units of tokens by number": written(
+        lambda h: (slice(None), torch.tensor([0, 1]), torch.tensor([3, 2])), lambda n, h: 1.0
+    ),
+    "units under a mask of their own": written(lambda h: (..., torch.arange(6) > 2), lambda n, h: h[..., 3:] + 1),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PUT)
+def test_units_written_by_number_stay(name: str) -> None:
+    with pytest.raises(NothingToPrune, match="positions taken by a list of numbers"):
+        nk.trace(net(NOT_PUT[name]), inputs())
+
+
+def test_a_rule_that_forgets_what_is_written_breaks_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules.find("index_put")
+    monkeypatch.setitem(rules.RULES, "index_put", lambda call: call.like(call["self"]))
+    model = net(PUT["an embedding where tokens are masked"], mark=nn.Parameter(torch.linspace(1, 2, 6)))
+    with pytest.raises((laws.LawBroken, NothingToPrune)):
+        hold(model)

@@ -240,6 +240,12 @@ PRODUCTS: dict[str, Callable[..., Any]] = {
         torch.einsum("bij,bjd->bid", torch.einsum("bid,bjd->bij", n.q(x), n.k(x)).softmax(-1), n.v(x))
     ),
     "attention of a written scale": lambda n, x: n.o(F.scaled_dot_product_attention(n.q(x), n.k(x), n.v(x), scale=0.5)),
+    "attention to several hands of values": lambda n, x: n.o(
+        F.scaled_dot_product_attention(n.q(x), n.k(x), torch.stack([v := n.v(x), v.tanh(), -v]), scale=0.5).sum(0)
+    ),
+    "attention to the keys of one sentence": lambda n, x: n.o(
+        F.scaled_dot_product_attention(n.q(x), n.k(x)[0], n.v(x)[:1], scale=0.5)
+    ),
 }
 
 
@@ -249,6 +255,7 @@ def test_attention_ties_queries_to_keys_and_values_to_the_output(name: str) -> N
     assert len(graph.groups) == 2
     assert held(group_with(graph, "q.weight:0", "k.weight:0"), "q.weight:0") == ONE
     assert held(group_with(graph, "v.weight:0", "o.weight:1"), "o.weight:1") == ONE
+    laws.cut_equals_masked(Net(PRODUCTS[name], **heads()), tokens(), ratios=(0.4,), seeds=(0,))
 
 
 def test_attention_that_takes_its_scale_from_the_head_keeps_the_head() -> None:

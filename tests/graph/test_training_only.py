@@ -61,6 +61,37 @@ def test_chance_is_left_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("layer", ["dropped if below", "kept if below"])
+def test_a_layer_that_training_drops_by_chance_does_not_end_the_watch(
+    shape: tuple[int, ...], layer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether to drop is asked of a random number, whose value fake tensors do not have."""
+
+    def forward(n: Any, x: Tensor) -> Any:
+        if n.training and (torch.rand(shape) < 0.3) == (layer == "kept if below"):
+            x = x + 1
+        return supervised(n, x)
+
+    model = net(forward)
+    state = torch.get_rng_state()
+    graph = nk.trace(model, inputs())
+    group_with(graph, "a.weight:0", "b.weight:1", "aux.weight:1")
+    assert not graph.observation.real
+    assert caplog.records == []
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_more_random_numbers_than_one_have_no_values(caplog: pytest.LogCaptureFixture) -> None:
+    def forward(n: Any, x: Tensor) -> Any:
+        if n.training and torch.rand(2)[0] < 0.3:
+            x = x + 1
+        return supervised(n, x)
+
+    nk.trace(net(forward), inputs())
+    assert "The forward pass in train mode could not be watched" in caplog.text
+
+
 def test_what_cannot_be_watched_in_training_is_told(caplog: pytest.LogCaptureFixture) -> None:
     def fails(n: Any, x: Tensor) -> Tensor:
         if n.training:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 import niwaki as nk
@@ -106,3 +107,17 @@ def test_a_config_that_would_build_an_empty_tensor_is_no_reason_to_crash(name: s
     for ratio in RATIOS:
         plan = nk.plan(found.graph, nk.scores.Random(0), nk.Ratio(ratio))
         assert cut(found.model, plan)(**found.inputs) is not None
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "wav2vec2_large", "hubert"])
+def test_what_speech_models_mask_in_training_follows_the_width(name: str) -> None:
+    """SpecAugment writes an embedding over frames in training alone, between layers that are dropped by chance."""
+    pytest.importorskip("transformers")
+    model = family(name).build()
+    inputs = {"input_values": torch.randn(2, 400, generator=torch.Generator().manual_seed(0))}  # longer than one mask
+    graph = trace(model, inputs)
+    (mask,) = (axis for axis in graph.prunable if axis.name.endswith("masked_spec_embed"))
+    assert graph.prunable[mask].all()
+    small = cut(model, nk.plan(graph, nk.scores.Random(0), nk.Ratio(0.3))).train()
+    assert small.get_parameter(mask.name).numel() < model.get_parameter(mask.name).numel()
+    assert small(**inputs) is not None

@@ -214,7 +214,7 @@ def _observe(
     _watch(observer, model, args, kwargs)
     late = observer.unseen()
     if again is not None:
-        with training_mode(model), same_chance(seed=0), observer.ledger.only_relations():
+        with training_mode(model), same_chance(seed=0), observer.ledger.only_relations(), observer.draws_told():
             _watch(observer, model, *again)
     parameters = frozenset(n for n, _ in model.named_parameters(remove_duplicate=False))
     late -= observer.unseen()
@@ -294,6 +294,7 @@ class Observer(TorchDispatchMode):
         self._unseen: dict[int, str] = {}
         self._pending: Any = WeakIdKeyDictionary()
         self._domains: Any = WeakIdKeyDictionary()
+        self._tells_draws = False
         self._register(model)
 
     def _register(self, model: nn.Module) -> None:
@@ -316,6 +317,15 @@ class Observer(TorchDispatchMode):
             if isinstance(leaf, Tensor):
                 name = "".join(str(key) for key in path[1:]).strip("[]'") or "0"
                 self._fix(leaf, f"the model's input {name!r}")
+
+    @contextmanager
+    def draws_told(self) -> Iterator[None]:
+        """Inside, single random numbers have values on fake tensors too, for code that asks whether to drop a layer."""
+        self._tells_draws = True
+        try:
+            yield
+        finally:
+            self._tells_draws = False
 
     def unseen(self) -> frozenset[str]:
         """The parameters and buffers that no pass has touched so far."""
@@ -371,7 +381,10 @@ class Observer(TorchDispatchMode):
             return func.decompose(*args, **kwargs)
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        shape = REFUSING_FAKES.get(rule_name(func))
+        name = rule_name(func)
+        if name == "rand" and self._tells_draws:
+            return _told(func(*args, **kwargs))
+        shape = REFUSING_FAKES.get(name)
         if shape is None or not _is_fake(args[0]):
             return func(*args, **kwargs)
         try:
@@ -520,6 +533,17 @@ def _is_record(value: Any) -> bool:
 
 
 _CACHE = re.compile(r"[Cc]ache|past_key_values|^mems$")
+
+
+def _told(draw: Tensor) -> Tensor:
+    """A single random number on fake tensors, as one whose value can be asked for: nearly 1, so that what is dropped
+    with some probability is kept. Others as they are."""
+    if draw.numel() != 1 or not _is_fake(draw):
+        return draw
+    return torch.tensor(ALMOST_ONE, dtype=draw.dtype, device=draw.device).reshape(draw.shape)
+
+
+ALMOST_ONE = 0.999
 
 
 def _is_fake(tensor: Tensor) -> bool:

@@ -20,8 +20,8 @@ from niwaki.graph.call import Call
 Rule = Callable[[Call], None]
 RULES: dict[str, Rule] = {}
 _ROOMS = (
-    *("pointwise", "views", "pieces", "create", "contract", "convolution", "norms", "reduce", "space"),
-    *("recurrent", "parametrized"),
+    *("pointwise", "views", "pieces", "indexing", "create", "contract", "convolution", "norms", "reduce", "space"),
+    *("windows", "recurrent", "parametrized"),
 )
 
 

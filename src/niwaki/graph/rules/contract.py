@@ -205,24 +205,23 @@ def attention(call: Call) -> None:
     """``softmax(q kᵀ · scale + mask) v``. The default scale is taken from the head dimension, so that stays."""
     q, k, v = call["query"], call["key"], call["value"]
     a, b, c = call.labels(q), call.labels(k), call.labels(v)
+    wide = [[*t.shape[:-2]] for t in (q, k, v)]
     if call.get("enable_gqa"):
         b, c = ([*x[:-3], _shared(call, x[-3], q.shape[-3] // t.shape[-3]), *x[-2:]] for x, t in ((b, k), (c, v)))
-    wide = [*q.shape[:-2]]
-    lead = _batch(call, (a[:-2], wide), (b[:-2], wide), (c[:-2], wide))
-    heads = lead[-1:] if q.dim() == 4 else []
-    for label, _ in heads:
-        call.hint(label, "head")
+        wide = [[*sizes[:-1], q.shape[-3]] for sizes in wide]
+    sides = [(x[:-2], sizes) for x, sizes in zip((a, b, c), wide, strict=True)]
+    mask = call.get("attn_mask")
+    if isinstance(mask, Tensor):
+        sides.append((call.labels(mask)[:-2], [*mask.shape[:-2]]))
+    lead = _batch(call, *sides)
+    if len(lead) == 2:
+        call.hint(lead[-1][0], "head")
     call.contract(a[-1], b[-1])
     for label in (a[-1], c[-1]):
         call.hint(label, "head_dim")
     if call.get("scale") is None:
         call.refuse([a[-1], b[-1]], "the attention's scale is computed from this dimension", SCALE)
     call.refuse([b[-2], c[-2], a[-2]], "positions that a softmax runs over")
-    mask = call.get("attn_mask")
-    if isinstance(mask, Tensor):
-        for back, label in enumerate(reversed(call.labels(mask)), start=1):
-            if back > 2 and mask.shape[-back] > 1:
-                lead[2 - back] = call.meet([lead[2 - back][0], label]), lead[2 - back][1]
     lead = _as_values(lead, c[:-2])
     call.cost(q.shape[-2] * k.shape[-2], *lead, (a[-1], q.shape[-1]))
     call.cost(q.shape[-2] * k.shape[-2], *lead, (c[-1], v.shape[-1]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from niwaki.graph.call import Call
@@ -177,77 +176,3 @@ def reorder(call: Call) -> None:
     for d in dims:
         labels[d] = call.refuse([labels[d]], f"{call.op} reorders the positions of this axis", advice)
     call.give(call.out, labels)
-
-
-@rule(
-    "index_select",
-    "gather",
-    "take_along_dim",
-    "index",
-    "embedding_renorm",
-    "scatter",
-    "index_put",
-    "scatter_add",
-)
-def lookup(call: Call) -> None:
-    """Positions taken by a list of numbers. What is not indexed passes through where that is plain to see."""
-    source, out = call.tensors()[0], call.results()[0]
-    labels = call.labels(source)
-    numbers = [t for t in call.tensors()[1:] if not t.is_floating_point()]
-    call.refuse([x for t in numbers for x in call.labels(t)], "numbers of positions")
-    if call.op == "index_select":
-        d = call["dim"] % source.dim()
-        labels[d] = _taken(call, labels[d], call["index"])
-        return call.give(out, labels)
-    if call.op == "index":
-        return call.give(out, _indexed(call, labels, call["indices"]))
-    blocked = call.refuse([x for t in call.tensors() for x in call.labels(t)], f"{call.op} with computed positions")
-    call.give(out, [Free() if n == 1 else blocked for n in out.shape])
-
-
-@rule("index_add", "index_copy")
-def written(call: Call) -> None:
-    """Rows of one tensor are added to (or put in place of) rows of another: what is in the rows stays in its place."""
-    target, source, d = call.arguments["self"], call["source"], call["dim"]
-    call.refuse(call.labels(call["index"]), "numbers of positions")
-    labels = call.labels(target)
-    for k, (here, there) in enumerate(zip(labels, call.labels(source), strict=True)):
-        if k == d % target.dim():
-            labels[k] = call.refuse([here, there], f"{call.op} with computed positions")
-        else:
-            labels[k] = call.meet([here, there])
-    call.give(call.out, labels)
-
-
-def _indexed(call: Call, labels: list[Label], indices: Sequence[Tensor | None]) -> list[Label]:
-    """``source[indices]``: the indexed dimensions give way to those of the indices, which stand where the first of
-    them stood, or in front if they stood apart. A mask takes as many dimensions as it has."""
-    out = call.results()[0]
-    result: list[Label] = []
-    places: list[int] = []
-    d = 0
-    for index in indices:
-        if index is None:
-            result.append(labels[d])
-            d += 1
-            continue
-        wide = index.dim() if index.dtype == torch.bool else 1
-        for k in range(d, d + wide):
-            _taken(call, labels[k], index)
-        places.append(len(result))
-        d += wide
-    result += labels[d:]
-    # Between adjacent indices nothing was put into the result, so that they all stood in the same place.
-    place = places[0] if places and len(set(places)) == 1 else 0
-    new = out.dim() - len(result)
-    extent = call.fixed("positions taken by a list of numbers")
-    return [*result[:place], *([extent] * new), *result[place:]]
-
-
-def _taken(call: Call, label: Label, index: Tensor) -> Label:
-    """Positions taken by number stay, unless the numbers were found by looking at the very units."""
-    ids = call.domain(index)
-    if isinstance(label, Atoms) and ids is not None and ids.size == label.ids.size:
-        call.ledger.tie(label.ids, ids, call.site)
-        return call.fixed("positions taken by a list of numbers")
-    return call.refuse([label], "positions taken by a list of numbers")
