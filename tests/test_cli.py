@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -82,7 +83,7 @@ def test_prune_then_report(tmp_path: Path) -> None:
     page = tmp_path / "o ut" / "report.html"
     page.unlink()
     said = ok("report", tmp_path / "o ut", tmp_path / "o ut" / "report.json")
-    assert said.count("L1 at once") == 2
+    assert said.count("L1 at once") == 1  # one run, named twice
     assert "--set 'method.0.label=L1 at once'" in page.read_text().replace("&#39;", "'")
 
 
@@ -107,6 +108,74 @@ def test_interruption_is_one_line(tmp_path: Path) -> None:
         result.output.splitlines()[-1] == f"niwaki: interrupted; methods that were finished are in {tmp_path / 'out'}"
         "; the same command with --resume goes on"
     )
+
+
+def test_an_interruption_before_the_run_is_noted_promises_nothing(tmp_path: Path) -> None:
+    """``--resume`` would find nothing, or the run of another recipe, in the folder."""
+    stop = "\n\ndef stop():\n    raise KeyboardInterrupt\n"
+    path, _ = project(tmp_path, stop, model="@stop")
+    result = niwaki_("prune", path)
+    assert result.exit_code == 130
+    assert result.output.splitlines()[-1] == "niwaki: interrupted; nothing was begun"
+
+
+def test_an_interrupted_demo_tells_of_methods_only_if_there_are_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*words: object) -> int:
+        raise KeyboardInterrupt
+
+    show = types.ModuleType("niwaki.demo.show")
+    show.run = stopped  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "niwaki.demo.show", show)
+    assert niwaki_("demo", "--out", tmp_path).output == "niwaki: interrupted\n"
+    (tmp_path / "run.json").write_text("{}")
+    said = niwaki_("demo", "--out", tmp_path).output
+    assert said == f"niwaki: interrupted; methods that were finished are in {tmp_path}\n"
+
+
+def started(*words: object, encoding: str = "utf-8", **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """The command in a process of its own, whose output has this encoding."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "niwaki", *map(str, words)]
+    return subprocess.run(command, stderr=subprocess.PIPE, env=environment, check=False, **more)
+
+
+def test_characters_that_the_output_lacks_are_replaced(tmp_path: Path) -> None:
+    entries = [greg(label="GReg → 1", accuracy=None, latency=(), widths={})]
+    sample(entries=entries, traces=[], curve=[]).save(tmp_path)
+    (tmp_path / "report.html").unlink()
+    done = started("report", tmp_path, encoding="latin-1", stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert "GReg ? 1" in done.stdout.decode("latin-1")
+    assert "GReg → 1" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    done = started("methods", "greg1", encoding="cp1252", stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("cp1252").startswith("greg1(target")
+
+
+def test_the_page_is_written_before_the_table_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample().save(tmp_path)
+    (tmp_path / "report.html").unlink()
+
+    def full(report: object) -> None:
+        raise OSError("the terminal has gone")
+
+    monkeypatch.setattr("niwaki.cli._show", full)
+    assert "the terminal has gone" in refused("report", tmp_path)
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_a_reader_that_stops_reading_is_no_mistake() -> None:
+    """As in ``niwaki methods greg1 | true``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = started("methods", "greg1", stdout=writer)
+    finally:
+        os.close(writer)
+    assert done.returncode != 2
+    assert done.stderr == b""
 
 
 def test_refusals_are_one_line(tmp_path: Path) -> None:
@@ -135,6 +204,7 @@ def test_explain_a_recipe(tmp_path: Path) -> None:
     assert kernel < image < output
     assert "0.weight[2], 0.weight[3], 3.weight[2], 3.weight[3] (648 entries)" in said
     assert "(and in 1 more places)" in said
+    assert "the kernel's size (conv2d in module '0')" in said  # nobody's line: an nn.Sequential calls its layers itself
 
 
 def test_explain_a_tensor(tmp_path: Path) -> None:
@@ -228,7 +298,10 @@ def test_one_report_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run, _ = two_runs(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert "compared" not in ok("report", run, run / "report.json", tmp_path / "spur" / ".." / "imp")
-    assert "give it two folders or more" in refused("report", run, "--out", "page.html")
+    for named in ([run], [run, run], [run, run / "report.json"]):
+        said = niwaki_("report", *named, "--out", "page.html").output
+        assert said.startswith("niwaki: --out names the page that compares reports: give it two folders or more")
+        assert said.count("\n") == 1  # and no table before it
     before = (tmp_path / "spur" / "report.html").read_text()
     for bad in ("page.txt", "spur/report.html", "report.json"):
         assert "--out must be an .html file other than report.html" in refused("report", run, "spur", "--out", bad)

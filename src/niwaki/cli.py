@@ -14,7 +14,7 @@ import click
 from niwaki import __version__
 from niwaki.bench.commands import bench
 from niwaki.errors import BadInput, NiwakiError
-from niwaki.terminal import CONTINUES, KEPT, RESUMES, TRACEBACK, stdout
+from niwaki.terminal import CONTINUES, KEPT, RESUMES, TRACEBACK, replace_unknown, stdout
 from niwaki.terminal import traceback_option as _traceback
 
 if TYPE_CHECKING:
@@ -25,22 +25,36 @@ if TYPE_CHECKING:
 class Doors(click.Group):
     """The commands, and one clean line for everything that is not a bug."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        replace_unknown()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read the output has gone: click ends without a word
+            raise
         except (NiwakiError, OSError) as trouble:
             if ctx.meta.get(TRACEBACK):
                 traceback.print_exc()
             click.echo(f"niwaki: {' '.join(str(trouble).split())}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            kept = ctx.meta.get(KEPT)
-            what = "trials" if ctx.meta.get(CONTINUES) else "methods"
-            told = f"; {what} that were finished are in {kept}" if kept else ""
-            more = "; the same command with --resume goes on" if ctx.meta.get(RESUMES) else ""
-            more = "; the same command goes on" if ctx.meta.get(CONTINUES) else more
-            click.echo(f"niwaki: interrupted{told}{more}", err=True)
+            click.echo(f"niwaki: interrupted{_what_is_left(ctx)}", err=True)
             ctx.exit(130)
+
+
+def _what_is_left(ctx: click.Context) -> str:
+    """What an interrupted command leaves behind, and how to go on."""
+    if KEPT not in ctx.meta:
+        return ""
+    kept = ctx.meta[KEPT]
+    if kept is None:
+        return "; nothing was begun"
+    what = "trials" if ctx.meta.get(CONTINUES) else "methods"
+    more = "; the same command with --resume goes on" if ctx.meta.get(RESUMES) else ""
+    more = "; the same command goes on" if ctx.meta.get(CONTINUES) else more
+    return f"; {what} that were finished are in {kept}{more}"
 
 
 @click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,8 +83,12 @@ def demo(ctx: click.Context, out: Path, seed: int, fast: bool) -> None:
     """Train, prune, certify and report a small network on images that come with the package."""
     from niwaki.demo.show import run
 
-    ctx.meta[KEPT] = out
-    ctx.exit(run(out, seed, fast))
+    try:
+        ctx.exit(run(out, seed, fast))
+    except KeyboardInterrupt:
+        if (out / "run.json").is_file():  # until then the dense network is trained, and no method begun
+            ctx.meta[KEPT] = out
+        raise
 
 
 @main.command()
@@ -88,9 +106,12 @@ def prune(
 
     Ends with status 1 if a certificate does not hold, or the networks could not be timed at the end.
     """
+    ctx.meta[KEPT], ctx.meta[RESUMES] = None, True
     asked = _load(recipe, changes, out, fast)
-    ctx.meta[KEPT], ctx.meta[RESUMES] = asked.out, True
     from niwaki.recipes.run import run
+
+    def begun() -> None:
+        ctx.meta[KEPT] = asked.out
 
     words = [
         "niwaki",
@@ -100,7 +121,7 @@ def prune(
         *(w for c in changes for w in ("--set", c)),
         *(["--out", out] if out else []),
     ]
-    finished = run(asked, command=shlex.join(words), resume=resume)
+    finished = run(asked, command=shlex.join(words), resume=resume, begun=begun)
     _show(finished.report)
     click.echo(f"report: {finished.page}")
     for label in finished.failing:
@@ -348,7 +369,26 @@ def report(folders: tuple[Path, ...], out: Path | None, mixed: str) -> None:
 
     if out is not None and (out.suffix != ".html" or out.name == "report.html"):
         raise BadInput(f"--out must be an .html file other than report.html, which is the page of one run; not {out}")
+    places = _places(folders)
+    if out is not None and len(places) < 2:
+        raise BadInput(
+            "--out names the page that compares reports: give it two folders or more, each of another run; found "
+            f"{next(iter(places.values()))} alone"
+        )
     found: dict[Path, Report] = {}
+    for key, place in places.items():
+        one = found[key] = Report.load(place)
+        page = one.save(place)  # before the table, which a terminal may not take
+        _show(one)
+        click.echo(f"report: {page}")
+    if len(found) > 1:
+        reports = dict(zip(together.short_names(list(found)), found.values(), strict=True))
+        click.echo(f"compared: {together.save(reports, out or Path('compared.html'), mixed)}")
+
+
+def _places(folders: tuple[Path, ...]) -> dict[Path, Path]:
+    """The folder of each run, once, in the words of whoever named it first."""
+    found: dict[Path, Path] = {}
     for folder in folders:
         if not folder.exists():
             raise BadInput(f"there is no folder {folder}; name one that niwaki prune or niwaki demo has written")
@@ -360,14 +400,8 @@ def report(folders: tuple[Path, ...], out: Path | None, mixed: str) -> None:
             )
         if not (place / "report.json").is_file():
             raise BadInput(f"no report.json in {place}; niwaki prune and niwaki demo write one into their --out folder")
-        one = found[place.resolve()] = Report.load(place)
-        _show(one)
-        click.echo(f"report: {one.save(place)}")
-    if len(found) > 1:
-        reports = dict(zip(together.short_names(list(found)), found.values(), strict=True))
-        click.echo(f"compared: {together.save(reports, out or Path('compared.html'), mixed)}")
-    elif out is not None:
-        raise BadInput("--out names the page that compares reports: give it two folders or more")
+        found.setdefault(place.resolve(), place)
+    return found
 
 
 def _load(path: Path, changes: tuple[str, ...], out: str | None, fast: bool = False) -> Recipe:

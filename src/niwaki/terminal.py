@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 TRACEBACK, KEPT = "niwaki.traceback", "niwaki.kept"
 RESUMES, CONTINUES = "niwaki.resumes", "niwaki.continues"
 """Keys of a command's ``meta``: whether an error is shown in full, the folder in which what is finished is kept, and
-whether the command goes on with ``--resume``, or as it is."""
+whether the command goes on with ``--resume``, or as it is. A command that keeps something sets ``KEPT`` to None until
+there is anything in the folder."""
 _WIDE = 160  # columns of a table that is piped into a file
 
 
@@ -34,4 +36,12 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDE)
 
 
-__all__ = ["CONTINUES", "KEPT", "RESUMES", "TRACEBACK", "stdout", "traceback_option"]
+def replace_unknown() -> None:
+    """Print ``?`` for a character that the encoding of the output lacks (``→`` in cp1252), in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        # A stream that somebody put there need not be one of files.
+        if isinstance(stream, io.TextIOWrapper) and "utf" not in stream.encoding.lower():
+            stream.reconfigure(errors="replace")
+
+
+__all__ = ["CONTINUES", "KEPT", "RESUMES", "TRACEBACK", "replace_unknown", "stdout", "traceback_option"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner, Result
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
 import niwaki as nk
 from niwaki.cli import main
 from niwaki.recipes.borrowed import importing_from
 from niwaki.recipes.ingredients import build_model
+from tests.artefact.gardens import stamp_again
 from tests.recipes.kitchen import project
 
 
@@ -116,12 +118,51 @@ def test_the_dense_folder_may_be_in_shards(tmp_path: Path) -> None:
         (["--dense", "nowhere"], "--dense must be module:function"),
         (["--model", "build"], "--model must be module:function"),
         (["-i", "[[1, 3]]"], "--inputs are what the model is run on"),
+        (["--model", "no_such_module:build"], "--model: no module is called 'no_such_module'"),
+        (["--model", "@biuld"], "has no 'biuld'; did you mean 'build'?"),
+        (["--model", "gc:enable"], "--model: gc:enable must return a torch.nn.Module, not NoneType"),
+        (["--dense", "@biuld"], "has no 'biuld'; did you mean 'build'?"),
+        (["--dense", "gc:enable"], "--dense: gc:enable must return a torch.nn.Module, not NoneType"),
+        (["--model", "@build", "--dense", "x.safetensors"], "--dense: there is no file x.safetensors"),
+        (["--model", "@build", "--dense", "empty"], "--dense: the folder empty is none of transformers: there is no "),
+        (["--model", "@build", "--dense", "text.safetensors"], "--dense: text.safetensors is not a readable"),
+        (["--model", "@build", "--dense", "dense.pt"], "--dense: dense.pt is a pickle"),
+        (["--model", "@build", "-i", "[[2, 4, 16, 16]]"], "--inputs: Sequential does not take them: "),
     ],
 )
 def test_slips_are_one_line(words: list[str], said: str, made: tuple[Path, str]) -> None:
-    result = certify(made[0], *words)
-    assert result.exit_code == 2
-    assert said in result.output.splitlines()[-1]
+    """They are the user's, and no fault of the folder."""
+    Path("empty").mkdir(exist_ok=True)
+    Path("text.safetensors").write_text("text")
+    Path("dense.pt").write_bytes(b"")
+    result = certify(made[0], *(word.replace("@", f"{made[1]}:") for word in words))
+    assert result.exit_code == 2, result.output
+    assert result.output.count("\n") == 1
+    assert result.output.startswith("niwaki: --")
+    assert said in result.output
+
+
+def test_inputs_that_a_broken_model_does_not_take_are_not_blamed(made: tuple[Path, str], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made[0], tmp_path / "small"))
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, str(folder / "model.safetensors"))
+    stamp_again(folder, "model.safetensors")
+    result = certify(folder, "--model", f"{made[1]}:build", "-i", "[[2, 4, 16, 16]]")
+    assert result.exit_code == 1
+    assert "answers 3 examples OTHERWISE THAN in" in result.output
+    assert "Sequential does not take them" in result.output
+
+
+def test_the_config_of_the_folder_is_no_slip_of_the_user(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 32}
+    dense, x = BertModel(BertConfig(vocab_size=40, **sizes)).eval(), {"input_ids": torch.arange(12).view(2, 6)}
+    small = nk.cut(dense, nk.plan(nk.trace(dense, x), target=nk.Ratio(0.5)))
+    folder = nk.deliver(small, tmp_path / "small", inputs=x)
+    save_file(dense.state_dict(), str(tmp_path / "dense.safetensors"))
+    (folder / "config.json").write_text("{")
+    result = certify(folder, "--dense", tmp_path / "dense.safetensors")
+    assert result.exit_code == 1, result.output
+    assert "THE FOLDER DOES NOT HOLD" in result.output
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import niwaki as nk
 from niwaki.calibration import Calibration, Source, reestimate
 from niwaki.calibration.batches import Batch, read
 from niwaki.errors import BadInput
+from niwaki.methods import Method
 from tests.calibration.nets import activity, block, calibration
 
 
@@ -117,6 +118,53 @@ def test_what_has_two_names_is_fitted_under_both(make: Any) -> None:
         assert small.tied.weight is small.second.weight
         missed[compensate] = float((small(x) - model(x)).detach().square().mean())
     assert missed[True] < 0.7 * missed[False]
+
+
+class Tied(nn.Module):
+    """A stream that begins in an embedding and ends in a head of the same weight."""
+
+    def __init__(self, tied: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.first, self.second = nn.Embedding(10, 8), nn.Linear(8, 6), nn.Linear(6, 8)
+        self.head = nn.Linear(8, 10, bias=False)
+        if tied:
+            self.head.weight = self.embedding.weight
+        else:
+            self.head.load_state_dict(self.embedding.state_dict())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        return self.head(x + self.second(torch.relu(self.first(x))))
+
+
+TOKENS = torch.arange(40).reshape(10, 4) % 10
+
+
+def test_a_head_of_the_embeddings_weight_takes_the_units_too() -> None:
+    seen = {}
+    for tied in (False, True):
+        found = calibration(Tied(tied).eval(), TOKENS, 10)
+        (looked,) = found.blocks([found.graph["embedding"]], ["embedding"])
+        assert [taker.path for taker in looked.takers] == ["first", "head"]
+        kept = torch.arange(8) < 4
+        told = found.sensitivity([looked], lambda m, b: m(b).square().sum(), each=False)
+        seen[tied] = (found.activity(looked).importance(kept), told["embedding"])
+    for apart, together in zip(*seen.values(), strict=True):
+        torch.testing.assert_close(apart, together)
+
+
+@pytest.mark.parametrize(
+    ("method", "what"),
+    [
+        (nk.methods.ispasp(nk.Ratio({"embedding": 0.5}), compensate=True), "compensation"),
+        (nk.methods.gfs(nk.Ratio({"embedding": 0.5})), "rescaling"),
+    ],
+)
+def test_a_weight_that_makes_the_units_too_is_not_written(method: Method, what: str) -> None:
+    told = rf"{what} of group 'embedding' needs to write the weight of 'head', .*tied embeddings.*skip='embedding'"
+    with pytest.raises(BadInput, match=told):
+        nk.prune(Tied().eval(), TOKENS, method, data=[TOKENS])
 
 
 def test_a_module_of_two_names_is_masked_once() -> None:

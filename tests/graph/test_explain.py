@@ -14,12 +14,29 @@ from torch import Tensor, nn
 
 import niwaki as nk
 from niwaki.graph import graph as graphs
+from niwaki.graph import sites
 from niwaki.graph.explain import Web
 from tests.graph.nets import Net, graph_of, image, status, tokens
 
 
 def two_layers() -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def test_the_line_is_that_of_whoever_ran_the_model() -> None:
+    """An nn.Sequential has no line of its own: what called it tells, past all of niwaki."""
+    said = str(nk.trace(two_layers(), torch.ones(2, 4)).explain("0.weight", 0))
+    assert re.search(r"takes 2\.weight\[1\], by linear at test_explain\.py:\d+ in module '2'", said), said
+
+
+@pytest.mark.parametrize("room", ["recipes", "export", "measure", "artefact", "forecast", "calibration", "cli.py"])
+def test_no_line_of_our_own_is_the_users(room: str) -> None:
+    """Code that is said to stand in that room: the line is that of this file, or, past the command line, nobody's."""
+    place = f"{sites._PACKAGE}{room}" if room == "cli.py" else f"{sites._PACKAGE}{room}/some.py"
+    names: dict[str, Any] = {"compass": sites.Compass(two_layers())}
+    exec(compile("site = compass.site('linear')", place, "exec"), names)  # as the interpreter tells of a file there
+    said = str(names["site"])
+    assert said == "linear" if room == "cli.py" else said.startswith("linear at test_explain.py:")
 
 
 def test_a_prunable_axis_is_named_with_its_company() -> None:

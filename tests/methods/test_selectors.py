@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import niwaki as nk
 from niwaki.errors import BadInput
 from niwaki.methods.recover import Recover
 from niwaki.methods.selectors import Greedy, Heaviest, Pursuit
@@ -115,6 +116,10 @@ def test_fresh_samples_are_asked_for_in_every_iteration() -> None:
         (lambda: Sampling(memory=-1), "memory must be a whole number of at least 0"),
         (lambda: Sampling(fresh=1), "fresh must be True or False"),
         (lambda: Recover(ridge=0.0), "ridge"),
+        (lambda: nk.methods.gfs(nk.Ratio(0.5), seed="a"), "seed must be a whole number .*, not 'a'"),
+        (lambda: nk.methods.random(nk.Ratio(0.5), seed=1.5), "seed must be a whole number .*, not 1.5"),
+        (lambda: nk.scores.Random(2**60), r"seed must be a whole number \(of at most 2\*\*43\)"),
+        (lambda: nk.methods.magnitude(nk.Ratio(0.5), score=nk.scores.L1), "a score is a value such as .*, not <class"),
         (lambda: Recover(tune=-1), "tune must be a whole number of at least 0"),
         (lambda: Recover(selector="pursuit"), "selector must be a Selector"),
     ],

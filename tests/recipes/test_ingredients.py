@@ -189,6 +189,11 @@ CASES: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": {"name": "SGD", "momentun": 0}}, "optimizer 'SGD' has no 'momentun'; did you mean 'momentum'?"),
     ({"optimizer": {"name": "SGD", "lr": -1}}, "optimizer 'SGD': Invalid learning rate: -1"),
     ({"optimizer": {"name": "LBFGS"}}, "optimizer 'LBFGS' cannot be stepped without more: "),
+    ({"optimizer": {"name": "SparseAdam"}}, "optimizer 'SparseAdam' cannot be stepped without more: "),
+    (
+        {"optimizer": {"name": "AdamW", "betas": [0.9]}},
+        "optimizer 'AdamW' cannot be made with {'betas': [0.9]}: IndexError",
+    ),
     ({**TUNED, "data": "@number"}, "must give an iterable of batches, not int"),
     ({**TUNED, "data": "@once"}, "data gave no batches in epoch 2."),
     ({**TUNED, "loss": "@blunt"}, "loss must return one number as a tensor with a gradient, not float"),
@@ -201,6 +206,25 @@ CASES: list[tuple[dict[str, Any], str]] = [
 def test_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     path, _ = project(tmp_path, BAD, **changes)
     assert said in refusal(path)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="a newer torch has it")
+def test_an_optimizer_that_does_not_take_the_network_is_refused_before_the_work(tmp_path: Path) -> None:
+    tuned = {**TRAINED, "finetune": {"epochs": 1, "optimizer": {"name": "Muon"}}}
+    path, _ = project(tmp_path, **tuned)
+    with pytest.raises(BadInput, match="optimizer 'Muon': Muon only supports 2D parameters"):
+        gathered(path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_are_found_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    path, _ = project(tmp_path / "there", weights="~/dense.safetensors")
+    dense = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1))
+    save_file(dense.state_dict(), str(tmp_path / "home" / "dense.safetensors"))
+    with pytest.raises(BadInput, match=r"dense\.safetensors does not fit"):  # found, and read
+        gathered(path)
 
 
 def test_user_lines_are_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from niwaki.errors import BadInput
 from niwaki.recipes import Finetune, Measure, MethodChoice, OptimizerChoice, Recipe
+from niwaki.recipes.reading import at
 
 FULL = """
 model: nets:build
@@ -112,6 +113,23 @@ def test_overrides(tmp_path: Path) -> None:
     assert (recipe.out, recipe.seed) == ("y=z", 7)
 
 
+def test_an_override_reaches_a_label_with_dots(tmp_path: Path) -> None:
+    changes = ["method.1={name: magnitude, label: L1 0.5}", "method.L1 0.5.target.macs=0.5", "method.greg1.grow=1"]
+    first, second = Recipe.load(write(tmp_path, FULL), changes).methods
+    assert second == MethodChoice("magnitude", {"target": {"macs": 0.5}}, "L1 0.5")
+    assert first.settings["grow"] == 1
+    items = [{"label": "L1", "0.5": {"a": 1}}, {"label": "L1 0.5", "a": 2}, {"label": "L1 0.5.a", "b": 3}]
+    assert at(items, ["L1 0", "5", "a", "b"], "here") == 3  # the longest
+    assert at(items, ["L1 0", "5", "c"], "here") is None
+
+
+def test_home_is_meant_by_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    recipe = Recipe.read({**SMALL, "out": "~/runs", "weights": "~/dense.safetensors"})
+    assert (recipe.out, recipe.weights) == ("/home/me/runs", "/home/me/dense.safetensors")
+    assert Recipe.read({**SMALL, "out": "runs/~"}).out == "runs/~"
+
+
 def test_an_override_makes_the_mappings_on_its_way(tmp_path: Path) -> None:
     path = write(tmp_path, "{model: a:b, inputs: a:c, method: magnitude, out: x}")
     assert Recipe.load(path, ["measure.runs=3"]).measure.runs == 3
@@ -170,6 +188,7 @@ def test_overrides_refused(tmp_path: Path, change: str, said: str) -> None:
         ({"measure": {"runtimes": "onnx"}}, "measure.runtimes has no 'onnx'; did you mean 'onnxruntime'?"),
         ({"measure": {"threads": 0}}, "measure.threads must be a whole number of at least 1, not 0"),
         ({"seed": True}, "seed must be a whole number"),
+        ({"seed": 10**23}, f"seed must be at most {2**63 - 1} (2**63 - 1), not {10**23}"),
         ({"out": 3}, "out must be text, not 3"),
         ({"model_args": {1: 2}}, "model_args: keys must be words, not 1"),
         ({"model_args": {"sizes": {1: 2}}}, "model_args.sizes must be such as JSON gives back unchanged"),

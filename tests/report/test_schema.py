@@ -108,6 +108,24 @@ def test_from_json_names_what_is_wrong(path: str, value: Any, message: str | Non
         Report.from_json(data)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"zzz": 1}, "Report: unknown key 'zzz'"),
+        ({"entries": {}}, "entries must be a list, not dict"),
+        ({"seed": float("nan")}, "the file holds NaN"),
+        ({"version": 2, "zzz": 1}, "version 2; this Niwaki reads version 1: install a newer one"),
+    ],
+)
+def test_a_file_that_is_no_report_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    """And the version of a newer one before the keys that only that one knows."""
+    (tmp_path / "report.json").write_text(json.dumps(sample().to_json() | change))
+    with pytest.raises(ReportError) as caught:
+        Report.load(tmp_path)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "report.json"))
+
+
 def test_missing_keys_are_named() -> None:
     data = sample().to_json()
     del data["entries"][2]["macs"], data["entries"][2]["params"]

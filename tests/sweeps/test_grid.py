@@ -32,6 +32,11 @@ def names(**keys: Any) -> list[str]:
     return [trial.name for trial in expand(sweep(**keys))]
 
 
+def test_home_is_meant_by_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert sweep(out="~/swept").out == "/home/me/swept"
+
+
 def test_every_combination_once_in_the_order_of_the_file() -> None:
     greg = {"name": "greg1", "hold": 5, "over": {"grow": [1e-3, 0.01], "every": [1, 2]}}
     found = names(methods=["magnitude", greg], targets=[{"macs": 0.5}, {"macs": 0.25}], seeds=2)

@@ -34,6 +34,15 @@ def test_these_are_all() -> None:
     assert task("xnli.de") == xnli("de")
 
 
+def test_the_manual_names_the_classes_as_the_code_does() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "text.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {row[0].split("`")[1]: row[2].split(", ") for row in rows if row[0].split("`")[1] in TASKS}
+    assert tuple(told) == NAMES
+    for name, classes in told.items():
+        assert tuple(classes) == (TASKS[name].classes or ("scores from 1 to 5",))
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_real_files_are_whole(name: str) -> None:
     root = real("text")

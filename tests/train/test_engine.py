@@ -131,6 +131,19 @@ def test_an_optimizer_of_another_copy_is_refused() -> None:
         pruning(net(), nk.methods.magnitude(nk.Ratio(0.5)), of=net())
 
 
+def test_a_run_goes_on_with_several_optimizers() -> None:
+    model = net()
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), masking(2), torch.ones(2, 4))
+    run.train_with([torch.optim.SGD(layer.parameters(), lr=0.1) for layer in (model[0], model[2])])
+    for _ in range(2):
+        train(run)
+    assert run.finished
+    assert sum(len(group["params"]) for group in run.optimizer.param_groups) == 4
+    assert model[0].out_features == 3
+    with pytest.raises(BadInput, match=r"optimizer=\[\]: give the optimizer that trains the model"):
+        run.train_with([])
+
+
 def test_targets_are_tried_before_any_step() -> None:
     with pytest.raises(UnreachableTarget, match="the least that a legal plan leaves"):
         pruning(net(), nk.methods.greg1(nk.Macs(0.01)))

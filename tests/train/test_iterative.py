@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import niwaki as nk
 from niwaki.errors import BadInput
-from niwaki.methods import Method
+from niwaki.methods import Choose, Cut, Mask, Method, Regularize, Remember, Rewind, Wait, sequence, together
 from niwaki.schedules import per_round
 
 LR = 0.1
@@ -273,10 +273,120 @@ def test_movement_by_hand() -> None:
     assert run.finished
 
 
+def movement_of(model: nn.Module, target: Any = 0.5, **settings: Any) -> nk.Pruning:
+    return pruning(model, nk.methods.movement(target, **{"steps": 3, **settings}))
+
+
+def test_frozen_weights_are_no_choice_of_movement() -> None:
+    """They have no gradient, and would go from the first row on."""
+    model = net()
+    model[0].weight.requires_grad_(False)
+    with pytest.raises(BadInput, match=r"some that it may take are frozen.*: '0\.weight'\. .*skip='0\.weight'"):
+        movement_of(model)
+    run = movement_of(model, nk.Ratio(0.5, skip="0.weight"))
+    train(run, 0, 3)
+    assert zeros(model) == [0, 16]
+
+
+class Half(nn.Module):
+    """Training runs ``second`` only where it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.late = nn.Linear(6, 4), nn.Linear(6, 4), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x) + self.second(x) if self.late else self.first(x)
+
+
+@pytest.mark.parametrize("scope", ["group", "global"])
+def test_weights_that_no_gradient_reaches_are_left_alone(scope: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model = Half()
+    run = movement_of(model, nk.Ratio(0.5, scope=scope))
+    train(run, 0, 3)
+    assert run.finished
+    assert zeros(model) == [12, 0]
+    (told,) = caplog.messages
+    assert "no gradient to 1 of 2 weights that may go by what gradients say (second.weight)" in told
+    assert "skip='second.weight'" in told
+
+
+def test_a_gradient_that_comes_late_is_early_enough() -> None:
+    """An expert that gets its first sample later on has no choice to regret, and its share in the end."""
+    model = Half()
+    run = movement_of(model, steps=4)
+    train(run, 0, 2)
+    assert zeros(model)[1] == 0
+    model.late = True
+    train(run, 2, 4)
+    assert zeros(model) == [12, 12]
+
+
+def test_steps_that_the_scaler_leaves_out_tell_nothing_of_weights() -> None:
+    """Half precision often overflows in the first steps: nothing goes until a gradient counts."""
+    model = net()
+    run = movement_of(model, first=0.25)
+    backward(model, 0)
+    model[0].weight.grad.fill_(torch.inf)
+    run.before_step()
+    run.after_step()
+    assert zeros(model) == [0, 0]
+    train(run, 1, 3)
+    assert zeros(model) == [24, 16]
+
+
+TOO_EARLY = {
+    "magnitude": nk.methods.magnitude(nk.Ratio(0.5), score=nk.scores.Movement(), of="weights"),
+    "nm": nk.methods.nm("2:4", score=nk.scores.Movement()),
+    "imp": nk.methods.imp(0.5, steps=2, dense=0, score=nk.scores.Movement()),
+}
+
+
+@pytest.mark.parametrize("name", TOO_EARLY)
+def test_what_watches_training_has_nothing_to_say_before_it(name: str) -> None:
+    method = TOO_EARLY[name]
+    told = f"{name} chooses by Movement, .* no step of training comes before that choice: .*dense="
+    with pytest.raises(BadInput, match=told):
+        pruning(net(), method)
+    if not method.takes_time:
+        with pytest.raises(BadInput, match=told):
+            nk.prune(net(), torch.ones(1, 6), method)
+
+
+def test_what_watches_training_may_choose_after_some() -> None:
+    model = net()
+    train(pruning(model, nk.methods.imp(0.5, rounds=1, steps=2, dense=1, score=nk.scores.Movement())), 0, 3)
+    assert zeros(model) == [24, 16]
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (
+            Method("mine", sequence(Wait(1), Choose(of="weights"), Mask(), Rewind(), Remember(), Wait(1))),
+            r"mine has a Rewind\(\) and has no Remember\(\) before it",
+        ),
+        (
+            Method("mine", sequence(Remember(), Wait(1), Choose(), Cut(), Rewind(), Wait(1))),
+            r"mine has a Rewind\(\) to a copy from before a cut, of other shapes: put Remember\(\) where",
+        ),
+        (Method("mine", together(sequence(Wait(1), Rewind()), Wait(2))), "has no Remember"),
+    ],
+)
+def test_a_copy_must_be_there_to_go_back_to(method: Method, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        pruning(net(), method)
+
+
+def test_a_copy_from_after_the_cut_can_be_gone_back_to() -> None:
+    run = pruning(net(), Method("mine", sequence(Wait(1), Choose(), Cut(), Remember(), Wait(1), Rewind(), Wait(1))))
+    train(run, 0, 3)
+    assert run.finished
+    assert run.model[0].out_features == 4
+
+
 def test_penalties_are_no_movement() -> None:
     """What is summed up is the loss's gradient alone."""
-    from niwaki.methods import Choose, Mask, Regularize, Wait, sequence, together
-
     choose = Choose(nk.scores.Movement(), nk.Ratio(0.5), "weights")
     method = Method("pressed", together(sequence(Wait(1), choose, Mask(), Wait(1)), Regularize(factor=5.0)))
     model = net()

@@ -102,6 +102,20 @@ def test_heads_are_pruned_where_they_are_named() -> None:
     assert sum(len(c.removed) for c in plan_of(small).choices.values()) == 4
 
 
+@pytest.mark.parametrize("target", [nk.Ratio(0.0), nk.Ratio({"0": 0.0, "2": 0.0})], ids=["all", "by pattern"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_target_that_takes_nothing_leaves_the_model_whole(target: nk.Ratio, frozen: bool) -> None:
+    model, x = perceptron().requires_grad_(not frozen), rows()
+    for normalised in (False, True):
+        small = nk.prune(model, x[:1], nk.methods.michel(target, normalised=normalised), data=[x], loss=to_zero)
+        assert all(torch.equal(a, b) for a, b in zip(small.parameters(), model.parameters(), strict=True))
+
+
+def test_a_bare_number_is_no_target() -> None:
+    with pytest.raises(BadInput, match=r"a target is nk\.Ratio, nk\.Macs or nk\.Params of a share, not 0\.5"):
+        nk.methods.michel(0.5)
+
+
 def test_a_loss_that_is_none_is_refused() -> None:
     model, x = perceptron(), rows()
     for wrong in (lambda model, batch: model(batch), lambda model, batch: 1.0):

@@ -58,7 +58,7 @@ def verify(
         advice: what a caller without a model is told to give. told: is called with each finding as it comes.
 
     Raises:
-        BadInput: ``model`` or ``dense`` is neither a model nor a function.
+        BadInput: ``model`` or ``dense`` is neither a model nor a function, or the model does not take ``inputs``.
         BrokenFile: the folder has no manifest, or one that names files outside of it.
     """
     folder, build, whole = Path(folder), _builder(model, "model"), _builder(dense, "dense")
@@ -157,11 +157,24 @@ class _Look:
 
     def _answers(self) -> Iterator[Finding]:
         assert self.small is not None
-        if self.examples:
-            yield check_examples(WEIGHTS, self.small, self.examples)
-        if self.inputs is not None:
-            args, kwargs = call_arguments(self.inputs)
+        found = [check_examples(WEIGHTS, self.small, self.examples)] if self.examples else []
+        yield from found
+        if self.inputs is None:
+            return
+        args, kwargs = call_arguments(self.inputs)
+        try:
             self.asked = [Example(args, kwargs, ask(self.small, args, kwargs), "asked")]
+        except Exception as trouble:  # whatever the class says
+            said = f"{type(self.small).__name__} does not take them: {' '.join(str(trouble).split())}"
+            if all(each.state == "holds" for each in found):  # else the model is at fault, and was told
+                raise BadInput(f"--inputs: {said}{self._sizes}") from trouble
+            yield Finding("your inputs", "note", "not checked", said)
+
+    @property
+    def _sizes(self) -> str:
+        """Those that the model is known to take."""
+        sizes = ", ".join(str(list(size)) for size in self.examples[0].sizes) if self.examples else ""
+        return f". Give such as it was delivered with: {sizes}" if sizes else ""
 
     def _exported(self, name: str) -> Iterator[Finding]:
         """Run an exported file on the examples, and on the user's inputs."""

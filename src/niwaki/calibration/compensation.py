@@ -107,6 +107,11 @@ def _solved(products: Tensor, matrix: Tensor, stays: Tensor, goes: Tensor, ridge
 
 def require_plain(group: str, second: Second, what: str) -> None:
     """Raise :class:`BadInput` where the weight cannot be written."""
+    if second.taker.tied:
+        raise BadInput(
+            f"{what} of group {group!r} needs to write the weight of {second.taker.path!r}, which makes the units too "
+            f"(tied embeddings) and would make others then: do without, or leave the group out (skip={group!r})"
+        )
     if "weight" not in second.taker.module._parameters:
         raise BadInput(
             f"{what} of group {group!r} needs to write the weight of {second.taker.path!r}, which is computed "

@@ -37,6 +37,8 @@ def sensitivity(
     Raises:
         BadInput: the loss is no single number with a gradient.
     """
+    if not blocks:
+        return {}  # a target that takes nothing: there is no mask to have a gradient
     device, ranks = next(local(p).device for p in model.parameters()), ranks or Ranks.alone()
     masks = [torch.ones(len(b.group), device=device, dtype=torch.float32, requires_grad=True) for b in blocks]
     sums = [torch.zeros(len(b.group), dtype=torch.float64) for b in blocks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,12 +20,13 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 @dataclass(frozen=True, eq=False)
 class Taker:
     """A layer that takes units. ``unit_of``: the unit at each position of its input's feature dimension, -1 for none
-    of this group (int64, on the CPU)."""
+    of this group (int64, on the CPU). ``tied``: its weight makes the units too, under another name (an embedding)."""
 
     path: str
     module: nn.Module
     weight: str
     unit_of: Tensor
+    tied: bool = False
 
     @property
     def space(self) -> int:
@@ -96,13 +97,20 @@ def check_all_taken(group: Group, takers: Sequence[Taker]) -> None:
 
 
 def layers_that_take(group: Group, modules: Mapping[str, nn.Module], aliases: Mapping[str, str]) -> list[Taker]:
-    """As :func:`takers_of`, though some units may be taken by none of them.
+    """As :func:`takers_of`, though some units may be taken by none of them. A head whose weight is that of the
+    embedding takes them last: the tensor is known by what it makes.
 
     Raises:
         Unfit: a unit is taken by something that is no layer of its own.
     """
     members = [m for m in group.members if m.role == "takes"]
     found = [_taker(group, member, name, modules) for member in members for name in _names(member, aliases)]
+    found += [
+        replace(_taker(group, member, name, modules), tied=True)
+        for member in group.makers
+        for name in _names(member, aliases)
+        if member.name in aliases.values() and _takes(modules.get(owner(name)), member.dim)
+    ]
     return list({id(taker.module): taker for taker in reversed(found)}.values())[::-1]  # a module of two names: once
 
 
@@ -137,7 +145,7 @@ def _taker(group: Group, member: Member, name: str, modules: Mapping[str, nn.Mod
     return Taker(path, module, name, unit_of)
 
 
-def _takes(module: nn.Module, dim: int) -> bool:
+def _takes(module: nn.Module | None, dim: int) -> bool:
     """Is this dimension of the module's weight that of its input?"""
     if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
         return dim == 1

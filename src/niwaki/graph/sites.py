@@ -16,9 +16,17 @@ from torch.nn.modules import module as module_hooks
 from niwaki.graph.labels import Site
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-# What calls the model and watches it; the networks that we ship are as good as a user's.
-_OURS = tuple(_PACKAGE + room for room in ("graph", "surgery", "train", "tracing.py", "pruning.py"))
+# All of this package calls the model and watches it, but for the networks that we ship: they are as good as a user's.
+_NETWORKS = tuple(_PACKAGE + room + os.sep for room in ("bench", "demo", "testing", "text", "vision"))
+_COMMANDS = _PACKAGE + "cli.py"
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+
+
+class _Unplaced(Site):
+    """Nobody's line: that of a ``nn.Sequential`` under ``niwaki prune``. The module says where it is."""
+
+    def __str__(self) -> str:
+        return f"{self.op} in module {self.module!r}" if self.module else self.op
 
 
 class Compass:
@@ -41,7 +49,8 @@ class Compass:
         self.latest = self._stack[-1] if self._stack else ""
 
     def site(self, op: str) -> Site:
-        return Site(op, self._stack[-1] if self._stack else "", _user_line())
+        module, line = self._stack[-1] if self._stack else "", _user_line()
+        return _Unplaced(op, module, "") if line is None else Site(op, module, line)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -66,12 +75,14 @@ class Compass:
             self._failed = (trouble, name)
 
 
-def _user_line() -> str:
-    """``file.py:12`` of the innermost frame that is neither torch nor this package's tracer."""
+def _user_line() -> str | None:
+    """``file.py:12`` of the innermost frame that is neither torch's nor ours; None if no user's code is running."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
-        if not path.startswith((*_OURS, _TORCH, "<")):
+        if path == _COMMANDS:  # what calls the command line is click, and Python's own
+            return None
+        if path.startswith(_NETWORKS) or not path.startswith((_PACKAGE, _TORCH, "<")):
             return f"{os.path.basename(path)}:{frame.f_lineno}"
         frame = frame.f_back
-    return "unknown line"
+    return None

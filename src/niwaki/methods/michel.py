@@ -72,6 +72,8 @@ def michel(
         normalised: divide by the Euclidean norm over each layer, as the authors' code offers.
         memory: bytes of samples that stay in memory.
     """
+    if not isinstance(target, Target):
+        raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {target!r}")
     by_pattern = isinstance(target, Ratio) and isinstance(target.removed, Mapping)
     everywhere = target if by_pattern else replace(target, scope="global")
     departs = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from niwaki.errors import BadInput
 from niwaki.methods.method import Method
 from niwaki.methods.parts import Choose, Mask
 from niwaki.methods.several import sequence
@@ -29,6 +30,11 @@ def nm(target: NM | str = "2:4", *, score: Score | None = None) -> Method:
     are put in place after it; ``nk.prune`` puts them in place at once.
     """
     target = NM(keep=target) if isinstance(target, str) else target
+    if not isinstance(target, NM):
+        raise BadInput(
+            f"nm lets N of every M weights stay: its target is nk.NM('2:4') or just '2:4' ({{nm: '2:4'}} in a recipe), "
+            f"not {target!r}. nk.methods.magnitude(target, of='weights') takes a share"
+        )
     return Method("nm", sequence(Choose(score or L1(), target, "weights"), Mask()))
 
 

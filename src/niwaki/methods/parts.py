@@ -65,7 +65,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Choose(Part):
-    """Score everything now and choose what must go to reach the target."""
+    """Score everything now and choose what must go to reach the target. It takes the place of an earlier choice, of
+    which only a mask is kept."""
 
     score: Score = field(default_factory=L1)
     target: Target = field(default_factory=Ratio)
@@ -77,7 +78,7 @@ class Choose(Part):
             raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {self.target!r}")
         if self.of == "weights" and not isinstance(self.target, SINGLE):
             raise BadInput(f"single weights are counted: their target is nk.Ratio or nk.NM, not {self.target!r}")
-        if not callable(self.score):
+        if isinstance(self.score, type) or not callable(self.score):
             raise BadInput(f"a score is a value such as nk.scores.L1(), not {self.score!r}")
         if self.of == "weights" and self.target.round_to != 1:
             raise BadInput(
@@ -108,7 +109,7 @@ class Mask(Part):
 
 @dataclass(frozen=True)
 class Cut(Part):
-    """Remove the chosen units, really."""
+    """Remove the chosen units, really; and of groups of which nothing is chosen now, those that are masked."""
 
     def step(self, state: State, view: View) -> Outcome:
         return Outcome(Orders(cut=True), over=True)

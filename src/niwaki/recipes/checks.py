@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from niwaki.errors import BadInput, unknown_key
+
+LARGEST = 2**63 - 1
 
 
 def mapping(where: str, value: Any, known: Iterable[str], required: Iterable[str] = ()) -> dict[str, Any]:
@@ -67,10 +70,17 @@ def text(where: str, value: Any) -> str:
     return value.strip()
 
 
+def path(where: str, value: Any) -> str:
+    """Text that names a file or folder; ``~`` is the user's home, as in a shell."""
+    return os.path.expanduser(text(where, value))
+
+
 def whole(where: str, value: Any, least: int) -> int:
-    """A whole number that is large enough."""
+    """A whole number that is large enough, and that a machine can count to."""
     if type(value) is not int or value < least:
         raise BadInput(f"{where} must be a whole number of at least {least}, not {value!r}")
+    if value > LARGEST:
+        raise BadInput(f"{where} must be at most {LARGEST} (2**63 - 1), not {value}")
     return value
 
 

@@ -77,6 +77,8 @@ def gather(recipe: Recipe) -> Ingredients:
     """Find and check all that the recipe names. Cheap things first, so that a slip costs no waiting."""
     named = look_up(recipe)
     dense, inputs = model_and_inputs(recipe)
+    for choice in _optimizers(recipe):  # some take matrices alone: that shows on the network's own parameters
+        optimizer_for(choice, dense)
     return Ingredients(recipe, dense, inputs, named.methods, named.data, named.loss, named.evaluate)
 
 
@@ -89,15 +91,19 @@ def look_up(recipe: Recipe) -> Named:
     methods = tuple(build(choice.name, choice.settings) for choice in recipe.methods)
     _require_training(recipe, methods)
     _require_packages(recipe)
-    for choice in (recipe.optimizer, recipe.finetune.optimizer if recipe.finetune else None):
-        if choice is not None:
-            _rehearse(choice)
+    for choice in _optimizers(recipe):
+        _rehearse(choice)
     data, loss, evaluate = (
         None if reference is None else find(key, reference)
         for key, reference in (("data", recipe.data), ("loss", recipe.loss), ("evaluate", recipe.evaluate))
     )
     _check_arguments(recipe, data, evaluate)
     return Named(methods, data, loss, evaluate)
+
+
+def _optimizers(recipe: Recipe) -> list[OptimizerChoice]:
+    found = (recipe.optimizer, recipe.finetune.optimizer if recipe.finetune else None)
+    return [choice for choice in found if choice is not None]
 
 
 def model_and_inputs(recipe: Recipe) -> tuple[nn.Module, Inputs]:
@@ -109,11 +115,11 @@ def model_and_inputs(recipe: Recipe) -> tuple[nn.Module, Inputs]:
     return model, build_inputs(recipe.inputs, model, recipe.seed)
 
 
-def build_model(reference: str, settings: Mapping[str, Any] | None = None) -> nn.Module:
-    """What the user's function returns, if it is a module."""
-    model = call("model", find("model", reference), **(settings or {}))
+def build_model(reference: str, settings: Mapping[str, Any] | None = None, where: str = "model") -> nn.Module:
+    """What the user's function returns, if it is a module; ``where`` names it in errors."""
+    model = call(where, find(where, reference), **(settings or {}))
     if not isinstance(model, nn.Module):
-        raise BadInput(f"model: {reference} must return a torch.nn.Module, not {type(model).__name__}")
+        raise BadInput(f"{where}: {reference} must return a torch.nn.Module, not {type(model).__name__}")
     return model
 
 
@@ -130,8 +136,10 @@ def build_inputs(choice: str | Shapes | Mapping[str, Draw], model: nn.Module, se
     return tuple(Draw(shape).tensor(generator).to(device) for shape in choice)
 
 
-def fill(model: nn.Module, path: Path) -> None:
+def fill(model: nn.Module, path: Path, where: str = "weights") -> None:
     """Load weights into the model: a file of safetensors, or a folder of one or of shards with their index.
+
+    ``where`` names them in errors.
 
     Files that would be unpickled are refused: they can run any code.
 
@@ -140,21 +148,21 @@ def fill(model: nn.Module, path: Path) -> None:
     """
     if path.suffix in _PICKLES:
         raise BadInput(
-            f"weights: {path.name} is a pickle, which can run code when it is read. Convert it once: "
+            f"{where}: {path.name} is a pickle, which can run code when it is read. Convert it once: "
             f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), "
             f"{path.stem + '.safetensors'!r}) (the state dict, if it holds more), and name that file."
         )
     files = files_of(path)
-    found = [_fill_from(model, file) for file in files]
+    found = [_fill_from(model, file, where) for file in files]
     missing = set(found[0][0]).intersection(*(lacks for lacks, _ in found[1:]))
     unknown = {name for _, strange in found for name in strange}
     for names, what in ((missing, "it lacks"), (unknown, "the model has no")):
         if names:
             listed = some([repr(name) for name in sorted(names)])
-            raise BadInput(f"weights: {path.name} does not fit {type(model).__name__}: {what} {listed}")
+            raise BadInput(f"{where}: {path.name} does not fit {type(model).__name__}: {what} {listed}")
 
 
-def _fill_from(model: nn.Module, file: Path) -> tuple[Iterable[str], Iterable[str]]:
+def _fill_from(model: nn.Module, file: Path, where: str) -> tuple[Iterable[str], Iterable[str]]:
     """Load what one file holds; names of the model's tensors that it lacks, and of those that the model lacks."""
     from safetensors import SafetensorError
     from safetensors.torch import load_model
@@ -162,9 +170,9 @@ def _fill_from(model: nn.Module, file: Path) -> tuple[Iterable[str], Iterable[st
     try:
         return load_model(model, str(file), strict=False)
     except SafetensorError as trouble:
-        raise BrokenFile(f"weights: {file} is not a readable safetensors file: {trouble}") from trouble
+        raise BrokenFile(f"{where}: {file} is not a readable safetensors file: {trouble}") from trouble
     except RuntimeError as trouble:
-        raise BadInput(f"weights: {file.name} does not fit {type(model).__name__}: {trouble}") from trouble
+        raise BadInput(f"{where}: {file.name} does not fit {type(model).__name__}: {trouble}") from trouble
 
 
 def optimizer_for(choice: OptimizerChoice, model: nn.Module) -> torch.optim.Optimizer:
@@ -253,7 +261,9 @@ def _rehearse(choice: OptimizerChoice) -> None:
     toy.grad = torch.zeros(2, 2)
     try:
         _make(choice, [toy]).step()
-    except TypeError as trouble:
+    except BadInput:
+        raise
+    except Exception as trouble:  # whatever a class of torch.optim says
         raise BadInput(f"optimizer {choice.name!r} cannot be stepped without more: {trouble}") from trouble
 
 
@@ -274,6 +284,9 @@ def _make(choice: OptimizerChoice, parameters: list[nn.Parameter]) -> torch.opti
         made: torch.optim.Optimizer = cls(_grouped(choice, parameters), **choice.settings)
     except (TypeError, ValueError) as trouble:
         raise BadInput(f"optimizer {choice.name!r}: {trouble}") from trouble
+    except Exception as trouble:  # a list that is too short, and whatever else a class trips over
+        said = f"{type(trouble).__name__}: {trouble}"
+        raise BadInput(f"optimizer {choice.name!r} cannot be made with {choice.settings}: {said}") from trouble
     return made
 
 

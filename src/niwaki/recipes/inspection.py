@@ -15,7 +15,7 @@ from torch import nn
 from niwaki.artefact import Verdict, verify
 from niwaki.artefact.building import build_from_config
 from niwaki.artefact.manifest import MANIFEST, Manifest
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, BrokenFile
 from niwaki.graph.observe import Inputs
 from niwaki.recipes import checks
 from niwaki.recipes.borrowed import importing_from
@@ -50,10 +50,13 @@ def inspect(asked: Asked) -> Verdict:
     """
     manifest = Manifest.load(asked.folder)
     with _importing_past(asked.folder):
-        model, dense = _builder(asked, manifest), _dense(asked, manifest)
+        # Both are built before anything is looked at: a slip in an option must not read like a fault of the folder.
+        build = _builder(asked, manifest)
+        model = None if build is None else build()
+        dense = _dense(asked, manifest)
         return verify(
-            asked.folder, model=model, dense=dense, inputs=_inputs(asked, model or dense), trust_pt2=asked.trust_pt2,
-            threads=asked.threads, advice=_advice(manifest),
+            asked.folder, model=model, dense=dense, inputs=_inputs(asked, model, dense), threads=asked.threads,
+            trust_pt2=asked.trust_pt2, advice=_advice(manifest),
         )  # fmt: skip
 
 
@@ -79,20 +82,36 @@ def _function(where: str, reference: Any, manifest: Manifest) -> Callable[[], nn
     """The function, with the arguments that the recipe gave it if it is the recipe's."""
     reference = checks.reference(where, reference)
     recipe = manifest.model if manifest.model.get("function") == reference else {}
-    return partial(build_model, reference, checks.table(f"{MANIFEST}: arguments", recipe.get("arguments") or {}))
+    arguments = checks.table(f"{MANIFEST}: arguments", recipe.get("arguments") or {})
+    return partial(build_model, reference, arguments, where)
 
 
-def _dense(asked: Asked, manifest: Manifest) -> Callable[[], nn.Module] | None:
-    """What builds the dense model with its weights: a function, a folder of transformers, or a file for ``--model``."""
+def _dense(asked: Asked, manifest: Manifest) -> nn.Module | Callable[[], nn.Module] | None:
+    """The dense model with its weights: of a function, a folder of transformers, or a file for ``--model``."""
     if asked.dense is None:
         return None
     path = Path(asked.dense)
     if path.is_dir():
-        return partial(_filled, partial(build_from_config, path), path)
+        return _filled(_from_config(path), path)
     if path.is_file() or path.suffix == ".safetensors":
-        body = _builder(asked, manifest) or _from_own_config(asked, manifest)
-        return partial(_filled, body, path)
-    return _function("--dense", asked.dense, manifest)
+        build = _builder(asked, manifest) or _from_own_config(asked, manifest)
+        if not path.exists():
+            raise BadInput(f"--dense: there is no file {path}")
+        try:
+            return _filled(build(), path)
+        except BrokenFile:  # config.json of the folder that is checked: a fault of it, and told as one
+            return build
+    return _function("--dense", asked.dense, manifest)()
+
+
+def _from_config(path: Path) -> nn.Module:
+    try:
+        return build_from_config(path)
+    except BrokenFile as trouble:
+        raise BadInput(
+            f"--dense: the folder {path} is none of transformers: {trouble}. Name one with config.json and weights, "
+            "or a .safetensors file, or module:function"
+        ) from trouble
 
 
 def _from_own_config(asked: Asked, manifest: Manifest) -> Callable[[], nn.Module]:
@@ -101,20 +120,23 @@ def _from_own_config(asked: Asked, manifest: Manifest) -> Callable[[], nn.Module
     return partial(build_from_config, asked.folder)
 
 
-def _filled(build: Callable[[], nn.Module], path: Path) -> nn.Module:
-    if not path.exists():
-        raise BadInput(f"--dense: there is no file {path}")
-    model = build()
-    fill(model, path)
+def _filled(model: nn.Module, path: Path) -> nn.Module:
+    try:
+        fill(model, path, "--dense")
+    except BrokenFile as trouble:  # that of the user, not one of the folder that is checked
+        said = str(trouble).removeprefix("--dense: ")
+        raise BadInput(f"--dense: {said}") from trouble
     return model.eval()
 
 
-def _inputs(asked: Asked, build: Callable[[], nn.Module] | None) -> Inputs | None:
+def _inputs(asked: Asked, *given: nn.Module | Callable[[], nn.Module] | None) -> Inputs | None:
     if asked.inputs is None:
         return None
-    if build is None:
+    model = next((each for each in given if each is not None), None)
+    if model is None:
         raise BadInput("--inputs are what the model is run on: give --model module:function too")
-    return build_inputs(read_inputs(parse(asked.inputs, "--inputs")), build(), 0)
+    body = model if isinstance(model, nn.Module) else nn.Module()  # one that cannot be built has no device either
+    return build_inputs(read_inputs(parse(asked.inputs, "--inputs")), body, 0)
 
 
 def _advice(manifest: Manifest) -> str:

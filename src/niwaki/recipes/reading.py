@@ -103,10 +103,11 @@ def put(data: Any, path: Sequence[str], value: Any, where: str) -> Any:
     """
     if not path:
         return value
-    head, rest = path[0], path[1:]
     if isinstance(data, list):
+        head, rest = _item(data, path)
         number = _number(data, head, where)
         return [put(item, rest, value, where) if i == number else item for i, item in enumerate(data)]
+    head, rest = path[0], path[1:]
     if data is not None and not isinstance(data, dict):
         raise BadInput(f"{where}: {head!r} cannot be set inside {data!r}, which has no keys")
     data = data or {}
@@ -115,12 +116,23 @@ def put(data: Any, path: Sequence[str], value: Any, where: str) -> Any:
 
 def at(data: Any, path: Sequence[str], where: str) -> Any:
     """What is at ``path``; None if there is nothing."""
-    for head in path:
+    rest = path
+    while rest:
         if isinstance(data, list):
+            head, rest = _item(data, rest)
             data = data[_number(data, head, where)]
         else:
+            head, rest = rest[0], rest[1:]
             data = data.get(head) if isinstance(data, dict) else None
     return data
+
+
+def _item(items: list[Any], path: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The item that a path begins with, and the rest of it. A label may hold dots: the longest that fits is meant."""
+    called = [_called(item) for item in items]
+    ends = range(len(path), 1, -1)
+    length = next((end for end in ends if ".".join(path[:end]) in called), 1)
+    return ".".join(path[:length]), path[length:]
 
 
 def _number(items: list[Any], head: str, where: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,8 +67,9 @@ class Yield:
 
 
 def run(
-    recipe: Recipe, *, command: str = "niwaki.recipes.run", teller: Teller | None = None, resume: bool = False
-) -> Finished:
+    recipe: Recipe, *, command: str = "niwaki.recipes.run", teller: Teller | None = None, resume: bool = False,
+    begun: Callable[[], None] = lambda: None,
+) -> Finished:  # fmt: skip
     """Carry out a recipe; results go to ``recipe.out``, a folder per method and ``report.html`` over all.
 
     What is finished is on disk: after an interruption the methods that were done stay, with a report of them, and the
@@ -76,6 +77,7 @@ def run(
 
     Args:
         resume: go on where a run of this recipe was stopped, bit for bit: methods that are finished are not made again.
+        begun: is called as soon as the folder holds a run that can be resumed.
 
     Raises:
         NiwakiError: the recipe, or what it names, cannot be used; told before the work starts wherever it can be.
@@ -84,7 +86,9 @@ def run(
     if recipe.shortened:
         teller.say(f"fast: {'; '.join(map(str, recipe.shortened))}")
     with importing_from(recipe.folder):
-        return Run(gather(recipe), command, teller, resume).go()
+        made = Run(gather(recipe), command, teller, resume)
+        begun()
+        return made.go()
 
 
 class Run:

@@ -204,7 +204,7 @@ class Recipe:
         optional = {key: convert(found[key]) for key, convert in _OPTIONAL.items() if key in found}
         recipe = Recipe(
             checks.reference("model", found["model"]), read_inputs(found["inputs"]), _methods(found["method"]),
-            checks.text("out", found["out"]), **optional, folder=folder,
+            checks.path("out", found["out"]), **optional, folder=folder,
         )  # fmt: skip
         # Who says export: [] has switched exports off for once, and need not take dynamic out.
         if recipe.dynamic and "export" not in found and not recipe.wants_onnx:
@@ -266,7 +266,7 @@ _OPTIONAL: dict[str, Callable[[Any], Any]] = {
         for key in ("data_args", "evaluate_args")
     },
     "model_args": lambda value: checks.portable("model_args", value),
-    "weights": lambda value: checks.text("weights", value),
+    "weights": lambda value: checks.path("weights", value),
     "optimizer": lambda value: OptimizerChoice.read("optimizer", value),
     "finetune": Finetune.read,
     "seed": lambda value: checks.whole("seed", value, 0),

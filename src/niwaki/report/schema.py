@@ -327,7 +327,9 @@ class Report(Record):
             raise ReportError(f"no report can be read at {place}: {error.strerror}") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ReportError(f"{place} is not JSON: {error}") from None
-        return cls.from_json(data)
+        except ReportError as error:  # of a constant that is no number
+            raise ReportError(f"{place}: {error}") from None
+        return _of_file(place, data)
 
     def summary(self) -> Table:
         """A `rich` table, one row per entry: print it with `rich.print`."""
@@ -347,6 +349,20 @@ def write(path: Path, text: str) -> Path:
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
     return path
+
+
+def _of_file(place: Path, data: Any) -> Report:
+    """The report in what a file holds; its errors name the file."""
+    version = data.get("version") if isinstance(data, dict) else None
+    # Before anything else: a later version may have keys that this one does not know.
+    if type(version) is int and version > VERSION:
+        raise ReportError(
+            f"{place} is a report of version {version}; this Niwaki reads version {VERSION}: install a newer one"
+        )
+    try:
+        return Report.from_json(data)
+    except ReportError as error:
+        raise ReportError(f"{place}: {error}") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -19,8 +19,8 @@ class Movement:
     """Of single weights: ``- Σ g w`` over the steps of a run, with the gradient g of the loss (their Eq. 3, but for the
     learning rate, which is the same for all).
 
-    Where it is large, the weight has been growing away from zero. It is summed by :class:`niwaki.Pruning`, and zero
-    anywhere else.
+    Where it is large, the weight has been growing away from zero. It is summed by :class:`niwaki.Pruning`, so that a
+    choice by it needs steps of training before it; weights of a tensor that no gradient has reached yet all stay.
     """
 
     watches: ClassVar[bool] = True

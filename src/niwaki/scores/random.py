@@ -9,9 +9,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from niwaki.errors import BadInput
 from niwaki.ranks import as_part, is_sharded, local, numbers, part
 from niwaki.scores.base import register
 from niwaki.units import Group
+
+LARGEST = 2**43
+"""Of seeds: many are made of one, and a generator takes 64 bits."""
+
+
+def check_seed(seed: object) -> None:
+    """Raise :class:`BadInput` unless it is a whole number that a generator can take."""
+    if type(seed) is not int or abs(seed) > LARGEST:
+        raise BadInput(f"seed must be a whole number (of at most 2**43), not {seed!r}")
 
 
 @register
@@ -20,6 +30,9 @@ class Random:
     """Uniform random worth. The same seed and group name give the same numbers on every machine and rank."""
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def __call__(self, group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
         return self._drawn(group.name, (len(group),))

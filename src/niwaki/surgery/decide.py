@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
@@ -21,6 +22,9 @@ from niwaki.surgery.ladders import Ladder, ladder
 from niwaki.surgery.stored import Stored
 from niwaki.targets import Macs, Params, Ratio, Target, count
 from niwaki.units import Choice, Group, Plan, Selection
+from niwaki.wording import some
+
+logger = logging.getLogger("niwaki")
 
 
 def plan(
@@ -50,6 +54,7 @@ def plan(
     tensors = own if weights is None else Stored(weights, own, graph.aliases)
     worth = {g.name: score(g, tensors) for g in _wanted(graph, groups)}
     chosen = select(graph, worth, target)
+    tell_if_nothing(graph, target, chosen)
     return make_plan(graph, chosen, {"score": _json(score), "target": _json(target)})
 
 
@@ -77,6 +82,17 @@ def select(
     raise BadInput(
         f"units cannot be chosen by {type(target).__name__}: use nk.Ratio, nk.Macs, nk.Params, nk.Memory or nk.Latency"
     )
+
+
+def tell_if_nothing(graph: Graph, target: Target, chosen: Mapping[str, Sequence[int]]) -> None:
+    """Log it where shares above zero take no unit at all: no group has a smaller width that its target allows."""
+    picked = target.picks(graph.groups)
+    if any(len(units) for units in chosen.values()) or not isinstance(target, Ratio):
+        return
+    if any(target.share_of(group.name) > 0 for group in picked):
+        widths = some([f"{group.name!r} of {len(group)}" for group in picked])
+        rounded = f" down to a multiple of {target.round_to}" if target.round_to != 1 else ""
+        logger.warning("%r takes no unit: no group can lose any%s (%s)", target, rounded, widths)
 
 
 def _by_one_measure(ladders: Sequence[Ladder]) -> list[Ladder]:

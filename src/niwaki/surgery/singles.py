@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,11 +84,25 @@ def worth_each(
     each = getattr(score, "each", None)
     if each is None:
         raise BadInput(f"{type(score).__name__} scores whole units and not single weights; nk.scores.L1 does both")
-    if watches(score):
-        found = {name: each(name, (moved or {}).get(name, torch.zeros_like(w.detach()))) for name, w in weights.items()}
-    else:
-        found = {name: each(name, w.detach().float()) for name, w in weights.items()}
-    return Weights(found, {name: inputs_of(weights, name) for name in weights})
+    inputs = {name: inputs_of(weights, name) for name in weights}
+    if not watches(score):
+        return Weights({name: each(name, w.detach().float()) for name, w in weights.items()}, inputs)
+    sums = {name: (moved or {}).get(name, torch.zeros_like(w.detach())) for name, w in weights.items()}
+    return _Watched({name: each(name, found) for name, found in sums.items()}, inputs, still(sums))
+
+
+class _Watched(Weights):
+    """What training has told of each entry. ``still``: names of the tensors of which it has told nothing yet."""
+
+    def __init__(self, found: Mapping[str, Tensor], inputs: Mapping[str, Inputs], still: Iterable[str]) -> None:
+        super().__init__(found, inputs)
+        self.still = frozenset(still)
+
+
+def still(sums: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that are zero all over: no gradient has arrived there yet. All ranks find the same."""
+    moving = _where(sums, lambda values: values.any())
+    return [name for name in sums if name not in moving]
 
 
 def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
@@ -123,12 +137,14 @@ def select_each(
 
     The least go first, and of equals the one that comes first; before all of them those that are ``gone`` already. A
     tensor keeps at least one weight. Where several tensors compete (scope global or layer), their weights do so by
-    their plain worth, and not by its share of the tensor's mean, as units do.
+    their plain worth, and not by its share of the tensor's mean, as units do. Tensors of which a score that watches
+    training knows nothing yet are left alone: their weights would go by their place.
 
     Raises:
         BadInput: a worth is no number, so that it has no place in an order.
     """
-    names = offered(worth, target)
+    unknown = worth.still if isinstance(worth, _Watched) else ()
+    names = [name for name in offered(worth, target) if name not in unknown]
     _check_numbers({name: worth[name] for name in names})
     before = {name: _after(worth[name], (gone or {}).get(name)) for name in names}
     if isinstance(target, NM):
@@ -141,13 +157,18 @@ def select_each(
     return {name: found[name] for name in names}
 
 
-def _check_numbers(worth: Mapping[str, Tensor]) -> None:
-    """All ranks find the same, so that none goes on alone."""
-    names, tensors, found = list(worth), list(worth.values()), list[str]()
-    for at in alike(tensors):
-        here = torch.stack([local(tensors[k]).isnan().any() for k in at]).long()
-        flags = shares(tensors[at[0]], "max")(here).tolist()
+def _where(tensors: Mapping[str, Tensor], holds: Callable[[Tensor], Tensor]) -> list[str]:
+    """Names of the tensors of which it holds on any rank. All ranks find the same, so that none goes on alone."""
+    names, values, found = list(tensors), list(tensors.values()), list[str]()
+    for at in alike(values):
+        here = torch.stack([holds(local(values[k])) for k in at]).long()
+        flags = shares(values[at[0]], "max")(here).tolist()
         found += [names[k] for k, flag in zip(at, flags, strict=True) if flag]
+    return found
+
+
+def _check_numbers(worth: Mapping[str, Tensor]) -> None:
+    found = _where(worth, lambda values: values.isnan().any())
     if found:
         raise BadInput(
             f"weights of {found[0]!r} are worth NaN, which is neither more nor less than anything "

@@ -140,7 +140,7 @@ class Sweep:
         threads = checks.whole("threads", found.get("threads", 1), 1)
         return Sweep(
             recipe,
-            checks.text("out", found["out"]),
+            checks.path("out", found["out"]),
             _contestants(found, recipe),
             _seeds(found.get("seeds", [recipe.get("seed", 0)])),
             _over(found.get("over", {})),

@@ -27,7 +27,15 @@ from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.movement import Moves
 from niwaki.train.overflow import stepped
 from niwaki.train.pressure import Pressure, regularize, shrink_
-from niwaki.train.rehearsal import check, check_cut, check_pressed, must_be_method, refuse_flattened, what_of
+from niwaki.train.rehearsal import (
+    check,
+    check_cut,
+    check_order,
+    check_pressed,
+    must_be_method,
+    refuse_flattened,
+    what_of,
+)
 from niwaki.train.snapshot import Snapshot
 from niwaki.train.stepping import accumulating, joined, scaler_of, step_, unscale_
 from niwaki.train.view import EngineView, Record
@@ -108,6 +116,7 @@ class Pruning:
         self.optimizer: torch.optim.Optimizer = joined(optimizer)
         refuse_flattened(model)
         self._of = what_of(method)
+        check_order(method)
         self._agree("the method", (to_json(method), record_every))
         self._graph = trace(replica(model), inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
@@ -224,17 +233,18 @@ class Pruning:
         self._act(replace(orders, remember=False))
         self._settle()
 
-    def train_with(self, optimizer: torch.optim.Optimizer) -> None:
-        """Go on with another optimizer of this very model, for trainers that make theirs after they have loaded the
-        weights.
+    def train_with(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
+        """Go on with another optimizer of this very model (all of them in a list, where there are several), for
+        trainers that make theirs after they have loaded the weights.
 
         Raises:
             BadInput: it holds none of the model's parameters, or not all that a cut will exchange.
         """
-        _same_parameters(self.model, optimizer)
+        one: torch.optim.Optimizer = joined(optimizer)
+        _same_parameters(self.model, one)
         if self._view.graph is not None:
-            check_cut(self.method, self._view, optimizer)
-        self.optimizer = optimizer
+            check_cut(self.method, self._view, one)
+        self.optimizer = one
 
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
@@ -398,10 +408,9 @@ class Pruning:
         plan = self._plan(chosen)
         if self._view.looks is not None and any(self.graph[name].changes_statistics for name in chosen):
             self._view.looks.changed()
-        removed = {axis: set(gone) for axis, gone in plan.removed.items()}
-        for axis, gone in self._masked.removed.items() if self._masked is not None else ():
-            removed[axis] = removed.get(axis, set()) | set(gone)
-        self._masked = replace(plan, removed={axis: tuple(sorted(gone)) for axis, gone in removed.items()})
+        if self._masked is not None:
+            plan = joined_masks(self._masked, plan)
+        self._masked = plan
 
     def _parameters(self) -> dict[str, Tensor]:
         """By the names that they have outside wrappers (``torch.compile``, data parallelism)."""
@@ -426,7 +435,10 @@ class Pruning:
         return make_plan(self.graph, units, {"method": to_json(self.method), "steps_trained": self.steps})
 
     def _cut(self) -> None:
-        self._carry_out(self._plan(self._view.chosen), last=self._over)
+        """What is chosen goes, and of groups that have no choice now what is masked: it would come back to life."""
+        masked = self._masked.choices if self._masked is not None else {}
+        now = {name: units for name, units in self._view.chosen.items() if len(units)}
+        self._carry_out(self._plan({name: c.removed for name, c in masked.items() if c.removed} | now), last=self._over)
         self._view.note(event="cut", plan=self._plans[-1].fingerprint)
         self._view.chosen, self._view.pressure, self._view.kept_pressure = {}, {}, {}
 
@@ -452,6 +464,18 @@ class Pruning:
         if self._fresh and self.ranks.size > 1 and not fully_sharded(self.model):
             self._agree("a sample of the weights one step after a cut", sample(self.model, 64))
         self._fresh = False
+
+
+def joined_masks(before: Plan, plan: Plan) -> Plan:
+    """What either of two plans of one model removes, to be masked."""
+    removed = {axis: set(gone) for axis, gone in plan.removed.items()}
+    for axis, gone in before.removed.items():
+        removed[axis] = removed.get(axis, set()) | set(gone)
+    choices = {
+        name: replace(now, removed=tuple(sorted({*now.removed, *before.choices[name].removed})))
+        for name, now in plan.choices.items()
+    }
+    return replace(plan, removed={axis: tuple(sorted(gone)) for axis, gone in removed.items()}, choices=choices)
 
 
 def _weights(model: nn.Module) -> str:

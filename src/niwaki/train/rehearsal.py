@@ -10,15 +10,19 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph import Graph
-from niwaki.methods import Choose, Cut, Method, Recover, Sensitive
+from niwaki.methods import Choose, Cut, Mask, Method, Part, Recover, Sensitive
 from niwaki.methods.press import Press, Spread
+from niwaki.methods.several import Together
 from niwaki.methods.view import Of
 from niwaki.ranks import check_wrapped
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.cut import is_hooked
+from niwaki.surgery.decide import tell_if_nothing
 from niwaki.surgery.singles import check_own
 from niwaki.targets import Target
 from niwaki.train.looks import Looks
+from niwaki.train.movement import check_watched
+from niwaki.train.snapshot import check_rewinds
 from niwaki.train.view import EngineView
 from niwaki.wording import some
 from niwaki.wrappers import bare
@@ -70,6 +74,34 @@ def what_of(method: Method) -> frozenset[Of]:
     return found or frozenset(("units",))
 
 
+def check_order(method: Method) -> None:
+    """See that no choice takes the place of one that is still to be carried out.
+
+    Raises:
+        BadInput: parts side by side choose; or what was chosen and pressed is neither cut nor masked before the next
+            choice.
+    """
+    for part in method.body.walk():
+        if isinstance(part, Together) and sum(_chooses(each) for each in part.parts) > 1:
+            raise BadInput(
+                f"{method.name} has parts side by side that choose, and there is one choice at a time: the last would "
+                "take the place of the others. Choose once, with a share for each pattern (nk.Ratio({...})), or let "
+                "the parts follow each other"
+            )
+    pressed = False
+    for part in method.body.walk():
+        if pressed and isinstance(part, Choose):
+            raise BadInput(
+                f"{method.name} presses what it chose and then chooses anew, so that the first choice is forgotten. "
+                "Put a Cut() or a Mask() between, or choose once, with a share for each pattern (nk.Ratio({...}))"
+            )
+        pressed = isinstance(part, Press) or (pressed and not isinstance(part, (Cut, Mask)))
+
+
+def _chooses(part: Part) -> bool:
+    return any(isinstance(inner, (Choose, Recover, Sensitive)) for inner in part.walk())
+
+
 def rehearse(method: Method, graph: Graph) -> None:
     """Check every choice of a method against a model before any step is spent.
 
@@ -77,16 +109,21 @@ def rehearse(method: Method, graph: Graph) -> None:
         UnreachableTarget, BadInput: a choice that cannot be made.
     """
     what_of(method)
+    check_order(method)
     check(method, EngineView(graph.model, graph, None, 1))
 
 
 def check(method: Method, view: EngineView) -> None:
     """The same, on what the engine shows of a model."""
+    check_rewinds(method)
+    check_watched(method, view.model)
     for part in method.body.walk():
         if isinstance(part, Choose):
             chosen = view.select(view.worth(part.score, part.of), part.target, part.of)
             if part.of == "weights":
                 check_own(view.model, chosen)
+            else:
+                tell_if_nothing(view.known, part.target, {n: c for n, c in chosen.items() if not isinstance(c, Tensor)})
         elif isinstance(part, (Recover, Sensitive)) and view.looks is not None:
             _check_looking(part, view, view.looks)
 
@@ -165,6 +202,13 @@ def check_pressed(method: Method, view: EngineView, optimizer: torch.optim.Optim
                     f"{method.name} presses units while they train, and those of {name!r} do not (frozen: "
                     f"{', '.join(makers)}). Let them train, or leave them out: skip={name!r}"
                 )
+            still = [maker for maker, p in makers.items() if not p.requires_grad]
+            if still:
+                logger.warning(
+                    "%s presses units of %r, and a part of what makes them is frozen (%s): it is not pressed, and is "
+                    "cut as it is. Let it train, or leave the group out: skip=%r",
+                    method.name, name, ", ".join(still), name,
+                )  # fmt: skip
             if makers and not any(id(p) in held for p in makers.values()):
                 logger.warning(
                     "%s presses units of %r, and the optimizer holds nothing that makes them (%s): unless another one "

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from niwaki.errors import BadInput
+from niwaki.methods import Cut, Method, Part, Remember, Rewind, Sequence
 from niwaki.surgery.optimizer import layers
 from niwaki.wrappers import bare
 
@@ -45,4 +47,25 @@ class Snapshot:
         return dict([*model.named_parameters(), *model.named_buffers()])
 
 
-__all__ = ["Snapshot"]
+def check_rewinds(method: Method) -> None:
+    """Raise :class:`BadInput` if a method goes back to a copy that is not there then, or is from before a cut."""
+    _copy_after(method.body, "none", method.name)
+
+
+def _copy_after(part: Part, copy: str, name: str) -> str:
+    """The copy that a part leaves, given the one that it finds: ``"none"``, ``"there"``, or ``"uncut"``: older than a
+    cut."""
+    if isinstance(part, Sequence):
+        for each in part.parts:
+            copy = _copy_after(each, copy, name)
+        return copy
+    inside = list(part.walk())
+    if any(isinstance(each, Remember) for each in inside):
+        return "there"  # of parts side by side nobody can tell here which comes first
+    if copy != "there" and any(isinstance(each, Rewind) for each in inside):
+        why = "and has no Remember() before it" if copy == "none" else "to a copy from before a cut, of other shapes"
+        raise BadInput(f"{name} has a Rewind() {why}: put Remember() where it shall go back to")
+    return "uncut" if copy == "there" and any(isinstance(each, Cut) for each in inside) else copy
+
+
+__all__ = ["Snapshot", "check_rewinds"]
