@@ -9,15 +9,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Site:
-    """Where an operation was called: its name, the module it ran in, and the user's source line."""
+    """Where an operation was called: its name, the module it ran in, and the user's source line; empty where it is
+    nobody's, as in a ``nn.Sequential`` under ``niwaki prune``."""
 
     op: str
     module: str
     line: str
 
     def __str__(self) -> str:
+        line = f" at {self.line}" if self.line else ""
         inside = f" in module {self.module!r}" if self.module else ""
-        return f"{self.op} at {self.line}{inside}"
+        return f"{self.op}{line}{inside}"
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,6 @@ _COMMANDS = _PACKAGE + "cli.py"
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 
 
-class _Unplaced(Site):
-    """Nobody's line: that of a ``nn.Sequential`` under ``niwaki prune``. The module says where it is."""
-
-    def __str__(self) -> str:
-        return f"{self.op} in module {self.module!r}" if self.module else self.op
-
-
 class Compass:
     """Knows the stack of running modules (by global hooks) and reads the user's line from the Python stack."""
 
@@ -49,8 +42,7 @@ class Compass:
         self.latest = self._stack[-1] if self._stack else ""
 
     def site(self, op: str) -> Site:
-        module, line = self._stack[-1] if self._stack else "", _user_line()
-        return _Unplaced(op, module, "") if line is None else Site(op, module, line)
+        return Site(op, self._stack[-1] if self._stack else "", _user_line())
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -75,14 +67,14 @@ class Compass:
             self._failed = (trouble, name)
 
 
-def _user_line() -> str | None:
-    """``file.py:12`` of the innermost frame that is neither torch's nor ours; None if no user's code is running."""
+def _user_line() -> str:
+    """``file.py:12`` of the innermost frame that is neither torch's nor ours; empty if no user's code is running."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
         if path == _COMMANDS:  # what calls the command line is click, and Python's own
-            return None
+            return ""
         if path.startswith(_NETWORKS) or not path.startswith((_PACKAGE, _TORCH, "<")):
             return f"{os.path.basename(path)}:{frame.f_lineno}"
         frame = frame.f_back
-    return None
+    return ""

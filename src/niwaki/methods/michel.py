@@ -10,7 +10,7 @@ from torch import Tensor
 
 from niwaki.errors import BadInput
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Cut, Part
+from niwaki.methods.parts import Cut, Part, check_target
 from niwaki.methods.several import sequence
 from niwaki.methods.view import Outcome, Sampling, State, View
 from niwaki.targets import Ratio, Target
@@ -72,8 +72,7 @@ def michel(
         normalised: divide by the Euclidean norm over each layer, as the authors' code offers.
         memory: bytes of samples that stay in memory.
     """
-    if not isinstance(target, Target):
-        raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {target!r}")
+    check_target(target)
     by_pattern = isinstance(target, Ratio) and isinstance(target.removed, Mapping)
     everywhere = target if by_pattern else replace(target, scope="global")
     departs = (

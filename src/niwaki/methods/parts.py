@@ -63,6 +63,12 @@ class Part:
         yield self
 
 
+def check_target(target: object) -> None:
+    """Raise :class:`BadInput` unless it is a target."""
+    if not isinstance(target, Target):
+        raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {target!r}")
+
+
 @dataclass(frozen=True)
 class Choose(Part):
     """Score everything now and choose what must go to reach the target. It takes the place of an earlier choice, of
@@ -74,8 +80,7 @@ class Choose(Part):
 
     def __post_init__(self) -> None:
         check_of(self.of)
-        if not isinstance(self.target, Target):
-            raise BadInput(f"a target is nk.Ratio, nk.Macs or nk.Params of a share, not {self.target!r}")
+        check_target(self.target)
         if self.of == "weights" and not isinstance(self.target, SINGLE):
             raise BadInput(f"single weights are counted: their target is nk.Ratio or nk.NM, not {self.target!r}")
         if isinstance(self.score, type) or not callable(self.score):

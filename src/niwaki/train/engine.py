@@ -27,15 +27,7 @@ from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.movement import Moves
 from niwaki.train.overflow import stepped
 from niwaki.train.pressure import Pressure, regularize, shrink_
-from niwaki.train.rehearsal import (
-    check,
-    check_cut,
-    check_order,
-    check_pressed,
-    must_be_method,
-    refuse_flattened,
-    what_of,
-)
+from niwaki.train.rehearsal import check, check_cut, check_pressed, must_be_method, refuse_flattened, what_of
 from niwaki.train.snapshot import Snapshot
 from niwaki.train.stepping import accumulating, joined, scaler_of, step_, unscale_
 from niwaki.train.view import EngineView, Record
@@ -116,7 +108,6 @@ class Pruning:
         self.optimizer: torch.optim.Optimizer = joined(optimizer)
         refuse_flattened(model)
         self._of = what_of(method)
-        check_order(method)
         self._agree("the method", (to_json(method), record_every))
         self._graph = trace(replica(model), inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
@@ -409,7 +400,7 @@ class Pruning:
         if self._view.looks is not None and any(self.graph[name].changes_statistics for name in chosen):
             self._view.looks.changed()
         if self._masked is not None:
-            plan = joined_masks(self._masked, plan)
+            plan = _both(self._masked, plan)
         self._masked = plan
 
     def _parameters(self) -> dict[str, Tensor]:
@@ -466,7 +457,7 @@ class Pruning:
         self._fresh = False
 
 
-def joined_masks(before: Plan, plan: Plan) -> Plan:
+def _both(before: Plan, plan: Plan) -> Plan:
     """What either of two plans of one model removes, to be masked."""
     removed = {axis: set(gone) for axis, gone in plan.removed.items()}
     for axis, gone in before.removed.items():

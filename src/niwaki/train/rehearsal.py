@@ -109,12 +109,12 @@ def rehearse(method: Method, graph: Graph) -> None:
         UnreachableTarget, BadInput: a choice that cannot be made.
     """
     what_of(method)
-    check_order(method)
     check(method, EngineView(graph.model, graph, None, 1))
 
 
 def check(method: Method, view: EngineView) -> None:
     """The same, on what the engine shows of a model."""
+    check_order(method)
     check_rewinds(method)
     check_watched(method, view.model)
     for part in method.body.walk():
