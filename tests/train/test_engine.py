@@ -246,3 +246,49 @@ def test_the_graph_is_of_the_model_after_the_last_cut() -> None:
     while not run.finished:
         train(run)
     assert [len(group) for group in run.graph.groups] == [3]
+
+
+def closure_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss: torch.Tensor = model(torch.ones(2, 4)).square().sum()
+        loss.backward()
+        return loss
+
+    return closure
+
+
+def test_an_optimizer_with_a_closure_steps_between_the_halves() -> None:
+    model = net()
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1)
+    method = Method("mask", sequence(Choose(nk.scores.L1(), nk.Ratio(0.5)), Mask(), Wait(1)))
+    run = nk.Pruning(model, optimizer, method, torch.ones(2, 4))
+    with pytest.raises(BadInput, match=r"LBFGS steps with a closure: in place of run.step\(\), call run.before_step"):
+        run.step()
+    before = model[0].weight.detach().clone()
+    run.before_step()
+    optimizer.step(closure_of(model, optimizer))
+    run.after_step()
+    assert run.finished
+    assert not torch.equal(model[0].weight, before)
+    assert int((model[0].weight == 0).all(1).sum()) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [
+        (nk.methods.greg1(nk.Ratio(0.5)), "Press"),
+        (nk.methods.greg2(nk.Ratio(0.5)), "Spread"),
+        (nk.methods.spur(0.5, rounds=1, steps=1, alpha=1e-3), "Regularize"),
+    ],
+    ids=["greg1", "greg2", "spur"],
+)
+def test_penalties_that_a_closure_would_wipe_out_are_refused(method: Method, part: str) -> None:
+    model = net()
+    optimizer = torch.optim.LBFGS(model.parameters())
+    with pytest.raises(BadInput, match=rf"adds a penalty to the gradients \({part}\), and LBFGS computes them anew"):
+        nk.Pruning(model, optimizer, method, torch.ones(2, 4))
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), method, torch.ones(2, 4))
+    with pytest.raises(BadInput, match="so that it would be lost"):
+        run.train_with([optimizer])
+    nk.Pruning(model, optimizer, nk.methods.spur(0.5, rounds=1, steps=1, alpha=0.0), torch.ones(2, 4))

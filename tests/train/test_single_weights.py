@@ -264,9 +264,11 @@ def test_masks_come_back_to_where_the_weights_are() -> None:
 def test_weights_are_read_only_if_something_depends_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
     run = pruning(net(), greg1(nk.Ratio(0.5)))
     step(run)  # chooses
-    monkeypatch.setattr(nk.scores.L1, "each", None)
+    each, read = nk.scores.L1.each, []
+    monkeypatch.setattr(nk.scores.L1, "each", lambda self, *given: read.append(run.steps) or each(self, *given))
     while not run.finished:
         step(run)
+    assert read == [run.steps] * len(run.chosen)  # once, for the log, when they go
 
 
 def test_masks_of_single_weights_take_a_byte_each() -> None:

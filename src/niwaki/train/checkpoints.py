@@ -14,7 +14,8 @@ from torch import nn
 from niwaki.errors import BadInput, BrokenFile, CannotWrite, Damaged, NotSaved
 from niwaki.ranks import Ranks, digest, fully_sharded
 from niwaki.sealing import require_whole, seal, unseal
-from niwaki.train.engine import Pruning, sample
+from niwaki.train.differing import sample
+from niwaki.train.engine import Pruning
 
 FILE = "niwaki_pruning.pt"
 """In every checkpoint's folder: the state of the run, tensors and plain data, and how large the files beside it are."""

@@ -16,20 +16,30 @@ from niwaki.graph.observe import Inputs
 from niwaki.methods import Method, to_json
 from niwaki.methods.parts import at_least
 from niwaki.methods.view import NOTHING, Chosen, Orders, Outcome, State, View
-from niwaki.ranks import Ranks, check_wrapped, digest, fully_sharded, is_sharded, local, part, replica, wrapped_again
+from niwaki.ranks import Ranks, check_wrapped, digest, fully_sharded, local, part, replica, wrapped_again
 from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
-from niwaki.surgery.masks import Held
 from niwaki.tracing import trace
 from niwaki.train.averages import Average
+from niwaki.train.differing import sample, why
 from niwaki.train.faint import tell_if_lost
 from niwaki.train.looks import Looks, Loss, require
+from niwaki.train.masked import Masked
 from niwaki.train.movement import Moves
 from niwaki.train.overflow import stepped
+from niwaki.train.parting import parted, tell_if_hardly
 from niwaki.train.pressure import Pressure, regularize, shrink_
-from niwaki.train.rehearsal import check, check_cut, check_pressed, must_be_method, refuse_flattened, what_of
+from niwaki.train.rehearsal import (
+    check,
+    check_closure,
+    check_cut,
+    check_pressed,
+    must_be_method,
+    refuse_flattened,
+    what_of,
+)
 from niwaki.train.snapshot import Snapshot
-from niwaki.train.stepping import accumulating, joined, scaler_of, step_, unscale_
+from niwaki.train.stepping import accumulating, joined, scaler_of, step_, unscale_, with_closure
 from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
@@ -121,13 +131,13 @@ class Pruning:
             model, self._graph, record, record_every, looks, self._zeros.gone, self._moves.sums, self.ranks
         )
         self._state = method.body.begin(self._view)
-        self._masked: Plan | None = None
-        self._held: Held | None = None
+        self._masked = Masked(model)
         self._plans: list[Plan] = []
         self._pressure: Pressure | None = None
         self._orders: Orders | None = None
         check(method, self._view)
         _same_parameters(model, self.optimizer)
+        check_closure(method, self.optimizer)
         check_cut(method, self._view, self.optimizer)
         check_pressed(method, self._view, self.optimizer)
         tell_if_lost(method, self._view, self._parameters(), self.optimizer)
@@ -175,6 +185,11 @@ class Pruning:
         """
         if accumulating(self.optimizer):
             return
+        if name := with_closure(self.optimizer):
+            raise BadInput(
+                f"{name} steps with a closure: in place of run.step(), call run.before_step(), optimizer.step(closure) "
+                "and run.after_step()"
+            )
         scaler = scaler_of(self.optimizer) if scaler is None else scaler
         if scaler is not None:
             unscale_(scaler, self.optimizer)
@@ -229,10 +244,12 @@ class Pruning:
         trainers that make theirs after they have loaded the weights.
 
         Raises:
-            BadInput: it holds none of the model's parameters, or not all that a cut will exchange.
+            BadInput: it holds none of the model's parameters, or not all that a cut will exchange; or it would lose the
+                method's penalties.
         """
         one: torch.optim.Optimizer = joined(optimizer)
         _same_parameters(self.model, one)
+        check_closure(self.method, one)
         if self._view.graph is not None:
             check_cut(self.method, self._view, one)
         self.optimizer = one
@@ -258,7 +275,7 @@ class Pruning:
             "pressure": dict(self._view.pressure),
             "kept_pressure": dict(self._view.kept_pressure),
             "asked": self._view.asked,
-            "masked": None if self._masked is None else self._masked.to_json(),
+            "masked": None if self._masked.plan is None else self._masked.plan.to_json(),
             "zeroed": {name: mask.clone() for name, mask in self._zeros.gone.items()},
             "moved": {name: moved.clone() for name, moved in self._moves.sums.items()},
             "remembered": self._snapshot.state_dict(),
@@ -298,7 +315,7 @@ class Pruning:
         self._view.pressure = dict(state["pressure"])
         self._view.kept_pressure = dict(state["kept_pressure"])
         self._view.asked = state["asked"]
-        self._masked = None if state["masked"] is None else Plan.from_json(state["masked"])
+        self._masked.put(None if state["masked"] is None else Plan.from_json(state["masked"]))
         self._zeros.put({n: torch.as_tensor(mask) for n, mask in self._there(state["zeroed"]).items()})
         self._moves.put({n: torch.as_tensor(moved) for n, moved in self._there(state["moved"]).items()})
         self._snapshot.load_state_dict(state["remembered"])
@@ -314,20 +331,8 @@ class Pruning:
 
     def _agree(self, what: str, value: Any) -> None:
         """Raise :class:`RanksDiffer` unless all ranks have the same."""
-        self.ranks.agree(what, "" if self.ranks.size == 1 else digest(value), self._why)
-
-    def _why(self) -> str:
-        """Of ranks that differ: where it may come from."""
-        if len(set(self.ranks.texts(digest(to_json(self.method))))) > 1:
-            return "They were given different methods (or settings, or seeds): build the method from the same numbers."
-        if len(set(self.ranks.texts(_weights(self.model)))) > 1:
-            return (
-                "Their weights differ too: load the same weights on every rank, or wrap the model before you give it "
-                "to nk.Pruning (DistributedDataParallel, fully_shard), and let gradients be averaged."
-            )
-        return (
-            "Their weights and methods are the same, so they were asked for in different steps, or from numbers that "
-            "are not summed up over ranks (a score of your own that looks at data, or draws without a seed)."
+        self.ranks.agree(
+            what, "" if self.ranks.size == 1 else digest(value), lambda: why(self.ranks, self.method, self.model)
         )
 
     # -- acting -----------------------------------------------------------------------------------------------
@@ -372,7 +377,7 @@ class Pruning:
             self._mask(chosen)
         if orders.mask or orders.rewind:
             self._keep_zero()
-            self._average.hold(self._masked, self._zeros.gone)
+            self._average.hold(self._masked.plan, self._zeros.gone)
         if orders.reestimate is not None and self._view.looks is not None:
             self._view.looks.reestimate(self.graph, orders.reestimate)
             self._keep_zero()
@@ -392,6 +397,7 @@ class Pruning:
     def _mask(self, chosen: Chosen) -> None:
         """What is chosen joins what is kept zero already."""
         if "weights" in self._of:
+            tell_if_hardly(self.method.name, parted(self._view, "weights"))
             self._zeros.join({name: torch.as_tensor(gone) for name, gone in chosen.items()})
             if self._view.recording and self._zeros.gone:
                 self._view.note(event="pattern", **self._zeros.pattern())
@@ -399,9 +405,7 @@ class Pruning:
         plan = self._plan(chosen)
         if self._view.looks is not None and any(self.graph[name].changes_statistics for name in chosen):
             self._view.looks.changed()
-        if self._masked is not None:
-            plan = _both(self._masked, plan)
-        self._masked = plan
+        self._masked.join(plan)
 
     def _parameters(self) -> dict[str, Tensor]:
         """By the names that they have outside wrappers (``torch.compile``, data parallelism)."""
@@ -409,10 +413,7 @@ class Pruning:
 
     def _keep_zero(self) -> None:
         """What is masked is zero, whatever the optimizer made of it."""
-        if self._masked is not None:
-            if self._held is None or self._held.plan is not self._masked:
-                self._held = Held(self.model, self._masked)
-            self._held.hold()
+        self._masked.hold()
         self._zeros.hold()
 
     def _press(self) -> Pressure:
@@ -427,10 +428,11 @@ class Pruning:
 
     def _cut(self) -> None:
         """What is chosen goes, and of groups that have no choice now what is masked: it would come back to life."""
-        masked = self._masked.choices if self._masked is not None else {}
         now = {name: units for name, units in self._view.chosen.items() if len(units)}
-        self._carry_out(self._plan({name: c.removed for name, c in masked.items() if c.removed} | now), last=self._over)
-        self._view.note(event="cut", plan=self._plans[-1].fingerprint)
+        ratios = parted(self._view, "units")
+        self._carry_out(self._plan(self._masked.beside(now) | now), last=self._over)
+        tell_if_hardly(self.method.name, ratios)
+        self._view.note(event="cut", plan=self._plans[-1].fingerprint, parted=ratios)
         self._view.chosen, self._view.pressure, self._view.kept_pressure = {}, {}, {}
 
     def _carry_out(self, plan: Plan, *, last: bool) -> None:
@@ -444,7 +446,8 @@ class Pruning:
             self._average.cut(plan)
         self._plans.append(plan)
         self._due, self._fresh = False, True
-        self._masked, self._pressure = None, None
+        self._masked.put(None)
+        self._pressure = None
         if self._view.looks is not None:
             self._view.looks.forget()
         self._graph = self._view.graph = None if last else trace(replica(self.model), self.inputs)
@@ -455,28 +458,6 @@ class Pruning:
         if self._fresh and self.ranks.size > 1 and not fully_sharded(self.model):
             self._agree("a sample of the weights one step after a cut", sample(self.model, 64))
         self._fresh = False
-
-
-def _both(before: Plan, plan: Plan) -> Plan:
-    """What either of two plans of one model removes, to be masked."""
-    removed = {axis: set(gone) for axis, gone in plan.removed.items()}
-    for axis, gone in before.removed.items():
-        removed[axis] = removed.get(axis, set()) | set(gone)
-    choices = {
-        name: replace(now, removed=tuple(sorted({*now.removed, *before.choices[name].removed})))
-        for name, now in plan.choices.items()
-    }
-    return replace(plan, removed={axis: tuple(sorted(gone)) for axis, gone in removed.items()}, choices=choices)
-
-
-def _weights(model: nn.Module) -> str:
-    """Whose weights are the same? For a message."""
-    return digest({name: p for name, p in bare(model).named_parameters() if not is_sharded(p)})
-
-
-def sample(model: nn.Module, entries: int) -> dict[str, Tensor]:
-    """The first entries of every parameter, which differ soon between models that are trained apart."""
-    return {name: p.detach().flatten()[:entries] for name, p in bare(model).named_parameters()}
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

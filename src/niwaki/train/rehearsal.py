@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput, CannotFollow
 from niwaki.graph import Graph
-from niwaki.methods import Choose, Cut, Mask, Method, Part, Recover, Sensitive
+from niwaki.methods import Choose, Cut, Hold, Mask, Method, Part, Recover, Regularize, Sensitive
 from niwaki.methods.press import Press, Spread
 from niwaki.methods.several import Together
 from niwaki.methods.view import Of
@@ -23,6 +23,7 @@ from niwaki.targets import Target
 from niwaki.train.looks import Looks
 from niwaki.train.movement import check_watched
 from niwaki.train.snapshot import check_rewinds
+from niwaki.train.stepping import with_closure
 from niwaki.train.view import EngineView
 from niwaki.wording import some
 from niwaki.wrappers import bare
@@ -215,6 +216,25 @@ def check_pressed(method: Method, view: EngineView, optimizer: torch.optim.Optim
                     "moves them, they are cut as they are",
                     method.name, name, ", ".join(makers),
                 )  # fmt: skip
+
+
+def check_closure(method: Method, optimizer: torch.optim.Optimizer) -> None:
+    """See that penalties reach the optimizer.
+
+    Raises:
+        BadInput: it computes gradients anew in its own step, so that what was added to them is lost.
+    """
+    name = with_closure(optimizer)
+    added = [p for p in method.body.walk() if isinstance(p, (Spread, Press, Hold)) or _adds_gradients(p)]
+    if name and added:
+        raise BadInput(
+            f"{method.name} adds a penalty to the gradients ({type(added[0]).__name__}), and {name} computes them anew "
+            "in its closure, so that it would be lost: train with an optimizer that steps by the gradients it finds"
+        )
+
+
+def _adds_gradients(part: Part) -> bool:
+    return isinstance(part, Regularize) and not part.proximal and part.factor != 0
 
 
 def _pressed(method: Method) -> Iterator[tuple[Target, Of]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -71,6 +72,15 @@ def step_(optimizer: Any, scaler: Any) -> None:
             scaler.step(innermost(each))
 
 
+def with_closure(optimizer: Any) -> str | None:
+    """The name of one that steps with a closure alone, which computes the gradients anew (LBFGS); None if none does."""
+    for each in map(innermost, each_of(optimizer)):
+        closure = inspect.signature(type(each).step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            return type(each).__name__
+    return None
+
+
 def scaler_of(optimizer: Any) -> Any:
     """The scaler that Accelerate's wrapper steps through; None if there is none."""
     first = each_of(optimizer)[0]
@@ -82,4 +92,4 @@ def stand_in(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.0)
 
 
-__all__ = ["accumulating", "innermost", "joined", "scaler_of", "stand_in", "step_", "unscale_"]
+__all__ = ["accumulating", "innermost", "joined", "scaler_of", "stand_in", "step_", "unscale_", "with_closure"]
