@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import niwaki as nk
 from niwaki.calibration.batches import Source, read
 from niwaki.calibration.calibration import SAMPLES
+from niwaki.errors import BadInput
 from niwaki.methods.view import Sampling
 from tests.calibration.nets import perceptron
 
@@ -43,6 +44,65 @@ def test_the_first_samples_of_what_is_as_long_as_the_batch() -> None:
     assert {k: len(v) for k, v in found.kwargs.items() if k != "deep"} == {"x": 2, "bias": 2}
     assert len(found.kwargs["deep"][0]) == 2
     assert len(found.given[1]) == found.size == 2
+
+
+def test_what_all_samples_share_is_not_cut() -> None:
+    """A vector that happens to be as long as the batch: in ``inputs`` it is as long, where there are fewer samples."""
+    shared, images = torch.ones(3), (torch.rand(2, 2), torch.rand(3))
+    (found,) = Source([(X, shared)], images).samples(2)
+    assert [len(t) for t in found.args] == [2, 3]
+    (found,) = Source([(X, LABELS.float())], (torch.rand(2, 2), torch.rand(2))).samples(2)
+    assert [len(t) for t in found.args] == [2, 2]
+    (found,) = Source([(X, shared, LABELS)], images).samples(2)
+    assert [len(t) for t in found.given] == [2, 3, 2]
+
+
+def test_entries_without_names_are_not_taken_for_labels() -> None:
+    """Ids and a mask of a loader, before a model that is called by keywords: the mask would be lost."""
+    keywords = {"input_ids": X, "attention_mask": X}
+    for batch in ((X, X), (X, X, LABELS), (X,)):
+        with pytest.raises(
+            BadInput, match=r"the keywords input_ids, attention_mask, and a batch of data is a tuple of"
+        ):
+            read(batch, keywords)
+    assert list(read((keywords, LABELS), keywords).kwargs) == ["input_ids", "attention_mask"]
+
+
+@pytest.mark.parametrize("data", [[X, None, X], [None, X]])
+def test_nothing_is_no_batch_and_not_the_end_of_the_data(data: list[Any]) -> None:
+    with pytest.raises(BadInput, match=r"a batch of data must be a tensor, a tuple .* not NoneType"):
+        list(Source(data, X).samples(99))
+    with pytest.raises(BadInput, match="not NoneType"):
+        list(Source(data, X).next_samples(99))
+
+
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (TensorDataset(X), r"data=torch.utils.data.DataLoader\(dataset, batch_size=64\)"),
+        (lambda: [X], "not one function: call it, and give what it returns"),
+        (X, r"not one Tensor: put a single batch in a list, or split it: data=images.split\(64\)"),
+    ],
+)
+def test_what_is_no_iterable_of_batches_is_told_the_way(data: Any, advice: str) -> None:
+    with pytest.raises(BadInput, match=advice):
+        Source(data, X)
+
+
+@pytest.mark.parametrize(
+    ("batch", "trouble", "told"),
+    [
+        ({"input": torch.rand(4, 6), "label": LABELS}, "unexpected keyword argument 'label'", "label=int64[3]"),
+        (torch.rand(4, 6, dtype=torch.float64), "RuntimeError: mat1 and mat2", "The batch is float64[4, 6]; inputs"),
+        (((torch.rand(4, 6), torch.rand(4, 6)), LABELS), "TypeError: ", "(float32[4, 6], float32[4, 6])"),
+    ],
+)
+def test_a_batch_with_which_the_model_cannot_be_called_is_shown(batch: Any, trouble: str, told: str) -> None:
+    with pytest.raises(BadInput, match="the model cannot be called with the first batch of data: ") as caught:
+        nk.prune(perceptron(), torch.rand(1, 6), nk.methods.topk(nk.Ratio(0.5)), data=[batch])
+    assert trouble in str(caught.value)
+    assert told in str(caught.value)
+    assert "with which the model was traced, is float32[1, 6]" in str(caught.value)
 
 
 def test_samples_come_from_the_beginning_and_fresh_ones_go_on() -> None:

@@ -51,8 +51,7 @@ class Activity:
 
     def __post_init__(self) -> None:
         if self.moments:
-            for second in self.seconds:
-                second.check_rows(self.name, "second moments")
+            assert all(second.is_matrix for second in self.seconds)
         with self.ranks.every(f"a look at group {self.name!r}"), torch.no_grad():
             for hidden in self.again():
                 for k, h in hidden:

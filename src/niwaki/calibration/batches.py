@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
+from torch.utils.data import Dataset
 
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, NiwakiError
 from niwaki.graph.observe import Inputs, call_arguments, tensors_of
+
+END = object()
+"""What no batch is: the data has come to its end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +29,15 @@ class Batch:
     size: int
     given: Any = None
 
-    def first(self, count: int) -> Batch:
-        """The first so many samples: of every tensor as long as the batch."""
-        args, kwargs, given = _over(lambda t: _first(t, self.size, count), (self.args, self.kwargs, self.given))
+    def first(self, count: int, shared: Collection[int] = ()) -> Batch:
+        """The first so many samples: of every tensor as long as the batch, but for those that its samples share
+        (``shared``: their identities)."""
+
+        def cut(leaf: Any) -> Any:
+            long = isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.shape[0] == self.size
+            return leaf[:count] if long and id(leaf) not in shared else leaf
+
+        args, kwargs, given = _over(cut, (self.args, self.kwargs, self.given))
         return Batch(args, kwargs, min(self.size, count), given)
 
     def to(self, device: torch.device, copy: bool = False) -> Batch:
@@ -51,6 +62,12 @@ def read(batch: Any, inputs: Inputs) -> Batch:
     if isinstance(batch, (list, tuple)):
         positional = isinstance(inputs, (list, tuple))
         wanted = len(inputs) if positional else 1
+        if not positional and isinstance(inputs, Mapping) and len(inputs) > 1 and not _has_keywords(batch):
+            raise BadInput(
+                f"inputs has the keywords {', '.join(map(str, inputs))}, and a batch of data is a "
+                f"{type(batch).__name__} of {len(batch)}, of which nobody can tell what is what: give dicts with these "
+                "keywords, or pairs of such a dict and labels"
+            )
         if not wanted <= len(batch) <= wanted + 1:
             raise BadInput(
                 f"a batch of data has {len(batch)} entries, and inputs has {wanted}: give those, or those and labels"
@@ -68,6 +85,10 @@ def read(batch: Any, inputs: Inputs) -> Batch:
     return Batch(args, kwargs, int(first.shape[0]), batch)
 
 
+def _has_keywords(batch: Sequence[Any]) -> bool:
+    return bool(batch) and isinstance(batch[0], Mapping)
+
+
 class Source:
     """Where batches come from: an iterable that may be iterated again, or once.
 
@@ -80,9 +101,11 @@ class Source:
 
     def __init__(self, data: Iterable[Any], inputs: Inputs) -> None:
         if isinstance(data, (Tensor, Mapping, str)) or not isinstance(data, Iterable):
+            raise BadInput(f"data must be an iterable of batches, not one {type(data).__name__}: {_advice(data)}")
+        if isinstance(data, Dataset):
             raise BadInput(
-                f"data must be an iterable of batches, not one {type(data).__name__}: put a single batch in a list, or "
-                "split it: data=images.split(64)"
+                f"data must be an iterable of batches, and {type(data).__name__} gives single samples: wrap it, "
+                "data=torch.utils.data.DataLoader(dataset, batch_size=64)"
             )
         self.data, self.inputs = data, inputs
         self.drawn = 0  # batches taken by `next_samples` so far
@@ -118,16 +141,25 @@ class Source:
 
     def _cut(self, batches: Iterator[Any], count: int) -> Iterator[Batch]:
         found = 0
-        while found < count and (given := next(batches, None)) is not None:
+        while found < count and (given := next(batches, END)) is not END:
             batch = read(given, self.inputs)
             if batch.size:
-                yield batch if batch.size <= count - found else batch.first(count - found)
+                yield batch if batch.size <= count - found else batch.first(count - found, self._shared(batch))
             found += batch.size
         if not found:
             raise BadInput(
                 "data gave no samples. A generator is empty after its first use: give a list, a DataLoader, or an "
                 "object whose __iter__ starts anew"
             )
+
+    def _shared(self, batch: Batch) -> set[int]:
+        """Tensors that are no longer than they are in ``inputs``, which has another number of samples: they belong to
+        all of them."""
+        shown, mine = read(self.inputs, self.inputs), list(tensors_of((batch.args, batch.kwargs)))
+        theirs = list(tensors_of((shown.args, shown.kwargs)))
+        if len(mine) != len(theirs) or shown.size == batch.size:
+            return set()
+        return {id(t) for t, like in zip(mine, theirs, strict=True) if t.shape[:1] == like.shape[:1] != (shown.size,)}
 
     def _begin(self) -> Iterator[Any]:
         return iter(self.data)
@@ -139,10 +171,10 @@ class Source:
             if self._iterator is None:
                 self._before, self._began, self._opened = self.drawn, now, None
                 self._iterator = self._begin()
-            given = next(self._iterator, None)
+            given = next(self._iterator, END)
             if not torch.equal(now, torch.get_rng_state()):
                 self._opened = self._began
-            if given is None:
+            if given is END:
                 if empty or self._iterator is self.data:
                     return
                 self._iterator, empty = None, True
@@ -150,6 +182,47 @@ class Source:
             empty = False
             self.drawn += 1
             yield given
+
+
+def _advice(data: object) -> str:
+    if isinstance(data, Dataset):
+        return "wrap the samples, data=torch.utils.data.DataLoader(dataset, batch_size=64)"
+    if callable(data) and not isinstance(data, Tensor):
+        return "call it, and give what it returns"
+    return "put a single batch in a list, or split it: data=images.split(64)"
+
+
+@contextmanager
+def told_of(batch: Batch, inputs: Inputs, which: str) -> Iterator[None]:
+    """Inside, the model is called with a batch: where that fails, the error tells what the batch was.
+
+    Raises:
+        BadInput: it failed.
+    """
+    try:
+        yield
+    except NiwakiError:
+        raise
+    except (TypeError, RuntimeError, IndexError, KeyError, ValueError) as trouble:
+        shown = read(inputs, inputs)
+        raise BadInput(
+            f"the model cannot be called with {which} of data: {type(trouble).__name__}: {trouble}\n"
+            f"The batch is {_told(batch)}; inputs, with which the model was traced, is {_told(shown)}. Give batches of "
+            "the same form and types, with nothing beside but labels (as the last entry of a tuple)."
+        ) from trouble
+
+
+def _told(batch: Batch) -> str:
+    """The arguments of a call, with shapes and types."""
+
+    def one(value: Any) -> str:
+        if isinstance(value, Tensor):
+            return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+        if isinstance(value, (list, tuple)):
+            return f"({', '.join(map(one, value))})"
+        return type(value).__name__
+
+    return ", ".join([*map(one, batch.args), *(f"{name}={one(value)}" for name, value in batch.kwargs.items())])
 
 
 def _over(function: Callable[[Any], Any], value: Any) -> Any:
@@ -167,10 +240,4 @@ def _over(function: Callable[[Any], Any], value: Any) -> Any:
     return tree_map(leaf, value)
 
 
-def _first(value: Any, size: int, count: int) -> Any:
-    if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == size:
-        return value[:count]
-    return value
-
-
-__all__ = ["Batch", "Source", "read"]
+__all__ = ["Batch", "Source", "read", "told_of"]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from niwaki.calibration.activity import Activity
-from niwaki.calibration.batches import Batch, Source
+from niwaki.calibration.batches import Batch, Source, told_of
 from niwaki.calibration.blocks import Block
 from niwaki.calibration.calls import BATCH_NORMS, Call, record_calls
 from niwaki.calibration.chain import Chain, find_chain
+from niwaki.calibration.own_forward import own_forwards
 from niwaki.calibration.padding import without_padding
 from niwaki.calibration.second import Second
 from niwaki.calibration.sensitivity import Loss, sensitivity
@@ -60,15 +62,22 @@ class Calibration:
     """Why groups are not among the blocks, by name; filled by :meth:`blocks`."""
     _calls: list[Call] = field(default_factory=list)
     _read: frozenset[str] = frozenset()
+    _odd: set[nn.Module] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        if torch.is_inference_mode_enabled():
+            raise BadInput(
+                "under torch.inference_mode() there are no gradients, by which units are chosen: leave it out"
+            )
         self.model = bare(self.model)
         self._modules = dict(self.model.named_modules(remove_duplicate=False))
         self._walk = self._draw()
         self._tell_of_few()
         first = next(self._walk.batches())
         with uncompiled(self.model):
-            self._calls, output, self._read = record_calls(self.model, first)
+            with told_of(first, self.source.inputs, "the first batch"):
+                self._calls, output, self._read = record_calls(self.model, first)
+                self._odd = own_forwards(self.model, first)
             resharded(self.model)
             self._chain = find_chain(self.model, self._calls)
             if self.walk and not self.fresh:
@@ -125,12 +134,16 @@ class Calibration:
 
     # -- which groups ----------------------------------------------------------------------------------------
 
-    def blocks(self, groups: Iterable[Group], asked: Iterable[str] = ()) -> list[Block]:
+    def blocks(self, groups: Iterable[Group], asked: Iterable[str] = (), *, outputs: bool = False) -> list[Block]:
         """The groups of which the inner activations can be looked at, in the order in which their units are taken.
 
         Left alone are residual streams and other groups that reach over several blocks, groups over which a norm
         averages, and, of groups at the same inputs (heads, and the dimensions within), all but one: unless they are in
         ``asked``. Why is then in :attr:`left_out`.
+
+        Args:
+            outputs: what the layers that take the units give is computed too: left alone are also groups that are taken
+                by a layer with a forward pass of its own.
 
         Raises:
             BadInput: a group that was asked for cannot be looked at, or none can.
@@ -142,6 +155,8 @@ class Calibration:
                 block = self._block(group)
                 if group.name not in asked:
                     self._check_inside(block)
+                if outputs:
+                    self._check_computed(block)
                 found.append(block)
             except Unfit as trouble:
                 if group.name in asked:
@@ -194,6 +209,16 @@ class Calibration:
         given = {call.gives for call in self._calls if call.module is layer}
         return all(given & set(call.takes) for call in self._calls if call.module is norm)
 
+    def _check_computed(self, block: Block) -> None:
+        """Raise :class:`Unfit` where the output of a layer cannot be told from its weight and bias."""
+        odd = [taker for taker in block.takers if taker.module in self._odd]
+        if odd:
+            raise Unfit(
+                f"group {block.group.name!r} is taken by {odd[0].path!r}, a {type(odd[0].module).__name__} with a "
+                "forward pass of its own, which does not give what its weight and bias alone would: what it makes of "
+                "the units cannot be computed. nk.methods.topk without compensation and nk.methods.michel need not"
+            )
+
     def _check_inside(self, block: Block) -> None:
         """Raise :class:`Unfit` for groups that are not the inside of one block."""
         group = block.group
@@ -202,7 +227,7 @@ class Calibration:
                 f"a norm averages over the units of group {group.name!r}; name it in `only` to prune it all the same"
             )
         makers = {owner(member.name) for member in group.makers}
-        places = [k for k, call in enumerate(self._calls) if call.path in makers]
+        places = self._first_round([k for k, call in enumerate(self._calls) if call.path in makers], block)
         late = any(k > block.first for k in places)
         around = {self._chain.around(k, self._calls) for k in (*places, block.first)}
         # A gate inside one block is made after it was taken, or by two layers; a stream too, but not inside one block.
@@ -211,6 +236,20 @@ class Calibration:
                 f"group {group.name!r} joins what several blocks make (a residual stream); name it in `only` to "
                 "prune it all the same"
             )
+
+    def _first_round(self, makers: list[int], block: Block) -> list[int]:
+        """Of the calls of what makes a group, those of the first round, where a block is called several times with all
+        of its layers each time; else all."""
+        layers = {id(taker.module) for taker in block.takers}
+        takers = [k for k, call in enumerate(self._calls) if id(call.module) in layers]
+        by_module: dict[int, list[int]] = {}
+        for k in (*makers, *takers):
+            by_module.setdefault(id(self._calls[k].module), []).append(k)
+        rounds = list(zip(*by_module.values(), strict=False))
+        alike = len({len(places) for places in by_module.values()}) == 1
+        if alike and all(max(one) < min(next_one) for one, next_one in pairwise(rounds)):
+            return [k for k in makers if k in rounds[0]]
+        return makers
 
     def _one_each(self, blocks: list[Block], asked: set[str]) -> list[Block]:
         """Of blocks at the same inputs, one; those asked for by name all."""
@@ -247,11 +286,11 @@ class Calibration:
             walk.start_again()
         with uncompiled(self.model):
             walk.go_to(position)
-        layers = [t.module for t in block.takers]
+        layers = [second.taker.module for second in block.seconds]
 
         def again() -> Iterator[list[tuple[int, Tensor]]]:
             with uncompiled(self.model):
-                for real, found in walk.look(layers, len(block.seconds)):
+                for real, found in walk.look(layers):
                     yield [(k, h if block.seconds[k].taker.space else without_padding(h, real)) for k, h in found]
 
         return Activity(block.group.name, len(block.group), block.seconds, again, moments, self.ranks)

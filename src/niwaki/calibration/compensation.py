@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 from niwaki.calibration.second import Second
 from niwaki.errors import BadInput
 from niwaki.ranks import whole
+
+logger = logging.getLogger("niwaki")
 
 
 @dataclass(eq=False)
@@ -48,7 +51,8 @@ def compensated(group: str, calls: Sequence[Second], moments: Moments, kept: Ten
     """``W1' = argmin ||W1 H - W1' H_S||² + λ ||W1' - W1_S||²``, and the constant that goes with it.
 
     The ridge draws towards the weights as they are, so that the squared error of the layer's outputs never rises; ``λ``
-    is ``ridge`` times the mean second moment of an input. The constant goes to the bias, or to the running mean of the
+    is ``ridge`` times the mean second moment of an input. A column of zeros stays one: it is that of a unit that is
+    masked already, whose activation need not be zero. The constant goes to the bias, or to the running mean of the
     batch norm that is behind the layer and behind no other; where there is neither, the fit has none.
 
     Args:
@@ -56,18 +60,25 @@ def compensated(group: str, calls: Sequence[Second], moments: Moments, kept: Ten
             second moment.
 
     Returns:
-        New values by tensor name (removed columns keep theirs: they are masked).
+        New values by tensor name (removed columns keep theirs: they are masked); none where the layer has taken nothing
+        (an expert that no sample was sent to).
 
     Raises:
         BadInput: the layer's weight is computed from other tensors.
     """
     second = calls[0]
     require_plain(group, second, "compensation")
+    if not moments.count:
+        logger.warning(
+            "group %r: %r was given nothing on these samples, so that it is not fitted: look at more of them",
+            group, second.taker.path,
+        )  # fmt: skip
+        return {}
     matrix, taker = second.matrix(), second.taker
     constants = _constants(calls)
     products = moments.centred() if constants else moments.products
     goes = taker.spread(~kept, 0.0).repeat_interleave(second.repeats()).bool().to(matrix.device)
-    stays = ~goes
+    stays = ~goes & matrix.any(0)
     change = _solved(products, matrix, stays, goes, ridge)
     fitted = matrix.clone()
     fitted[:, stays] += change
@@ -94,7 +105,7 @@ def _constants(calls: Sequence[Second]) -> dict[str, tuple[Tensor, int]]:
 def _solved(products: Tensor, matrix: Tensor, stays: Tensor, goes: Tensor, ridge: float) -> Tensor:
     """``W_R C_RS (C_SS + λ I)^-1``: what is added to the kept columns."""
     among, across = products[stays][:, stays], products[goes][:, stays]
-    level = float(among.diagonal().mean())
+    level = float(among.diagonal().mean()) if len(among) else 0.0
     if level <= 0:
         return torch.zeros_like(matrix[:, stays])
     among = among + ridge * level * torch.eye(len(among), dtype=among.dtype, device=among.device)

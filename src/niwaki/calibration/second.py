@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from niwaki.calibration.takers import CONVOLUTIONS, TRANSPOSED, Taker, Unfit
+from niwaki.calibration.takers import CONVOLUTIONS, TRANSPOSED, Taker
 from niwaki.ranks import whole
 
 LARGEST = 2**24
@@ -74,15 +74,11 @@ class Second:
 
     # -- rows: the layer as a plain matrix -----------------------------------------------------------------
 
-    def check_rows(self, group: str, what: str) -> None:
-        """Raise :class:`Unfit` unless the layer is one matrix over all of its input, unfolded."""
+    @property
+    def is_matrix(self) -> bool:
+        """Is the layer one matrix over all of its input, unfolded? Grouped and transposed convolutions are not."""
         module: Any = self.taker.module
-        if isinstance(module, TRANSPOSED) or getattr(module, "groups", 1) > 1:
-            kind = type(module).__name__
-            raise Unfit(
-                f"{what} of group {group!r} needs {self.taker.path!r} as one matrix, and it is a {kind} of "
-                f"{module.groups} groups: leave the group out (skip={group!r}), or do without"
-            )
+        return not isinstance(module, TRANSPOSED) and getattr(module, "groups", 1) == 1
 
     def matrix(self) -> Tensor:
         """The weight with a row per output and a column per unfolded input, float64, batch norm left out."""

@@ -62,6 +62,8 @@ def _gradients(model: nn.Module, loss: Loss, batch: Batch, masks: Sequence[Tenso
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
             what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise BadInput(f"loss must return one number as a tensor with a gradient, not {what}")
+        if not bool(value.isfinite()):
+            raise BadInput(f"loss gave {value.item()} on a batch: give data and a loss of finite numbers")
         found = torch.autograd.grad(value.reshape(()), masks, allow_unused=True)
     return [torch.zeros(len(m)) if g is None else g.detach().cpu().double() for g, m in zip(found, masks, strict=True)]
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from niwaki.errors import BadInput
 from niwaki.units import Group, Member
@@ -103,7 +105,7 @@ def layers_that_take(group: Group, modules: Mapping[str, nn.Module], aliases: Ma
     Raises:
         Unfit: a unit is taken by something that is no layer of its own.
     """
-    members = [m for m in group.members if m.role == "takes"]
+    members = [m for m in group.members if m.role == "takes" and not _is_power_vector(m.name, modules)]
     found = [_taker(group, member, name, modules) for member in members for name in _names(member, aliases)]
     found += [
         replace(_taker(group, member, name, modules), tied=True)
@@ -117,6 +119,16 @@ def layers_that_take(group: Group, modules: Mapping[str, nn.Module], aliases: Ma
 def owner(name: str) -> str:
     """The path of the module that uses a tensor, also where the weight is computed from it."""
     return name.partition(".parametrizations.")[0] if ".parametrizations." in name else name.rpartition(".")[0]
+
+
+def _is_power_vector(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Is it the estimate of a singular vector that spectral norm keeps beside a weight? It goes with that weight."""
+    path, _, own = name.rpartition(".")
+    holder = modules.get(path)
+    if isinstance(holder, _SpectralNorm):
+        return own in ("_u", "_v")
+    hooks = () if holder is None else holder._forward_pre_hooks.values()
+    return any(isinstance(hook, SpectralNorm) and own in (f"{hook.name}_u", f"{hook.name}_v") for hook in hooks)
 
 
 def _names(member: Member, aliases: Mapping[str, str]) -> Iterable[str]:

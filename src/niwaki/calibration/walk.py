@@ -69,20 +69,27 @@ class Walk:
                 self._advance(k, position)
             self.position = position
 
-    def look(self, layers: Sequence[nn.Module], calls: int) -> Iterator[tuple[Tensor | None, list[tuple[int, Tensor]]]]:
-        """For every batch: which positions are real (None: all), and the number and the input of each call of
-        ``layers``, in the order of their calls.
+    def look(self, layers: Sequence[nn.Module]) -> Iterator[tuple[Tensor | None, list[tuple[int, Tensor]]]]:
+        """For every batch: which positions are real (None: all), and the number and the input of each call.
 
         Args:
-            calls: how many there are; the pass ends with the last.
+            layers: of each call, in their order; the pass ends with the last.
 
         Raises:
-            BadInput: there were fewer with some batch.
+            BadInput: with some batch there were fewer, or others.
         """
+        calls = len(layers)
         for k, real in enumerate(self._real):
             found: list[tuple[int, Tensor]] = []
 
-            def see(number: int, hidden: Tensor, found: list[tuple[int, Tensor]] = found) -> None:
+            def see(
+                number: int, layer: nn.Module, hidden: Tensor, found: list[tuple[int, Tensor]] = found, k: int = k
+            ) -> None:
+                if number < calls and layer is not layers[number]:
+                    raise BadInput(
+                        f"on batch {k} the model called the layers that are looked at in another order than on the "
+                        "first: calibrate on batches that take the same way through the model"
+                    )
                 done = len(found) + 1 == calls and not self._whole
                 found.append((number, hidden if done else hidden.clone()))
                 if done:
@@ -153,13 +160,13 @@ def holds(model: nn.Module, chain: Chain, batch: Batch, output: Any, checks: int
 
 
 @contextmanager
-def looking(layers: Sequence[nn.Module], see: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """Inside, ``see`` is told the number and the input of each call of ``layers``, counted over all of them."""
+def looking(layers: Sequence[nn.Module], see: Callable[[int, nn.Module, Tensor], None]) -> Iterator[None]:
+    """Inside, ``see`` is told the number, the layer and the input of each call of ``layers``, counted over all."""
     with ExitStack() as stack:
         count = iter(range(10**9))
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-            see(next(count), next(tensors_of((args, kwargs))))
+            see(next(count), module, next(tensors_of((args, kwargs))))
 
         for layer in {id(layer): layer for layer in layers}.values():
             stack.callback(layer.register_forward_pre_hook(before, with_kwargs=True).remove)

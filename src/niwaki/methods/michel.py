@@ -10,7 +10,7 @@ from torch import Tensor
 
 from niwaki.errors import BadInput
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Cut, Part, check_target
+from niwaki.methods.parts import Cut, Part, check_switch, check_target
 from niwaki.methods.several import sequence
 from niwaki.methods.view import Outcome, Sampling, State, View
 from niwaki.targets import Ratio, Target
@@ -31,6 +31,8 @@ class Sensitive(Part):
         for name, kind in (("target", Target), ("sampling", Sampling)):
             if not isinstance(getattr(self, name), kind):
                 raise BadInput(f"{name} must be a {kind.__name__}, not {getattr(self, name)!r}")
+        check_switch(self.each, "each")
+        check_switch(self.normalised, "normalised")
 
     def step(self, state: State, view: View) -> Outcome:
         worth = dict(view.sensitivity(self.target, self.sampling, each=self.each))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.methods.parts import Part, at_least
+from niwaki.methods.parts import Part, at_least, check_switch
 from niwaki.methods.selectors import Pursuit, See, Selector
 from niwaki.methods.view import Activity, Orders, Outcome, Place, Sampling, State, View
 from niwaki.schedules import above_zero
@@ -21,8 +21,9 @@ class Recover(Part):
     """Go through the groups in forward order: choose what stays, mask the rest, go on.
 
     What a group does is looked at when those in front of it are masked. ``compensate``: write the layers that take the
-    units by least squares, with a ``ridge`` that is a share of the mean second moment. ``reestimate``: measure the
-    batch norms again when all is masked. ``tune``: train so many steps after each group, with the masks held.
+    units by least squares, with a ``ridge`` that is a share of the mean second moment (those that are no matrix stay as
+    they are). ``reestimate``: measure the batch norms again when all is masked. ``tune``: train so many steps after
+    each group, with the masks held.
     """
 
     selector: Selector = field(default_factory=Pursuit)
@@ -38,8 +39,15 @@ class Recover(Part):
         for name, kind in (("selector", Selector), ("target", Target), ("sampling", Sampling)):
             if not isinstance(getattr(self, name), kind):
                 raise BadInput(f"{name} must be a {kind.__name__}, not {getattr(self, name)!r}")
+        check_switch(self.compensate, "compensate")
+        check_switch(self.reestimate, "reestimate")
         above_zero(self.ridge, "ridge")
         at_least(self.tune, 0, "tune")
+
+    @property
+    def outputs(self) -> bool:
+        """Does it ask what the layers that take the units give?"""
+        return self.compensate or self.selector.outputs
 
     @property
     def takes_time(self) -> bool:  # type: ignore[override]
@@ -50,7 +58,7 @@ class Recover(Part):
         return {"index": 0, "left": 0, "gone": {name: list(units) for name, units in view.chosen.items()}}
 
     def step(self, state: State, view: View) -> Outcome:
-        places = view.places(self.target, self.sampling)
+        places = view.places(self.target, self.sampling, outputs=self.outputs)
         if not places:
             return Outcome(over=True)
         if state["left"]:  # of the steps of training after the last choice
@@ -73,10 +81,11 @@ class Recover(Part):
     def _choose(self, state: State, view: View, place: Place) -> Orders:
         """What goes of one group, and what becomes of the layers that take it."""
         known: list[Activity] = []
+        moments = place.matrix and (self.compensate or self.selector.moments)
 
         def see() -> Activity:
             if self.sampling.fresh or not known:
-                known[:] = [view.activity(place.name, self.sampling, moments=self.compensate or self.selector.moments)]
+                known[:] = [view.activity(place.name, self.sampling, moments=moments)]
             return known[0]
 
         whole = sum(place.keep) == len(place)
@@ -87,12 +96,12 @@ class Recover(Part):
         state["gone"][place.name] = list(gone)
         view.chosen = {name: tuple(units) for name, units in state["gone"].items()}
         view.note(event="choose", chosen={place.name: list(gone)})
-        write = () if whole else self._written(see, kept)
+        write = () if whole else self._written(see, kept, fits=self.compensate and place.matrix)
         return Orders(mask=({place.name: gone},), write=write)
 
-    def _written(self, see: See, kept: Tensor) -> tuple[dict[str, Tensor], ...]:
+    def _written(self, see: See, kept: Tensor, *, fits: bool) -> tuple[dict[str, Tensor], ...]:
         factor = self.selector.factor(len(kept), int(kept.sum()))
-        if self.compensate:
+        if fits:
             return (dict(see().compensation(kept, self.ridge)),)
         return (dict(see().scaled(kept, factor)),) if factor != 1.0 else ()
 

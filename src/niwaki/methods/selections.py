@@ -8,7 +8,6 @@ from niwaki.methods.recover import Recover
 from niwaki.methods.selectors import Greedy, Heaviest, Mass
 from niwaki.methods.several import sequence
 from niwaki.methods.view import Sampling
-from niwaki.scores.random import check_seed
 from niwaki.targets import Target
 
 
@@ -90,7 +89,6 @@ def gfs(
         tune: training steps after each group, under nk.Pruning.
         memory: bytes that stay in memory.
     """
-    check_seed(seed)
     part = Recover(
         Greedy(candidates, reuse, rescale, seed),
         target,

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.methods.parts import at_least
+from niwaki.methods.parts import at_least, check_switch
 from niwaki.methods.view import Activity, Place
 from niwaki.recovery import Inner, greedy, largest, pursue, share
+from niwaki.scores.random import check_seed
 
 Mass = Literal["absolute", "signed"]
 """How hidden activations add up to a unit's mass: their absolute values, or with their signs."""
@@ -26,8 +27,12 @@ PIECE = 256
 
 @dataclass(frozen=True)
 class Selector:
-    """Base of all selectors. ``moments``: does it ask for inner products? ``rescales``: do the kept units count more
-    afterwards?"""
+    """Base of all selectors. ``outputs``: does it ask what the layers that take the units give? ``moments``: for inner
+    products? ``rescales``: do the kept units count more afterwards?"""
+
+    @property
+    def outputs(self) -> bool:
+        return True
 
     @property
     def moments(self) -> bool:
@@ -77,6 +82,10 @@ class Heaviest(Selector):
     def __post_init__(self) -> None:
         one_of("mass", self.mass, get_args(Mass))
 
+    @property
+    def outputs(self) -> bool:
+        return False
+
     def choose(self, see: See, place: Place, *, fresh: bool) -> Tensor:
         mass = see().mass(absolute=self.mass == "absolute")
         return largest(mass, place.keep, place.parts).nonzero().flatten()
@@ -87,7 +96,8 @@ class Greedy(Selector):
     """Start with no unit; add the one with which the average of those chosen comes nearest to the average of all.
 
     ``candidates``: so many random ones are tried in each step; all if None. ``reuse``: from inner products that are
-    computed once, a matrix-vector product per step; otherwise each candidate is run through the layer.
+    computed once, a matrix-vector product per step; otherwise, and where the layer is no matrix, each candidate is run
+    through the layer.
     """
 
     candidates: int | None = None
@@ -98,6 +108,9 @@ class Greedy(Selector):
     def __post_init__(self) -> None:
         if self.candidates is not None:
             at_least(self.candidates, 1, "candidates")
+        check_switch(self.reuse, "reuse")
+        check_switch(self.rescale, "rescale")
+        check_seed(self.seed)
 
     @property
     def moments(self) -> bool:
@@ -115,7 +128,7 @@ class Greedy(Selector):
 
         def losses(counts: Tensor, tried: Tensor) -> Tensor:
             activity = see()
-            if not self.reuse:
+            if not (self.reuse and place.matrix):
                 return _by_running(activity, counts, tried)
             if fresh or not products:
                 products[:] = [activity.products().cpu()]

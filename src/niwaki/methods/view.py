@@ -54,12 +54,14 @@ class Place:
     """A group whose units are chosen by what they do on data: how many of each part stay.
 
     ``parts``: the part of each unit, int64 of shape (units,); ``keep``: a number for each part. Where there is no
-    balance, all units are of one part.
+    balance, all units are of one part. ``matrix``: is each layer that takes the units one matrix, so that it has inner
+    products and can be fitted? (Grouped and transposed convolutions are not.)
     """
 
     name: str
     parts: Tensor
     keep: tuple[int, ...]
+    matrix: bool = True
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -125,8 +127,9 @@ class View(Protocol):
         divided by the mean of each group."""
         ...
 
-    def places(self, target: Target, sampling: Sampling) -> list[Place]:
+    def places(self, target: Target, sampling: Sampling, *, outputs: bool = False) -> list[Place]:
         """The groups that can be looked at on data, in forward order, with how many units stay to reach the target.
+        ``outputs``: what is made of the units will be asked for, beside their mass.
 
         Raises:
             BadInput: there is no data, or no such group.
@@ -135,7 +138,7 @@ class View(Protocol):
 
     def activity(self, name: str, sampling: Sampling, *, moments: bool = False) -> Activity:
         """What the units of a group do, with the weights and masks of now. ``moments``: its inner products and its
-        compensation will be asked for."""
+        compensation will be asked for; only of a place that is a matrix."""
         ...
 
     def sensitivity(self, target: Target, sampling: Sampling, *, each: bool) -> Mapping[str, Tensor]:

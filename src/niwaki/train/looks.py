@@ -38,17 +38,17 @@ class Looks:
         self._places: dict[str, tuple[list[Place], dict[str, Block]]] = {}
         self._steps = 0
 
-    def places(self, graph: Graph, target: Target, sampling: Sampling) -> list[Place]:
+    def places(self, graph: Graph, target: Target, sampling: Sampling, *, outputs: bool = False) -> list[Place]:
         """See :meth:`niwaki.methods.view.View.places`."""
-        return self._placed(graph, target, sampling)[0]
+        return self._placed(graph, target, sampling, outputs)[0]
 
-    def left_out(self, graph: Graph, target: Target, sampling: Sampling) -> dict[str, str]:
+    def left_out(self, graph: Graph, target: Target, sampling: Sampling, *, outputs: bool = False) -> dict[str, str]:
         """Why groups that the target offers are left alone, by name.
 
         Raises:
             BadInput: all are, or one that is named in full.
         """
-        self._blocks(graph, target, sampling)
+        self._blocks(graph, target, sampling, outputs)
         return dict(self._calibration(graph, sampling).left_out)
 
     def activity(self, graph: Graph, name: str, sampling: Sampling, *, moments: bool, steps: int) -> Activity:
@@ -88,28 +88,33 @@ class Looks:
         self._made.clear()
         self._places.clear()
 
-    def check_moments(self, graph: Graph, target: Target, sampling: Sampling, what: str) -> None:
-        """Raise :class:`BadInput` where a layer's second moments cannot be had."""
-        for block in self._blocks(graph, target, sampling):
-            for second in block.seconds:
-                second.check_rows(block.group.name, what)
+    def no_matrix(self, graph: Graph, target: Target, sampling: Sampling) -> dict[str, str]:
+        """The layers that are no matrix, by the group that they take: they have no second moments."""
+        blocks = self._blocks(graph, target, sampling, outputs=True)
+        return {block.group.name: s.taker.path for block in blocks for s in block.seconds if not s.is_matrix}
 
     def check_written(self, graph: Graph, target: Target, sampling: Sampling, what: str) -> None:
         """Raise :class:`BadInput` where the weight of a layer cannot be written."""
-        for block in self._blocks(graph, target, sampling):
+        for block in self._blocks(graph, target, sampling, outputs=True):
             for second in block.seconds:
                 require_plain(block.group.name, second, what)
 
-    def _blocks(self, graph: Graph, target: Target, sampling: Sampling) -> list[Block]:
+    def _blocks(self, graph: Graph, target: Target, sampling: Sampling, outputs: bool = False) -> list[Block]:
         target.check_patterns(graph.groups)
-        return self._calibration(graph, sampling).blocks(target.offers(graph.groups), _named(target))
+        calibration = self._calibration(graph, sampling)
+        return calibration.blocks(target.offers(graph.groups), _named(target), outputs=outputs)
 
-    def _placed(self, graph: Graph, target: Target, sampling: Sampling) -> tuple[list[Place], dict[str, Block]]:
-        key = f"{target!r} {sampling!r}"
+    def _placed(
+        self, graph: Graph, target: Target, sampling: Sampling, outputs: bool
+    ) -> tuple[list[Place], dict[str, Block]]:
+        key = f"{target!r} {sampling!r} {outputs}"
         if key not in self._places:
-            blocks = {block.group.name: block for block in self._blocks(graph, target, sampling)}
+            blocks = {block.group.name: block for block in self._blocks(graph, target, sampling, outputs)}
             found = quotas(graph, blocks, target)
-            places = [Place(name, torch.from_numpy(found[name][0]), found[name][1]) for name in blocks]
+            places = [
+                Place(name, torch.from_numpy(found[name][0]), found[name][1], all(s.is_matrix for s in block.seconds))
+                for name, block in blocks.items()
+            ]
             self._places[key] = (places, blocks)
         return self._places[key]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -133,15 +133,30 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
     """See that there are groups to look at, and tell which are left alone."""
     graph = view.known
     if isinstance(part, Recover):
-        looks.places(graph, part.target, part.sampling)
+        looks.places(graph, part.target, part.sampling, outputs=part.outputs)
         if part.compensate or part.selector.moments:
-            what = "compensation" if part.compensate else "greedy selection from inner products"
-            looks.check_moments(graph, part.target, part.sampling, what)
+            _tell_of_no_matrix(part, looks.no_matrix(graph, part.target, part.sampling))
         if part.compensate or part.selector.rescales:
             what = "compensation" if part.compensate else "rescaling"
             looks.check_written(graph, part.target, part.sampling, what)
-    for name, reason in looks.left_out(graph, part.target, part.sampling).items():
+    outputs = isinstance(part, Recover) and part.outputs
+    for name, reason in looks.left_out(graph, part.target, part.sampling, outputs=outputs).items():
         view.note(event="left", group=name, reason=reason)
+
+
+def _tell_of_no_matrix(part: Recover, layers: Mapping[str, str]) -> None:
+    if not layers:
+        return
+    becomes = []
+    if part.selector.moments:
+        becomes.append("every candidate is run through them, as with reuse=False, which is slower and chooses the same")
+    if part.compensate:
+        becomes.append("they are not fitted")
+    logger.warning(
+        "%s of the groups (%s) are taken by grouped or transposed convolutions (%s), which are no matrix: %s",
+        len(layers), some([repr(name) for name in layers]), some([repr(path) for path in layers.values()]),
+        ", and ".join(becomes),
+    )  # fmt: skip
 
 
 def cuts(method: Method) -> bool:

@@ -71,8 +71,8 @@ class EngineView:
             target = within(target, [g.name for g in target.offers(self.known.groups) if g.name in worth])
         return select(self.known, worth, target, as_is=as_is)
 
-    def places(self, target: Target, sampling: Sampling) -> list[Place]:
-        return self._looks.places(self.known, target, sampling)
+    def places(self, target: Target, sampling: Sampling, *, outputs: bool = False) -> list[Place]:
+        return self._looks.places(self.known, target, sampling, outputs=outputs)
 
     def activity(self, name: str, sampling: Sampling, *, moments: bool = False) -> Activity:
         return self._looks.activity(self.known, name, sampling, moments=moments, steps=self.steps)
