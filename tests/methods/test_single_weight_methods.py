@@ -228,6 +228,11 @@ REFUSED = [
     (lambda: nk.methods.spur(0.5, steps=2, reading="unevenness", proximal=True), "Unevenness has no proximal step"),
     (lambda: nk.methods.gradual(0.5, steps=2, first=1.0), "first is the share that goes at once"),
     (lambda: nk.methods.gradual(0.5, steps=2, every=0), "every must be a whole number"),
+    (
+        lambda: nk.methods.gradual(0.5, steps=2, first=0.6),
+        "first=0.6 would take more at once than the target in the end, 0",
+    ),
+    (lambda: nk.methods.spur(0.5, steps=2, proximal="yes"), "proximal must be True or False, not 'yes'"),
     (lambda: nk.methods.nm(nk.Ratio(0.75)), r"nm lets N of every M weights stay: its target is nk.NM.*, not Ratio"),
     (lambda: nk.methods.build("nm", {"target": {"ratio": 0.75}}), r"its target is .*\{nm: '2:4'\} in a recipe"),
     (lambda: nk.methods.imp(0.5, steps=2, score=nk.scores.L1), r"a score is a value such as nk.scores.L1\(\), not <cl"),

@@ -481,3 +481,19 @@ def test_a_single_checkpoint_is_warned_of(tmp_path: Path) -> None:
     work = trainer(tmp_path, METHODS["imp"], bert(), save_total_limit=1)
     with pytest.warns(UserWarning, match="save_total_limit=1: the Trainer removes the old checkpoint before"):
         work.train()
+
+
+class Halt(transformers.TrainerCallback):  # type: ignore[misc]
+    def on_step_end(self, args: Any, state: Any, control: Any, **live: Any) -> None:
+        control.should_training_stop = state.global_step >= 3
+
+
+def test_a_training_that_ends_early_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = trainer(tmp_path, METHODS["imp"], bert(), save_strategy="no")
+    made.add_callback(Halt())
+    made.train()
+    (told,) = [message for message in caplog.messages if "has stopped" in message]
+    assert told.startswith("the Trainer has stopped at step 3, and imp was not done: it takes at most 6 steps.")
+    caplog.clear()
+    trainer(tmp_path, METHODS["imp"], bert(), save_strategy="no").train()
+    assert not [message for message in caplog.messages if "has stopped" in message]

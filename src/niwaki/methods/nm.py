@@ -22,8 +22,8 @@ def nm(target: NM | str = "2:4", *, score: Score | None = None) -> Method:
 
     Settings:
         target: nk.NM("2:4", only=…), or just "2:4". Only layers of which M divides the number of inputs are taken
-            from; a matrix that is held by no layer is taken to have them along dimension 1. What counts as a weight is
-            told in the card of :func:`imp`.
+            from; a matrix that is held by no layer is taken to have them along dimension 1, and experts in one tensor
+            where their module says it (`is_transposed`). What counts as a weight is told in the card of :func:`imp`.
         score: of single weights; nk.scores.L1, their magnitude, if None.
 
     Zeros stay zero while ``run.step()`` goes on. In training the choice is made before the first step, and its zeros

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from niwaki.errors import BadInput
-from niwaki.methods.parts import Part
+from niwaki.methods.parts import Part, check_switch
 from niwaki.methods.view import Of, Orders, Outcome, Regularizing, State, View
 from niwaki.penalties import Penalty, Proximal, RowColumn
 from niwaki.schedules import not_below_zero
@@ -33,13 +33,15 @@ class Regularize(Part):
 
     def __post_init__(self) -> None:
         not_below_zero(self.factor, "factor")
+        check_switch(self.proximal, "proximal")
         if not isinstance(self.penalty, Penalty):
             raise BadInput(f"a penalty is a value such as nk.penalties.RowColumn(), not {self.penalty!r}")
         if self.proximal and not isinstance(self.penalty, Proximal):
             raise BadInput(f"{type(self.penalty).__name__} has no proximal step: set proximal=False, or take RowColumn")
 
     def begin(self, view: View) -> State:
-        return {"names": self.names(view)}
+        names = self.names(view)
+        return {"names": names, "stacks": view.stacks(names)}
 
     def names(self, view: View) -> list[str]:
         """The weights that it presses: those that the target may take from; all that its patterns pick where it takes
@@ -53,7 +55,8 @@ class Regularize(Part):
         if not self.factor:
             return Outcome()
         factors = dict.fromkeys(state["names"], self.factor)
-        return Outcome(Orders(regularize=(Regularizing(self.penalty, factors, self.proximal),)))
+        order = Regularizing(self.penalty, factors, self.proximal, frozenset(state["stacks"]))
+        return Outcome(Orders(regularize=(order,)))
 
 
 def _takes_nothing(target: Ratio) -> bool:

@@ -122,6 +122,10 @@ class View(Protocol):
         """Names of the groups (tensors) of which a target may take units (single weights)."""
         ...
 
+    def stacks(self, names: Iterable[str]) -> list[str]:
+        """Those of the tensors that hold several matrices, numbered along dimension 0."""
+        ...
+
     def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units", *, as_is: bool = False) -> Chosen:
         """What must go to reach the target. ``as_is``: where groups compete, their scores are compared as they are, not
         divided by the mean of each group."""
@@ -164,11 +168,13 @@ class Pressing:
 @dataclass(frozen=True)
 class Regularizing:
     """A penalty on whole tensors in one step: its factor by tensor name. ``proximal``: as a proximal step of the
-    learning rate times the factor after the optimizer's, and not as a gradient."""
+    learning rate times the factor after the optimizer's, and not as a gradient. ``stacks``: the tensors of which
+    dimension 0 numbers matrices, each with rows and columns of its own."""
 
     penalty: Penalty
     factors: Mapping[str, float]
     proximal: bool = False
+    stacks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ def look(weight: Tensor | NDArray[Any]) -> Pattern:
         weight: of two dimensions or more, on any device: a weight, whose survivors are what is not zero, or a bool
             mask, true where a weight survives. The first dimension are rows, the second columns; all further ones
             (the kernel of a convolution) are positions, counted together. So rows are output channels of linear
-            layers and convolutions, and input channels of transposed convolutions.
+            layers and convolutions, and inputs of transposed convolutions and of the ``Conv1D`` of transformers. Of
+            experts in one tensor look at each, ``look(weight[k])``: dimension 0 numbers them.
 
     Raises:
         BadInput: it has fewer than two dimensions or no entries, or its values are not there (the meta device).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
@@ -58,6 +59,13 @@ class Held:
         for axis in self._order:
             t, value = tensors[axis.name], int(axis in self._directions)
             local(t).index_fill_(axis.dim, self._index_of(axis, t), value)
+
+    @torch.no_grad()
+    def clear(self, beside: Mapping[str, Iterable[Tensor]]) -> None:
+        """Zero the removed entries in tensors of the same shapes that lie beside those of the model, by its names."""
+        for axis in self.plan.removed:
+            for t in beside.get(axis.name, ()):
+                local(t).index_fill_(axis.dim, self._index_of(axis, t), 0)
 
     @cached_property
     def _order(self) -> list[Axis]:

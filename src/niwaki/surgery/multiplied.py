@@ -9,6 +9,9 @@ tensor), unless
 - its own name says that it is a table or a bias: one of its words, between ``_``, is of ``NAMES``
   (``relative_position_bias_table``, ``rel_pos_h``).
 
+A parameter of three dimensions in a module of experts (its class is called so, or it has as many ``num_experts``) is a
+stack: dimension 0 numbers matrices, each with rows and columns of its own.
+
 The weights of embeddings are none, nor what shares their tensor. A matrix that is left out by its name alone counts
 under another one; what counts and should not is left out by a target's ``skip``.
 """
@@ -32,10 +35,16 @@ NAMES = frozenset(
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where a weight has its inputs: along ``dim``, in so many ``parts`` of which no two meet in one output."""
+    """Where a weight has its inputs: along ``dim``, in so many ``parts`` of which no two meet in one output.
+
+    ``stacked``: dimension 0 numbers matrices. ``known``: could that be told? Of a tensor of three dimensions in a
+    module of somebody's own it cannot.
+    """
 
     dim: int = 1
     parts: int = 1
+    stacked: bool = False
+    known: bool = True
 
 
 class Weights(dict[str, Tensor]):
@@ -55,7 +64,16 @@ def multiplied(model: nn.Module) -> Weights:
         if id(p) not in tables and _multiplies(module, own, p)
     }
     found = {name: p for name, (_, p) in held.items()}
-    return Weights(found, {name: _inputs(module) for name, (module, _) in held.items()})
+    return Weights(found, {name: _inputs(module, p) for name, (module, p) in held.items()})
+
+
+def matrices(weights: Mapping[str, Tensor], inputs: Mapping[str, Inputs]) -> Iterator[tuple[str, Tensor]]:
+    """The weights one by one, of stacks each matrix: ``experts.down_proj[3]``."""
+    for name, weight in weights.items():
+        if inputs.get(name, Inputs()).stacked:
+            yield from ((f"{name}[{k}]", each) for k, each in enumerate(weight))
+        else:
+            yield name, weight
 
 
 def inputs_of(weights: Mapping[str, Tensor], name: str) -> Inputs:
@@ -63,10 +81,22 @@ def inputs_of(weights: Mapping[str, Tensor], name: str) -> Inputs:
     return weights.inputs.get(name, Inputs()) if isinstance(weights, Weights) else Inputs()
 
 
-def _inputs(module: nn.Module) -> Inputs:
+def _inputs(module: nn.Module, p: Tensor) -> Inputs:
     if isinstance(module, _ConvTransposeNd):
         return Inputs(0, module.groups)
-    return Inputs(0) if _is_conv1d(module) else Inputs()
+    if _is_conv1d(module):
+        return Inputs(0)
+    if isinstance(module, LAYERS) or p.dim() < 3:
+        return Inputs()
+    if not _is_stack(module, p):
+        return Inputs(known=False)
+    transposed = getattr(module, "is_transposed", None)  # as transformers says how its experts lie
+    return Inputs(1 if transposed else 2, stacked=True, known=isinstance(transposed, bool))
+
+
+def _is_stack(module: nn.Module, p: Tensor) -> bool:
+    many = [getattr(module, name, None) for name in ("num_experts", "num_local_experts")]
+    return p.dim() == 3 and ("Expert" in type(module).__name__ or p.shape[0] in many)
 
 
 def _held(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
@@ -95,4 +125,4 @@ def _is_conv1d(module: nn.Module) -> bool:
     return any(f"{k.__module__}.{k.__qualname__}" == "transformers.pytorch_utils.Conv1D" for k in type(module).__mro__)
 
 
-__all__ = ["LAYERS", "NAMES", "Inputs", "Weights", "inputs_of", "multiplied"]
+__all__ = ["LAYERS", "NAMES", "Inputs", "Weights", "inputs_of", "matrices", "multiplied"]

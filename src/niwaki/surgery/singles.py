@@ -20,6 +20,7 @@ from niwaki.scores import Score, watches
 from niwaki.surgery.multiplied import Inputs, Weights, inputs_of, multiplied
 from niwaki.surgery.thresholds import least_of_shards
 from niwaki.targets import NM, Ratio, Scope, Target, count
+from niwaki.wording import some
 from niwaki.wrappers import bare
 
 
@@ -109,12 +110,19 @@ def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
     """Names of the tensors of which the target may take weights.
 
     Raises:
-        BadInput: a pattern matches none. NothingToPrune: no tensor has inputs in groups of M, as NM wants.
+        BadInput: a pattern matches none, or nobody can tell where a tensor has its inputs, as NM wants.
+        NothingToPrune: the patterns leave none; or no tensor has inputs in groups of M, as NM wants.
     """
     named: list[Any] = [_Named(name) for name in weights]
     target.check_patterns(named)
     names = [each.name for each in target.offers(named)]
+    if not names and _takes(target):
+        raise NothingToPrune(
+            f"{target!r} leaves no tensor of single weights: {len(weights)} are there ({some(list(weights), 5)}), and "
+            'its patterns pick none. Patterns are of tensors: only="encoder.*", skip="*.classifier.weight"'
+        )
     if isinstance(target, NM):
+        _check_known(weights, names, target)
         fitting = [name for name in names if _read_together(weights[name], inputs_of(weights, name)) % target.m == 0]
         if names and not fitting:
             raise NothingToPrune(
@@ -123,6 +131,23 @@ def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
             )
         return fitting
     return names
+
+
+def _takes(target: Target) -> bool:
+    """Is there a share that it would take? (A share of 0 is a point of a sweep.)"""
+    if not isinstance(target, Ratio):
+        return True
+    return any(target.removed.values()) if isinstance(target.removed, Mapping) else target.removed > 0
+
+
+def _check_known(weights: Mapping[str, Tensor], names: Iterable[str], target: NM) -> None:
+    unknown = [name for name in names if not inputs_of(weights, name).known]
+    if unknown:
+        raise BadInput(
+            f"NM({target.keep!r}) compares weights that follow each other among the inputs, and along which dimension "
+            f"those lie cannot be told of {some([f'{name} {tuple(weights[name].shape)}' for name in unknown])}: leave "
+            f"them out, skip={unknown[:3]!r}; of experts in one tensor a bool is_transposed on their module tells it"
+        )
 
 
 def _read_together(weight: Tensor, inputs: Inputs) -> int:
@@ -242,7 +267,7 @@ def _least_of_each(worth: Tensor, keep: int, of: int, dim: int) -> Tensor:
         if len(held) % of or (len(held) and int(held[0]) % of):
             raise BadInput(
                 f"a weight of shape {tuple(worth.shape)} is sharded along dimension {dim}, where NM compares {of} "
-                f"weights that follow each other: shard it along dimension {1 - dim}"
+                f"weights that follow each other: shard it along dimension {0 if dim else 1}"
             )
         return as_part(_least_of_each(local(worth), keep, of, dim), worth)
     last = worth.movedim(dim, -1)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from niwaki.methods import Method, to_json
@@ -24,6 +28,23 @@ def why(ranks: Ranks, method: Method, model: nn.Module) -> str:
     )
 
 
+def unlike(there: Any, here: Any, path: str = "", most: int = 4) -> list[str]:
+    """Where two values of JSON differ, the first few places: ``body.parts[0].target.removed is 0.9 there and 0.8
+    here``."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping) and there.keys() == here.keys():
+        pairs = [(there[key], here[key], f"{path}.{key}".lstrip(".")) for key in there]
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = [(*both, f"{path}[{k}]") for k, both in enumerate(zip(there, here, strict=True))]
+    else:
+        return [] if there == here else [f"{path} is {_short(there)} there and {_short(here)} here".lstrip()]
+    return [told for one, other, at in pairs for told in unlike(one, other, at)][:most]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
 def sample(model: nn.Module, entries: int) -> dict[str, Tensor]:
     """The first entries of every parameter, which differ soon between models that are trained apart."""
     return {name: p.detach().flatten()[:entries] for name, p in bare(model).named_parameters()}
@@ -34,4 +55,4 @@ def _weights(model: nn.Module) -> str:
     return digest({name: p for name, p in bare(model).named_parameters() if not is_sharded(p)})
 
 
-__all__ = ["sample", "why"]
+__all__ = ["sample", "unlike", "why"]

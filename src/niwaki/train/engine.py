@@ -21,7 +21,7 @@ from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
 from niwaki.tracing import trace
 from niwaki.train.averages import Average
-from niwaki.train.differing import sample, why
+from niwaki.train.differing import sample, unlike, why
 from niwaki.train.faint import tell_if_lost
 from niwaki.train.looks import Looks, Loss, require
 from niwaki.train.masked import Masked
@@ -254,6 +254,18 @@ class Pruning:
             check_cut(self.method, self._view, one)
         self.optimizer = one
 
+    def release(self) -> None:
+        """Let go of the model when the run is finished: what was masked may grow again, and gets gradients. Until then
+        zeros are held for as long as somebody calls `step`, and their gradients for as long as the run is there.
+
+        Raises:
+            BadInput: it is not finished.
+        """
+        if not self.finished:
+            raise BadInput(f"{self.method.name} is not done: go on until run.finished, or drop the run")
+        self._masked.put(None)
+        self._zeros.release()
+
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
         while not self.finished:
@@ -298,7 +310,8 @@ class Pruning:
         if state.get("version") != VERSION:
             raise BadInput(f"this run state has version {state.get('version')!r}, this release reads {VERSION}")
         if state["method"] != to_json(self.method):
-            raise BadInput(f"this run state belongs to another method: {state['method']}, not {to_json(self.method)}")
+            told = "; ".join(unlike(state["method"], to_json(self.method)))
+            raise BadInput(f"this run state belongs to another method than this {self.method.name}: {told}")
         plans = [Plan.from_json(plan) for plan in state["plans"]]
         if [plan.to_json() for plan in plans[: len(self._plans)]] != [plan.to_json() for plan in self._plans]:
             raise BadInput(
@@ -375,6 +388,9 @@ class Pruning:
             self._average.begin_again(self.model)
         for chosen in orders.mask:
             self._mask(chosen)
+        if orders.mask:
+            self._masked.forget(self.optimizer)
+            self._zeros.forget(self.optimizer)
         if orders.mask or orders.rewind:
             self._keep_zero()
             self._average.hold(self._masked.plan, self._zeros.gone)

@@ -30,7 +30,12 @@ def tell_if_lost(method: Method, view: View, tensors: Mapping[str, Tensor], opti
             continue
         rates = _rates(optimizer)
         names = [name for name in part.names(view) if rates.get(id(tensors[name]), 0.0) > 0]
-        lost = [name for name in names if _is_lost(part.penalty, tensors[name], part.factor * rates[id(tensors[name])])]
+        stacks = view.stacks(names)
+        lost = [
+            name
+            for name in names
+            if _is_lost(part.penalty, tensors[name], part.factor * rates[id(tensors[name])], name in stacks)
+        ]
         if lost:
             rate = rates[id(tensors[lost[0]])]
             logger.warning(
@@ -69,12 +74,13 @@ def peak(group: Mapping[str, object]) -> float | None:
     return max((float(rate) for rate in told if isinstance(rate, (int, float, Tensor))), default=None)
 
 
-def _is_lost(penalty: object, weight: Tensor, amount: float) -> bool:
+def _is_lost(penalty: object, weight: Tensor, amount: float, stacked: bool) -> bool:
     """Tried on a copy, which is what it would do. All ranks take part, also one that holds nothing of the weight."""
     if not isinstance(penalty, Proximal) or weight.is_meta:
         return False
     after = weight.detach().clone()
-    penalty.shrink_(after, amount)
+    for each in local(after) if stacked else (after,):
+        penalty.shrink_(each, amount)
     told = torch.stack([local(weight).any(), (local(after) != local(weight)).any()]).long()
     there, moved = shares(weight, "max")(told).tolist()
     return bool(there) and not moved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -21,11 +22,14 @@ from niwaki.train.engine import Pruning
 from niwaki.train.rehearsal import cuts, enough, must_be_method
 from niwaki.train.stepping import innermost, stand_in, unscale_
 from niwaki.train.view import Record
+from niwaki.wording import counted
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 except ImportError as trouble:
     raise require_extra("transformers", "hf") from trouble
+
+logger = logging.getLogger("niwaki")
 
 
 class PruningCallback(TrainerCallback):
@@ -173,6 +177,14 @@ class PruningCallback(TrainerCallback):
     ) -> None:
         self._run.after_step()
 
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any) -> None:
+        if not self._run.finished:
+            logger.warning(
+                "the Trainer has stopped at step %d, and %s was not done: it takes %s. What is saved now is neither "
+                "dense nor what was asked for; go on from the last checkpoint (resume_from_checkpoint).",
+                state.global_step, self.method.name, _length(self.method),
+            )  # fmt: skip
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **live: Any) -> None:
         folder = _written(args, state)
         if folder is not None:
@@ -203,6 +215,11 @@ class PruningCallback(TrainerCallback):
                 "PruningCallback(..., resume_from=folder)."
             )
         return place
+
+
+def _length(method: Method) -> str:
+    longest = method.body.longest
+    return "as many steps as it needs" if longest is None else f"at most {counted(longest, 'step')}"
 
 
 def _is_of(folder: Path, step: int) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from niwaki.surgery.masks import Held
+from niwaki.train.states import states_of
 from niwaki.units import Plan
+from niwaki.wrappers import bare
 
 
 class Masked:
@@ -33,11 +36,19 @@ class Masked:
 
     def hold(self) -> None:
         """What is masked is zero."""
-        if self.plan is None:
-            return
-        if self._held is None:
+        if held := self._look_up():
+            held.hold()
+
+    def forget(self, optimizer: torch.optim.Optimizer) -> None:
+        """So is what the optimizer remembers of it."""
+        if held := self._look_up():
+            parameters = dict(bare(self._model).named_parameters())
+            held.clear({name: [*states_of(optimizer, p)] for name, p in parameters.items()})
+
+    def _look_up(self) -> Held | None:
+        if self._held is None and self.plan is not None:
             self._held = Held(self._model, self.plan)
-        self._held.hold()
+        return self._held
 
     def beside(self, chosen: Collection[str]) -> dict[str, tuple[int, ...]]:
         """Units that are masked, by group, in the groups that are not ``chosen`` from now."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from niwaki.errors import BadInput
 from niwaki.methods.view import Chosen, Of, Pressing, Regularizing
 from niwaki.penalties import Proximal, gradients
 from niwaki.ranks import local, part
@@ -19,6 +20,11 @@ from niwaki.units import Group, Member
 def regularize(order: Regularizing, tensors: Mapping[str, Tensor]) -> None:
     """Add a penalty's gradients. A weight without a gradient (frozen, or unused in this step) is left alone."""
     moved = {name: tensors[name] for name in order.factors if tensors[name].grad is not None}
+    for name in order.stacks & moved.keys():
+        weight = moved.pop(name)
+        assert weight.grad is not None
+        for each, grad in zip(matrices(name, weight), local(weight.grad), strict=True):
+            grad.add_(order.penalty.gradient(each), alpha=order.factors[name])
     for name, gradient in gradients(order.penalty, moved):
         grad = moved[name].grad
         assert grad is not None
@@ -33,7 +39,23 @@ def shrink_(order: Regularizing, tensors: Mapping[str, Tensor], optimizer: torch
     for name, factor in order.factors.items():
         weight = tensors[name]
         if weight.grad is not None and id(weight) in rates:
-            order.penalty.shrink_(weight, factor * rates[id(weight)])
+            for each in matrices(name, weight) if name in order.stacks else (weight,):
+                order.penalty.shrink_(each, factor * rates[id(weight)])
+
+
+def matrices(name: str, weight: Tensor) -> Tensor:
+    """Of a stack the matrices that this rank holds, along dimension 0.
+
+    Raises:
+        BadInput: it holds parts of matrices.
+    """
+    mine = local(weight)
+    if mine.shape[1:] != weight.shape[1:]:
+        raise BadInput(
+            f"{name!r} holds matrices along dimension 0 and is sharded along another, so that no rank has a whole one: "
+            "shard it along dimension 0"
+        )
+    return mine
 
 
 @dataclass(frozen=True, eq=False)

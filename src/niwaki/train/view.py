@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,6 +59,10 @@ class EngineView:
         if of == "weights":
             return offered(single_weights(self.model), target)
         return [g.name for g in target.offers(self.known.groups)]
+
+    def stacks(self, names: Iterable[str]) -> list[str]:
+        inputs = single_weights(self.model).inputs
+        return [name for name in names if inputs[name].stacked]
 
     def select(self, worth: Mapping[str, Tensor], target: Target, of: Of = "units", *, as_is: bool = False) -> Chosen:
         with self.ranks.every("a choice"):

@@ -12,6 +12,8 @@ from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from niwaki.pattern import look
 from niwaki.ranks import is_sharded, local, whole
+from niwaki.surgery.multiplied import matrices, multiplied
+from niwaki.train.states import states_of
 from niwaki.wrappers import bare
 
 
@@ -47,7 +49,9 @@ class Zeros:
         """For the record: the share of zeros, and where the others are."""
         weights = sum(mask.numel() for mask in self.gone.values())
         gone = sum(int(whole(mask.sum())) for mask in self.gone.values())
-        looks = {name: look(~whole(mask)).to_json() for name, mask in self.gone.items()}
+        inputs = multiplied(bare(self._model)).inputs
+        masks = matrices({name: whole(mask) for name, mask in self.gone.items()}, inputs)
+        looks = {name: look(~mask).to_json() for name, mask in masks}
         return {"sparsity": gone / weights if weights else 0.0, "matrices": looks}
 
     @torch.no_grad()
@@ -56,6 +60,20 @@ class Zeros:
         weights = self._weights() if self._kept else {}
         for name, kept in self._kept.items():
             local(weights[name]).mul_(kept)
+
+    @torch.no_grad()
+    def forget(self, optimizer: torch.optim.Optimizer) -> None:
+        """So is what the optimizer remembers of it."""
+        weights = self._weights() if self._kept else {}
+        for name, kept in self._kept.items():
+            for state in states_of(optimizer, weights[name]):
+                local(state).mul_(kept)
+
+    def release(self) -> None:
+        """Nothing is gone any more: weights and gradients are what the optimizer makes of them."""
+        _remove(self._hooks)
+        for held in (self._hooks, self.gone, self._kept):
+            held.clear()
 
     def _weights(self) -> dict[str, nn.Parameter]:
         return dict(bare(self._model).named_parameters())

@@ -20,6 +20,7 @@ from niwaki.recipes.progress import Teller
 from niwaki.replacing import made
 from niwaki.savepoints import Savepoints
 from niwaki.schedules import per_round
+from niwaki.surgery.multiplied import matrices
 from niwaki.surgery.singles import single_weights
 from niwaki.text.finetuning import Finetuning, Settings, adamw
 from niwaki.train.engine import Pruning
@@ -123,8 +124,9 @@ class _Running:
         """How good the model is now, and where its zeros are, of which a method may have made more than it was asked
         to."""
         job, subject = self.job, self.job.study.subject
-        weights = {name: single_weights(self.model)[name].detach() for name in self._names()}
-        patterns = {name: pattern.look(weight) for name, weight in weights.items()}
+        every = single_weights(self.model)
+        weights = {name: every[name].detach() for name in self._names()}
+        patterns = {name: pattern.look(weight) for name, weight in matrices(weights, every.inputs)}
         share = sum(int((w == 0).sum()) for w in weights.values()) / sum(w.numel() for w in weights.values())
         asked = job.shares[-1] if job.contestant.at_once else (0.0, *job.shares)[len(self.rounds)]
         self.rounds.append(

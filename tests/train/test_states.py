@@ -1,0 +1,154 @@
+"""Optimizers that keep the weights a second time must not bring back what is zero; and a run can let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import niwaki as nk
+from niwaki.errors import BadInput
+from niwaki.methods import Choose, Cut, Mask, Method, Wait, sequence
+
+INPUTS = torch.ones(4, 6)
+
+
+class ScheduleFree(torch.optim.Optimizer):
+    """The update of schedule-free SGD: gradients are taken between an average ``x`` and the iterate ``z``, which it
+    keeps; for evaluation the weights become ``x`` (Defazio et al. 2024, Eq. 2 to 4)."""
+
+    def __init__(self, parameters: Any, lr: float, beta: float = 0.9) -> None:
+        super().__init__(parameters, {"lr": lr, "beta": beta, "k": 0})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            group["k"] += 1
+            for y in group["params"]:
+                z = self.state[y].setdefault("z", y.detach().clone())
+                x = (y - (1 - group["beta"]) * z) / group["beta"]
+                z.sub_(group["lr"] * y.grad)
+                x.lerp_(z, 1 / group["k"])
+                y.copy_(z.lerp(x, group["beta"]))
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        for group in self.param_groups:
+            for y in group["params"]:
+                y.copy_((y - (1 - group["beta"]) * self.state[y]["z"]) / group["beta"])
+
+
+class Doubled(torch.optim.SGD):
+    """Steps on a copy of finer type, and writes the weights from it: as mixed precision with master weights does."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                master = self.state[p].setdefault("master", p.detach().double())
+                master.sub_(group["lr"] * p.grad)
+                p.copy_(master)
+
+    def eval(self) -> None:
+        self.step()
+
+
+MAKERS: dict[str, Callable[[Any], Any]] = {
+    "schedule-free": lambda p: ScheduleFree(p, lr=0.1),
+    "master weights": lambda p: Doubled(p, lr=0.1),
+}
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+
+
+def step(run: nk.Pruning) -> None:
+    run.optimizer.zero_grad()
+    run.model(INPUTS).square().mean().backward()
+    run.step()
+
+
+@pytest.mark.parametrize("optimizer", MAKERS)
+@pytest.mark.parametrize("of", ["weights", "units"])
+def test_a_second_copy_of_the_weights_loses_them_too(optimizer: str, of: Any) -> None:
+    model = net()
+    method = Method("mine", sequence(Wait(2), Choose(target=nk.Ratio(0.5), of=of), Mask(), Wait(3)))
+    run = nk.Pruning(model, MAKERS[optimizer](model.parameters()), method, INPUTS)
+    while not run.finished:
+        step(run)
+    zero = {name: p == 0 for name, p in model.named_parameters()}
+    assert int(zero["0.weight"].sum()) == 24
+    run.optimizer.eval()
+    assert all(bool((model.get_parameter(name)[gone] == 0).all()) for name, gone in zero.items())
+    assert all(bool(p.any()) for p in model.parameters())
+
+
+def test_whole_numbers_and_other_shapes_are_left_alone() -> None:
+    """A state of 8 bits is a code, of which 0 need not stand for 0."""
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    codes, sums = torch.full((8, 6), 7, dtype=torch.uint8), torch.ones(8)
+    optimizer.state[model[0].weight].update(codes=codes, sums=sums)
+    run = nk.Pruning(
+        model, optimizer, Method("mine", sequence(Choose(target=nk.Ratio(0.5), of="weights"), Mask())), INPUTS
+    )
+    step(run)
+    assert bool((codes == 7).all())
+    assert bool((sums == 1).all())
+
+
+def test_a_run_that_is_done_lets_go() -> None:
+    model = net()
+    method = Method("mine", sequence(Choose(target=nk.Ratio(0.5), of="weights"), Mask(), Wait(2)))
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), method, INPUTS)
+    with pytest.raises(BadInput, match=r"mine is not done: go on until run.finished"):
+        run.release()
+    while not run.finished:
+        step(run)
+    gone = model[0].weight == 0
+    assert int(gone.sum()) == 24
+    assert not bool(gradient(model)[gone].any())
+    run.release()
+    assert bool(gradient(model)[gone].all())
+    step(run)
+    assert not bool((model[0].weight[gone] == 0).any())
+
+
+def gradient(model: nn.Sequential) -> Tensor:
+    model.zero_grad()
+    model(INPUTS).square().mean().backward()
+    grad = model[0].weight.grad
+    assert grad is not None
+    return grad
+
+
+def test_a_run_lets_go_of_masked_units_before_a_cut_that_never_comes() -> None:
+    model = net()
+    method = Method("mine", sequence(Choose(target=nk.Ratio(0.5)), Mask(), Wait(1)))
+    run = nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), method, INPUTS)
+    while not run.finished:
+        step(run)
+    assert int((model[0].weight == 0).all(1).sum()) == 4
+    run.release()
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+    step(run)
+    assert bool(model[0].weight.any(1).all())
+
+
+def test_what_differs_from_another_methods_state_is_told() -> None:
+    def run(share: float, *more: Any) -> nk.Pruning:
+        model = net()
+        method = Method("mine", sequence(Choose(target=nk.Ratio(share)), *more, Cut()))
+        return nk.Pruning(model, torch.optim.SGD(model.parameters(), lr=0.1), method, INPUTS)
+
+    with pytest.raises(BadInput) as caught:
+        run(0.25).load_state_dict(run(0.5).state_dict())
+    assert str(caught.value).endswith("than this mine: body.parts[0].target.removed is 0.5 there and 0.25 here")
+    with pytest.raises(BadInput, match=r"body.parts is \[.* there and \[.* here"):
+        run(0.25).load_state_dict(run(0.25, Mask()).state_dict())
