@@ -192,6 +192,14 @@ def test_a_teacher_and_more_epochs_change_the_retraining_alone(tmp_path: Path) -
     assert not torch.equal(left, right)
 
 
+def test_a_baseline_may_see_as_many_images_as_greg_does(tmp_path: Path) -> None:
+    pressed = job(tmp_path, "greg1").run()
+    plain, as_long, scratch = (job(tmp_path, name).run() for name in ("l1", "l1-as-long", "scratch"))
+    assert len(as_long["history"]) == len(scratch["history"]) > len(plain["history"])
+    assert as_long["pruned"] == plain["pruned"]
+    assert len(as_long["history"]) == round(pressed["epochs"]["prune"] + pressed["epochs"]["retrain"])
+
+
 def test_seeds_differ(tmp_path: Path) -> None:
     job(tmp_path, "l1", seed=0).run()
     job(tmp_path, "l1", seed=1).run()

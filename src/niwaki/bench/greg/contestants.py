@@ -25,7 +25,8 @@ class Contestant:
         fresh: new weights after the cut: the small network is trained from scratch.
         everywhere: the groups compete with each other for as many multiply-adds as the row's shares leave.
         taught: the dense network teaches while the small one is retrained.
-        longer: so many times the epochs of retraining.
+        longer: so many times the epochs of retraining. as_long: as many images after the cut as GReg-1 sees in pressing
+            and retraining.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Contestant:
     everywhere: bool = False
     taught: bool = False
     longer: float = 1.0
+    as_long: bool = False
 
 
 def _one_shot(target: Target, settings: Settings, seed: int) -> Method:
@@ -76,11 +78,12 @@ CONTESTANTS: dict[str, Contestant] = {
         Contestant("greg2-taught", "GReg-2, cosine 0.01, taught", _greg2, "cosine", taught=True),
         Contestant("l1-longer", "one-shot L1, cosine 0.01, 2.5x epochs", _one_shot, "cosine", longer=2.5),
         Contestant("greg1-longer", "GReg-1, cosine 0.01, 2.5x epochs", _greg1, "cosine", longer=2.5),
-        Contestant("scratch", "from scratch, step 0.1", _one_shot, lr=lambda s: s.scratch_lr, fresh=True),
+        Contestant("l1-as-long", "one-shot L1, step 0.01, as long as GReg", _one_shot, as_long=True),
+        Contestant("scratch", "from scratch, step 0.1", _one_shot, lr=lambda s: s.scratch_lr, fresh=True, as_long=True),
     )
 }
 """By name. The masks of ``l1…``, ``greg1…``, ``fixreg`` and ``scratch`` are the same, from the same checkpoint, but for
-those ``-global``. These, ``-taught`` and ``-longer`` go beyond the paper."""
+those ``-global``. These, ``-taught``, ``-longer`` and ``-as-long`` go beyond the paper."""
 USUAL = ("l1", "l1-cosine", "l1-low", "greg1", "greg2", "scratch")
 
 __all__ = ["CONTESTANTS", "USUAL", "Contestant"]

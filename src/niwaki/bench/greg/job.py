@@ -208,9 +208,9 @@ class Job:
         keeper.spend("retrain")
 
     def _epochs(self) -> int:
-        """Epochs after the cut. From scratch: as many images as GReg-1 sees in pressing and retraining."""
+        """Epochs after the cut."""
         s = self.settings
-        if not self.contestant.fresh:
+        if not self.contestant.as_long:
             return round(s.epochs * self.contestant.longer)
         pressed = s.every * s.ceiling / s.grow + s.hold
         return s.epochs + round(pressed * s.prune_batch / len(self.home.images.train))
