@@ -13,6 +13,7 @@ from niwaki.errors import BadInput
 from niwaki.methods import Choose, Cut, Mask, Method, Part, Press, Wait, sequence, together
 from niwaki.schedules import Ramp
 from niwaki.scores import L1
+from niwaki.surgery.decide import tried
 
 X = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
 
@@ -134,3 +135,12 @@ def test_a_share_that_takes_nothing_is_told(caplog: pytest.LogCaptureFixture) ->
     caplog.clear()
     nk.plan(nk.trace(net(), X), target=nk.Ratio(0.0))
     assert caplog.messages == []
+
+
+def test_plans_that_are_only_tried_are_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """A target in milliseconds tries shares of units that nobody asked for."""
+    graph, target = nk.trace(net(), X), nk.Ratio(0.1, round_to=16)
+    assert not tried(graph, target=target).removed
+    assert caplog.messages == []
+    nk.plan(graph, target=target)
+    assert "takes no unit" in caplog.text

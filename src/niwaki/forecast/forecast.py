@@ -25,7 +25,7 @@ from niwaki.measure import latency
 from niwaki.measure.runtimes import ready, require
 from niwaki.scores import L1
 from niwaki.surgery.cut import cut
-from niwaki.surgery.decide import plan as decide
+from niwaki.surgery.decide import tried
 from niwaki.targets import Ratio
 from niwaki.tracing import trace
 from niwaki.units import Plan, Selection
@@ -169,7 +169,7 @@ def _rehearse(model: nn.Module, inputs: Inputs, place: Place) -> None:
 
 
 def _evenly(graph: Graph, share: float, multiple: int, only: Iterable[str], skip: Iterable[str]) -> Plan:
-    return decide(graph, L1(), Ratio(share, only=tuple(only), skip=tuple(skip), round_to=multiple))
+    return tried(graph, L1(), Ratio(share, only=tuple(only), skip=tuple(skip), round_to=multiple))
 
 
 def _whole(

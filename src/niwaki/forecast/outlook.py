@@ -9,7 +9,7 @@ from typing import Any
 from niwaki.forecast.forecast import Forecast
 from niwaki.forecast.likes import liked
 from niwaki.scores import L1
-from niwaki.surgery.decide import plan as decide
+from niwaki.surgery.decide import tried
 from niwaki.targets import Ratio
 from niwaki.units import Plan
 
@@ -49,7 +49,7 @@ def even(forecast: Forecast, shares: Iterable[float] = SHARES) -> list[tuple[Out
     multiple = usual(forecast)
 
     def one(share: float, round_to: int) -> Outlook:
-        plan = decide(forecast.graph, L1(), Ratio(share, round_to=round_to))
+        plan = tried(forecast.graph, L1(), Ratio(share, round_to=round_to))
         return outlook(forecast, f"{share:.0%} of all units", plan)
 
     return [(one(share, 1), one(share, multiple)) for share in shares]

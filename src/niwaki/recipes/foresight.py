@@ -27,7 +27,7 @@ from niwaki.recipes.progress import Advance, Teller
 from niwaki.recipes.schema import Measure, Recipe
 from niwaki.replacing import made, replacing
 from niwaki.scores import L1, Score
-from niwaki.surgery.decide import plan as decide
+from niwaki.surgery.decide import tried
 from niwaki.tracing import trace
 from niwaki.units import Plan
 
@@ -117,7 +117,7 @@ def _plans(recipe: Recipe, graph: Graph) -> tuple[dict[str, Plan], dict[str, str
         part = parts[-1]  # the one that chooses in the end
         score = getattr(part, "score", None)
         try:
-            plans[choice.label] = decide(graph, score if isinstance(score, Score) else L1(), part.target)
+            plans[choice.label] = tried(graph, score if isinstance(score, Score) else L1(), part.target)
         except NiwakiError as trouble:
             failed[choice.label] = str(trouble)
     return plans, failed
