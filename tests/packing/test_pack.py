@@ -357,6 +357,25 @@ def test_packed_layers_train_and_what_was_zero_stays_zero() -> None:
             assert torch.allclose(old.weight, new.weight, atol=1e-6)
 
 
+def test_the_config_is_told_of_once_and_not_of_what_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+    """The trace tries deeper cuts of this model, since its forward pass reads values."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in
+             (("layers", 1), ("attention_heads", 2), ("ffn_dim", 12))}  # fmt: skip
+    ends = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
+    config = transformers.BartConfig(vocab_size=20, d_model=8, max_position_embeddings=12, **sizes, **ends)
+    model = transformers.BartForSequenceClassification(config).eval()
+    for name, p in model.named_parameters():
+        if ".fc1." in name:
+            p.data[4:] = 0
+    tokens = torch.tensor([[5, 7, 2]])
+    packed = nk.pack(model, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}, measure=False)
+    assert {r.count for r in nk.packing_of(packed).removed} == {8}
+    (said,) = [r.getMessage() for r in caplog.records if r.name == "niwaki"]
+    assert said.startswith("BartForSequenceClassification: the config stays the dense model's. Saved by nk.save")
+
+
 # -- bad input ---------------------------------------------------------------------------------------------------------
 
 
@@ -365,6 +384,15 @@ def wrong() -> Iterator[Any]:
     yield model, inputs, {"forms": {"*": "row_columns"}}, "no 'row_columns'; did you mean 'rows_columns'"
     yield model, inputs, {"forms": "diagonal"}, "Known: columns, core_sparse"
     yield model, inputs, {"forms": {"7": "rows"}}, "forms names '7', and no linear layer is called so"
+    yield model, inputs, {"forms": ["rows"]}, r"forms must be one form for all layers \('dense', .* not \['rows'\]"
+    yield model, inputs, {"forms": {"*": ["rows"]}}, "the table of forms has no"
+    yield model, inputs, {"forms": {0: "rows"}}, "or a dict of forms by name or pattern"
+    yield (
+        model,
+        inputs,
+        {"threads": 0},
+        "threads must be a whole number of at least 1, or None for torch's own, found 0",
+    )
     yield model, inputs, {"margin": 1.5}, "from 0 to below 1; found 1.5"
     yield model, inputs, {"runs": 0}, "runs must be a whole number of at least 1, found 0"
     yield "model", inputs, {}, "expected a model"
@@ -372,7 +400,7 @@ def wrong() -> Iterator[Any]:
     yield model, 3, {}, "inputs must be a tensor, a tuple"
 
 
-@pytest.mark.parametrize("case", range(8))
+@pytest.mark.parametrize("case", range(12))
 def test_bad_input_is_told(case: int) -> None:
     model, inputs, settings, text = list(wrong())[case]
     with pytest.raises(BadInput, match=text):
@@ -396,6 +424,21 @@ def test_a_model_that_rolls_dice_is_told() -> None:
 
     with pytest.raises(BadInput, match="does not give the same answer twice in eval mode"):
         nk.pack(Dice(), torch.randn(2, 4))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(value: float) -> None:
+    model, inputs, _ = masked("mlp", "rows")
+    model[2].weight.data[0, :3] = value
+    said = r"Sequential gives answers that are not finite, and '2\.weight' has 3 of \d+ values that are NaN or infinite"
+    with pytest.raises(BadInput, match=said):
+        nk.pack(model, inputs)
+
+
+def test_inputs_that_are_no_numbers_are_told() -> None:
+    model, inputs, _ = masked("mlp", "rows")
+    with pytest.raises(BadInput, match="give inputs without values that are not finite"):
+        nk.pack(model, inputs * float("nan"))
 
 
 def test_a_packed_model_is_not_cut() -> None:

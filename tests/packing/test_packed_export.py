@@ -90,6 +90,18 @@ def test_torch_export_takes_every_form(form: str, tmp_path: Path) -> None:
         assert torch.allclose(program.module()(x), net(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["sparse", "core_sparse"])
+def test_torch_export_takes_other_batch_sizes(form: str, tmp_path: Path) -> None:
+    """On both sides of the number of vectors that a layer takes at once."""
+    net, x = two()
+    packed = nk.pack(net, x, forms=form, remove=False)
+    path = nk.export.torch_export(packed, x, tmp_path / "packed.pt2", dynamic="batch")
+    for rows in (2, 300):
+        more = torch.randn(rows, 40)
+        with torch.no_grad():
+            assert torch.allclose(nk.export.torch_session(path)(more)[0], net(more), atol=1e-5)
+
+
 def test_multiply_adds_of_single_entries_are_counted() -> None:
     net, x = two()
     packed = nk.pack(net, x, forms="sparse", remove=False)

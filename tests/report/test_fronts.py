@@ -108,7 +108,7 @@ def test_other_beginnings_are_warned_of() -> None:
 def test_other_ways_to_judge_are_warned_of() -> None:
     one, other = ({"evaluate": "jobs:accuracy", "evaluate_args": {"size": size}} for size in (500, 5000))
     made = {"a": report(dense(), greg(), settings=one), "b": report(dense(), greg(), settings=other)}
-    assert ["do not measure accuracy in the same way" in said for said in starts.differences(made)] == [True]
+    assert ["do not judge their networks alike" in said for said in starts.differences(made)] == [True]
     with pytest.raises(BadInput, match=r"differ in evaluate_args.size \(500 and 5000\).* say why: --mixed"):
         together.render(made)
     html = together.render(made, "on purpose")
@@ -161,7 +161,7 @@ def test_reports_of_older_releases_still_open() -> None:
     """Files that know nothing of what came later."""
     data = sample().to_json()
     for entry in data["entries"]:
-        for key in ("activation_bytes", "peak_bytes", "forecast", "limits", "weights"):
+        for key in ("activation_bytes", "peak_bytes", "forecast", "limits", "weights", "measure"):
             del entry[key]
     for key in ("blocked", "partings", "patterns"):
         del data[key]

@@ -159,6 +159,16 @@ def test_table_cells() -> None:
     ]  # fmt: skip
 
 
+def test_rows_of_several_measures_name_theirs() -> None:
+    """And nothing is said of how far one is from the other."""
+    report = pair(measure="F1")
+    assert table.columns(report)[1] == "accuracy / F1"
+    first, second = (row[1] for row in table.rows(report))
+    assert (first.main, first.aside, first.more) == ("91.10%", "", "accuracy")
+    assert (second.main, second.aside, second.more) == ("90.80%", "", "F1")
+    assert table.rows(pair())[1][1].more == ""
+
+
 def test_tones_of_cells() -> None:
     report = pair(latency=timings(60.0, 30.0), certificate=certificate(holds=False))
     assert [cell.tone for cell in table.rows(report)[1]] == ["", "", "", "", "", "bad", "", "bad"]

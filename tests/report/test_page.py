@@ -106,6 +106,19 @@ def test_the_page_holds_every_section_and_figure() -> None:
     assert len(outline.ids) == len(set(outline.ids))
 
 
+def test_another_measure_is_called_by_its_name_everywhere() -> None:
+    known = full()
+    html = page.render(replace(known, entries=[replace(entry, measure="Pearson") for entry in known.entries]))
+    said = Outline(html).said
+    assert "keeps 90.8% Pearson (−0.3 points)" in said
+    assert "Pearson against MACs." in said
+    assert "90.80% Pearson (−0.30 points)" in said
+    assert len(re.findall("<th[^>]*>Pearson</th>", html)) == 2
+    assert "Training curve: Pearson and loss" in html
+    assert "ccuracy" not in html.replace(EVIL, "")
+    assert "% right" not in html
+
+
 def test_the_page_needs_nothing_from_outside() -> None:
     html = page.render(full())
     outline = Outline(html)

@@ -246,6 +246,14 @@ def test_without_accuracy_there_are_no_figures() -> None:
     assert "1 network from one dense network." in html
 
 
+def test_another_measure_is_called_by_its_name() -> None:
+    html = sweep.render(outcome(family(0.9, 0.8, measure="F1"), dense=replace(dense(), measure="F1")))
+    assert "the best mean is 85.0% F1" in html
+    assert "F1 against MACs, means over seeds." in html
+    assert len(re.findall("<th[^>]*>F1</th>", html)) == 2
+    assert "ccuracy" not in html
+
+
 def test_hostile_strings_are_text_everywhere() -> None:
     evil = replace(family(0.9, 0.8, own=EVIL, method=EVIL, target=EVIL), mixed={"base": EVIL})
     more = dict.fromkeys(("title", "created", "command", "weights", "chosen_by"), EVIL)

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 
 from niwaki.cli import main
 from niwaki.errors import BadInput
+from niwaki.recipes.judging import measure_of
 from niwaki.report import Report
 from niwaki.text import jobs
+from niwaki.text.metrics import METRICS, TITLES
 from tests.text import tiny
 
 pytest.importorskip("transformers")
@@ -71,6 +73,16 @@ def test_a_correlation_below_zero_is_told_as_zero(root: Path, monkeypatch: pytes
     model = jobs.classifier("encoders/bert", "sst2")
     monkeypatch.setattr(jobs.answers, "measured", lambda *said: {"accuracy": -0.25})
     assert jobs.score(model, "sst2", "encoders/bert") == 0
+
+
+def test_a_score_has_the_name_of_its_measure() -> None:
+    for task, metric, name in (
+        ("sst2", None, "accuracy"), ("mrpc", None, "F1"), ("cola", None, "Matthews"), ("sick-r", None, "Pearson"),
+        ("sst2", "f1", "F1"),
+    ):  # fmt: skip
+        given = {"task": task, "encoder": "encoders/bert"} | ({"metric": metric} if metric else {})
+        assert measure_of(jobs.score, given) == name
+    assert set(TITLES) == set(METRICS)
 
 
 RECIPE: dict[str, Any] = {

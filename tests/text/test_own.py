@@ -61,6 +61,15 @@ def test_scores_are_measured_by_a_correlation(here: Path) -> None:
     assert own.read("test").labels == (1.5, -2.0)
 
 
+def test_files_without_a_heading(here: Path) -> None:
+    """As the files of CoLA come."""
+    (here / "raw.tsv").write_text("gj04\t1\t\tIt is fine.\nbc01\t0\t*\tIt fine is.\n")
+    columns = ["source", "label", "mark", "sentence"]
+    own = task_of({"train": "raw.tsv", "dev": "raw.tsv", "classes": ["bad", "good"], "header": columns})
+    assert own.read("train").texts == ("It is fine.", "It fine is.")
+    assert own.read("dev").labels == (1, 0)
+
+
 def test_names_and_tasks_are_themselves() -> None:
     assert task_of("sst2") is TASKS["sst2"]
     assert task_of(TASKS["rte"]) is TASKS["rte"]
@@ -75,6 +84,7 @@ def test_names_and_tasks_are_themselves() -> None:
         ({"dev": "less.csv"}, r"There is no file less\.csv nor "),
         ({"metrics": ["acuracy"]}, "metrics must be some of"),
         ({"reported": "test"}, "has no part 'test'"),
+        ({"header": [1, 2]}, r"a task's header must be a name or a list of names, not \[1, 2\]"),
         ({"classes": [False, True]}, "YAML reads no and yes as false and true"),
         ({"classes": 2}, r"classes must be a list of names \(\[\] for scores\), not 2"),
         ({"classes": "no way"}, "classes must be a list of names"),

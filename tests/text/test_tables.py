@@ -163,6 +163,8 @@ def test_columns_by_name(tmp_path: Path) -> None:
         read(path, texts="one")
     with pytest.raises(BadInput, match=r"none of the usual columns of text .* It has: one, two, grade. Name"):
         read(path, label="grade")
+    with pytest.raises(BadInput, match="texts names 'two' twice"):
+        read(path, texts=("two", "two"), label="grade")
     with pytest.raises(BadInput, match="one text or two, not 3"):
         read(path, texts=("one", "two", "grade"), label="grade")
 
@@ -187,9 +189,11 @@ def test_a_file_without_names(tmp_path: Path) -> None:
         (["2.5", "3", "0.25"], None, (2.5, 3.0, 0.25), ()),
         (["-1", "1", "0"], None, (-1.0, 1.0, 0.0), ()),
         (["1", "0", "2"], (), (1.0, 0.0, 2.0), ()),
-        (["b", "a", "1"], ("a", "b"), (1, 0, 1), ("a", "b")),
-        ([" b", "a ", "0"], ("a", "b"), (1, 0, 0), ("a", "b")),
-        (["1", "2", "1"], ("2", "1"), (1, 0, 1), ("2", "1")),  # a name goes before a number
+        (["1", "0", "1"], ("a", "b"), (1, 0, 1), ("a", "b")),
+        ([" b", "a ", "a"], ("a", "b"), (1, 0, 0), ("a", "b")),
+        (["1", "2", "1"], ("2", "1"), (1, 0, 1), ("2", "1")),
+        (["1", "2", "3"], ("1", "2", "3"), (0, 1, 2), ("1", "2", "3")),
+        (["0", "1", "2"], ("1", "2", "3"), (0, 1, 2), ("1", "2", "3")),  # not all are names: the numbers are meant
     ],
 )
 def test_labels(
@@ -199,6 +203,15 @@ def test_labels(
     found = read(path, classes=classes)
     assert (found.labels, found.classes, found.scored) == (labels, names, not names)
     assert {type(label) for label in found.labels} == ({int} if names else {float})
+
+
+def test_labels_that_may_be_names_or_numbers_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path, "text\tlabel\na\t1\nb\t2\n")
+    assert read(path, classes=("1", "2", "3")).labels == (0, 1)
+    assert "label could be names or numbers of the classes 1, 2, 3, and is taken for names" in caplog.text
+    caplog.clear()
+    assert read(path, classes=("0", "1", "2")).labels == (1, 2)
+    assert not caplog.records
 
 
 def test_labels_of_json(tmp_path: Path) -> None:
@@ -212,6 +225,25 @@ def test_a_name_may_be_nan(tmp_path: Path) -> None:
     path = written(tmp_path, "text\tlabel\na\tnan\nb\tpita\n")
     assert read(path).classes == ("nan", "pita")
     assert read(path, classes=("pita", "nan")).labels == (1, 0)
+
+
+@pytest.mark.parametrize("sign", [",", "\t"])
+def test_empty_lines_are_passed_over(sign: str, tmp_path: Path) -> None:
+    lines = [f"text{sign}label", f"a{sign}no", "", f"b{sign}maybe", "", ""]
+    for end in ("\n", "\r\n"):
+        (tmp_path / "x").write_bytes(end.join(lines).encode())
+        path = (tmp_path / "x").rename(tmp_path / ("x.csv" if sign == "," else "x.tsv"))
+        assert read(path).texts == ("a", "b")
+        with pytest.raises(BadInput, match="line 4: label is 'maybe', which"):
+            read(path, classes=("no", "yes"))
+
+
+def test_empty_texts_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path, "premise\thypothesis\tlabel\na\tb\t0\n \tb\t1\n\tb\t0\n")
+    assert read(path).texts == ("a", " ", "")
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{path}: premise is empty in 2 of 3 rows, first in line 3; they are kept"
+    ]
 
 
 # What does not fit.
@@ -232,6 +264,18 @@ REFUSED = {
         "text\tlabel\na\t1\nb\t2\n",
         {"classes": ("no", "yes")},
         "line 3: label is '2', whi",
+    ),
+    "a number among names": (
+        "x.tsv",
+        "text\tlabel\na\tyes\nb\t1\nc\t7\n",
+        {"classes": ("no", "yes")},
+        "line 3: label is '1', which is no class. Known: no, yes; or, in every row, their numbers 0 to 1.",
+    ),
+    "more numbers than names": (
+        "x.tsv",
+        "text\tlabel\na\t2\nb\t0\nc\t3\n",
+        {"classes": ("1", "2", "3")},
+        "line 3: label is '0', which is no class",
     ),
     "an unlabelled row": ("x.tsv", "text\tlabel\na\t-1\n", {"classes": ("no", "yes")}, "line 2: label is '-1', which"),
     "numbers of rows": ("x.tsv", "text\tlabel\na\t20240101\n", {}, "label reaches 20240101; for so many classes, name"),
@@ -262,6 +306,21 @@ REFUSED = {
     "no json": ("x.jsonl", '{"text": "a", "label": 0}\n{"text"\n', {}, "line 2: no JSON"),
     "a key less": ("x.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', {}, "line 2: no 'label', which the first"),
     "no text": ("x.jsonl", '{"text": null, "label": 0}\n', {}, "line 1: text is None, which is no text"),
+    "another case": ("x.csv", "Text,Label\na,0\n", {}, "; did you mean 'Text'? It has: Text, Label. Name"),
+    "pairs of another case": ("x.csv", "Premise,Hypothesis,label\na,b,0\n", {}, "mean 'Premise' and 'Hypothesis'?"),
+    "nearly a usual name": ("x.csv", "texts,label\na,0\n", {}, "; did you mean 'texts'?"),
+    "a label of another case": ("x.csv", "text,LABEL\na,0\n", {}, "no column 'label'; did you mean 'LABEL'?"),
+    "semicolons": ("x.csv", "text;label\na, b;0\n", {}, "the one column 'text;label'. Is it parted by ';'?"),
+    "quoted semicolons": ("x.csv", '"text";"label"\n"a";0\n', {}, "double quotes. Is it parted by ';'?"),
+    "tabs in a csv": ("x.csv", "text\tlabel\na\t0\n", {}, "Is it parted by tabs? Fields stand between tabs in a .tsv"),
+    "commas in a tsv": ("x.tsv", "text,label\na,0\n", {}, "Is it parted by commas?"),
+    "semicolons without names": (
+        "x.csv",
+        "a;0\n",
+        {"header": ("text", "label")},
+        "line 1: 1 fields, where there are 2 columns (text, label). A field must not hold what parts the fields; "
+        "header=… names the columns of a file without them. Is it parted by ';'?",
+    ),
     "another form": ("x.xml", "<a/>", {}, "no known form. Known: .tsv, .csv, .jsonl, .parquet"),
 }
 

@@ -61,7 +61,11 @@ def _counts(before: Measured, after: Measured) -> Iterator[Row]:
             continue  # dense networks both: it would say the same once more
         if old is not None or new is not None:
             ratio = times(new / old) if each.compared and old and new is not None else ""
-            yield each.title, *("" if n is None else each.shown(n) for n in (old, new)), ratio
+            yield _title(each, after), *("" if n is None else each.shown(n) for n in (old, new)), ratio
+
+
+def _title(figure: Figure, of: Measured) -> str:
+    return of.accuracy_is if figure.field == "accuracy" and of.accuracy_is else figure.title
 
 
 def _latencies(before: Measured, after: Measured) -> Iterator[Row]:

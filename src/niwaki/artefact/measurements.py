@@ -22,13 +22,15 @@ UNITS = {
     "peak_bytes": "bytes of parameters, buffers, inputs and activations in that pass",
     "file_bytes": "bytes of all tensors in model.safetensors",
     "accuracy": "share from 0 to 1, by the recipe's own function",
+    "accuracy_is": "what that function measures, where it is no share of right answers",
     "latency": "milliseconds of one call on the whole batch; spread_ms is the width of the middle half of the runs",
 }
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One network in figures, in the units of ``UNITS``; None (or nothing) is what was not measured."""
+    """One network in figures, in the units of ``UNITS``; None (or nothing) is what was not measured. ``accuracy_is``:
+    the name of what ``accuracy`` is of, if it is another measure (F1, say)."""
 
     parameters: int | None = None
     nonzero_parameters: int | None = None
@@ -38,6 +40,7 @@ class Measured:
     file_bytes: int | None = None
     accuracy: float | None = None
     latency: Sequence[Latency] = ()
+    accuracy_is: str | None = None
 
     @staticmethod
     def of(
@@ -48,7 +51,7 @@ class Measured:
         latency: Sequence[Latency] = (),
     ) -> Measured:
         """Count what depends on the model alone and, given ``inputs``, work and memory. No clock runs here."""
-        counts = {"parameters": measure.params(model), "nonzero_parameters": measure.nonzero(model)}
+        counts: dict[str, Any] = {"parameters": measure.params(model), "nonzero_parameters": measure.nonzero(model)}
         counts["file_bytes"] = measure.file_bytes(model)
         if inputs is not None:
             counts["macs"] = measure.macs(model, inputs) // batch_size(inputs)

@@ -14,6 +14,7 @@ from niwaki.packed.split import Split
 
 STEP = 128
 """So many input vectors are taken at once where there are single entries: their table stays in the cache."""
+_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has but the second
 
 
 class PackedLinear(nn.Module):
@@ -95,7 +96,8 @@ class PackedLinear(nn.Module):
         if self.values is None and self.places is None:
             return self._columns_only(x)
         flat = x.reshape(-1, self.in_features)
-        if self.values is None or len(flat) <= STEP:
+        # An exported program is for all sizes: a choice by the size of the example would fix that size.
+        if self.values is None or _exporting() or flat.shape[0] <= STEP:
             y = self._product(flat).contiguous()
         else:
             y = torch.cat([self._product(piece) for piece in flat.split(STEP)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,15 +25,21 @@ Costs = Callable[[Candidate, Mapping[str, Split]], "dict[str, float]"]
 """What each form of a layer costs, the dense one included."""
 
 
-def asked(forms: Mapping[str, str], names: list[str]) -> Rule:
-    """The forms that the caller gives, by name or pattern (``*``, ``?``); all others stay dense.
+def asked(forms: Mapping[str, str] | str, names: Sequence[str]) -> Rule:
+    """The forms that the caller gives, one for all layers, or by name or pattern (``*``, ``?``); all others stay dense.
 
     Raises:
-        BadInput: there is no such form, or a pattern fits no linear layer.
+        BadInput: there is no such form, a pattern fits no linear layer, or forms are neither.
     """
+    forms = {"*": forms} if isinstance(forms, str) else forms
+    if not isinstance(forms, Mapping) or not all(isinstance(name, str) for name in forms):
+        raise BadInput(
+            f"forms must be one form for all layers ({', '.join(map(repr, FORMS))}), or a dict of forms by name or "
+            f"pattern ({{'encoder.*': 'rows'}}), not {forms!r}"
+        )
     for pattern, form in forms.items():
         if form not in FORMS:
-            raise unknown_key("the table of forms", form, FORMS)
+            raise unknown_key("the table of forms", str(form), FORMS)
         if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
             raise BadInput(f"forms names {pattern!r}, and no linear layer is called so{nearest(pattern, names) or '.'}")
 

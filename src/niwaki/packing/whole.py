@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -20,13 +21,15 @@ from niwaki.packing.choose import Choice, Rule, asked, by_count, by_time, cheape
 from niwaki.packing.removal import MADE_BY, Removal, remove_dead
 from niwaki.packing.sameness import same
 from niwaki.packing.sound import sound
+from niwaki.surgery.certify import Check
 from niwaki.surgery.cut import attach as attach_plan
 from niwaki.surgery.cut import plan_of
-from niwaki.surgery.hugging import note
+from niwaki.surgery.hugging import how_it_loads, note
 from niwaki.units import Plan
 from niwaki.wrappers import unwrapped
 
 Model = TypeVar("Model", bound=nn.Module)
+logger = logging.getLogger("niwaki")
 
 
 def pack(
@@ -63,19 +66,18 @@ def pack(
         tick: called after every measured layer (for a progress bar).
 
     Raises:
-        BadInput: no model; forms that do not exist, or for no layer; a margin outside 0 to 1; or a model whose answers
-            differ from one call to the next, so that nothing can be shown.
+        BadInput: no model; forms that do not exist, or for no layer; a margin outside 0 to 1; no runs or threads; or a
+            model whose answers are not finite, or differ from one call to the next, so that nothing can be shown.
         UntraceableModel: the model cannot be called with these inputs.
     """
     model = unwrapped(model, "the packed model")
-    rules = {"*": forms} if isinstance(forms, str) else forms
-    _check(model, margin, runs)
+    _check(model, margin, runs, threads)
     copy = duplicate(model)
     if any(isinstance(m, PackedLinear) for m in copy.modules()):
         attach(copy, replace(packing_of(copy) or Packing(), note="It was packed already: nothing to do."))
         return copy
     bake(copy)
-    rule = _rule(rules, [name for name, _ in linear_layers(copy)], measure, margin, runs, threads, tick)
+    rule = _rule(forms, [name for name, _ in linear_layers(copy)], measure, margin, runs, threads, tick)
     _check_steady(copy, inputs)
     removal = remove_dead(copy, inputs) if remove and _has_zeros(copy) else Removal(copy)
     found = candidates(removal.model, inputs)
@@ -83,20 +85,22 @@ def pack(
     if plan_of(packed) is None:
         attach_plan(packed, _nothing_removed(copy))
     told = Packing(
-        layers, removal.removed, removal.left, measure and rules is None, {}, removal.note, _environment(copy, threads)
+        layers, removal.removed, removal.left, measure and forms is None, {}, removal.note, _environment(copy, threads)
     )
     if told.measured and (told.forms or told.removed):
         told = replace(told, whole=_whole(model, packed, inputs, runs, threads))
     attach(packed, told)
-    note(packed, plan_of(packed) or _nothing_removed(copy))
+    _tell_config(packed, plan_of(packed) or _nothing_removed(copy))
     return cast(Model, packed)
 
 
-def _check(model: nn.Module, margin: float, runs: int) -> None:
+def _check(model: nn.Module, margin: float, runs: int, threads: int | None) -> None:
     if not isinstance(margin, (int, float)) or not 0 <= margin < 1:
         raise BadInput(f"margin is the share of time that a form must gain, from 0 to below 1; found {margin!r}")
     if type(runs) is not int or runs < 1:
         raise BadInput(f"runs must be a whole number of at least 1, found {runs!r}")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise BadInput(f"threads must be a whole number of at least 1, or None for torch's own, found {threads!r}")
     if any(t.is_meta for t in model.parameters()):
         raise BadInput(f"{type(model).__name__} has tensors on the meta device, without values: load its weights first")
 
@@ -113,12 +117,25 @@ def _check_steady(model: nn.Module, inputs: Inputs) -> None:
             "that model(*inputs) works by itself."
         ) from trouble
     if not check.holds:
+        _require_finite(model, check)
         told = check.detail if check.worst is None else f"a relative difference of {check.worst:.1e}"
         raise BadInput(
             f"{type(model).__name__} does not give the same answer twice in eval mode ({told}), so that nothing can be "
             "shown of what replaces its layers. Seed what is random in its forward pass, and give inputs without "
             "values that are not finite."
         )
+
+
+def _require_finite(model: nn.Module, check: Check) -> None:
+    """Where answers are no numbers (the comparison then has no worst difference), tensors may be the reason."""
+    named = [*model.named_parameters(), *model.named_buffers()] if check.worst is None else []
+    for name, t in named:
+        bad = int((~t.detach().isfinite()).sum())
+        if bad:
+            raise BadInput(
+                f"{type(model).__name__} gives answers that are not finite, and {name!r} has {bad:,} of {t.numel():,} "
+                "values that are NaN or infinite. Nothing can be compared: load weights that are whole."
+            )
 
 
 def _has_zeros(model: nn.Module) -> bool:
@@ -128,7 +145,7 @@ def _has_zeros(model: nn.Module) -> bool:
 
 
 def _rule(
-    forms: Mapping[str, str] | None,
+    forms: Mapping[str, str] | str | None,
     names: list[str],
     measure: bool,
     margin: float,
@@ -167,6 +184,13 @@ def _nothing_removed(model: nn.Module) -> Plan:
     aliases = {name: first[id(t)] for name, t in named if first.setdefault(id(t), name) != name}
     shapes = {name: tuple(t.shape) for name, t in named if name not in aliases}
     return Plan(shapes, {}, aliases=aliases, made_by=MADE_BY)
+
+
+def _tell_config(packed: nn.Module, plan: Plan) -> None:
+    """Let the config say what it can of the packed model; once, since nothing is told of what was tried."""
+    found = note(packed, plan)
+    if found is not None:
+        logger.warning("%s: the config stays the dense model's. %s", type(packed).__name__, how_it_loads(found))
 
 
 def _environment(model: nn.Module, threads: int | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from niwaki.recipes.ingredients import Ingredients
 from niwaki.recipes.schema import Recipe
 from niwaki.recipes.standing import PACKED
 from niwaki.report import Entry, Latency
+from niwaki.report.schema import ACCURACY
 
 
 @dataclass(eq=False)
@@ -70,6 +71,7 @@ def _measured(entry: Entry, model: nn.Module) -> Measured:
         peak_bytes=entry.peak_bytes,
         file_bytes=entry.file_bytes,
         accuracy=entry.accuracy,
+        accuracy_is=None if entry.accuracy is None or entry.measure == ACCURACY else entry.measure,
     )
 
 

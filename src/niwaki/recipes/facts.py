@@ -39,6 +39,7 @@ from niwaki.report import (
     ReportError,
     Trace,
 )
+from niwaki.report.schema import ACCURACY
 from niwaki.report.thin import evenly
 from niwaki.surgery.certify import Certificate
 from niwaki.surgery.cut import plan_of
@@ -50,21 +51,23 @@ _MOST_ROUNDS, _MOST_PATTERNS = 60, 2_000  # of the figures of all matrices: roun
 _MAPS, _FILMED, _FRAMES = 12, 3, 6  # matrices with a heat map at the end; of those some with one in several rounds
 
 
-def dense_entry(model: nn.Module, inputs: Inputs, graph: Graph, accuracy: float | None) -> Entry:
-    """The entry of the dense network, without latencies."""
+def dense_entry(
+    model: nn.Module, inputs: Inputs, graph: Graph, accuracy: float | None, measured: str = ACCURACY
+) -> Entry:
+    """The entry of the dense network, without latencies. ``measured``: what the figure of accuracy is called."""
     widths = {group.name: len(group) for group in graph.groups}
     return Entry(
         "dense", f"Dense {type(model).__name__}", None, accuracy,
         _macs_each(model, inputs), measure.params(model), measure.file_bytes(model), (), widths,
         activation_bytes=measure.activations(model, inputs), peak_bytes=measure.peak_memory(model, inputs),
-        weights=fingerprint(model),
+        weights=fingerprint(model), measure=measured,
     )  # fmt: skip
 
 
 def pruned_entry(
     name: str, choice: MethodChoice, small: nn.Module, inputs: Inputs, graph: Graph, plan: Plan,
     certificate: Certificate, accuracy: float | None, seconds: Mapping[str, float], notes: Sequence[str],
-    limited: Sequence[Limit] = (),
+    limited: Sequence[Limit] = (), measured: str = ACCURACY,
 ) -> Entry:  # fmt: skip
     """The entry of what a method made, without latencies."""
     return Entry(
@@ -73,7 +76,7 @@ def pruned_entry(
         {group.name: _left(group, plan) for group in graph.groups},
         certificate.to_json(), dict(seconds), tuple(notes),
         activation_bytes=measure.activations(small, inputs), peak_bytes=measure.peak_memory(small, inputs),
-        limits=limited,
+        limits=limited, measure=measured,
     )  # fmt: skip
 
 

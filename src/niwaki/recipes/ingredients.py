@@ -18,6 +18,7 @@ from niwaki.graph.observe import Inputs, call_arguments, evaluating
 from niwaki.methods import Method, build
 from niwaki.recipes.borrowed import call, find, require_fit, takes
 from niwaki.recipes.chance import reseed
+from niwaki.recipes.judging import measure_of
 from niwaki.recipes.made_up import Draw
 from niwaki.recipes.schema import OptimizerChoice, Recipe, Shapes
 from niwaki.wording import some
@@ -47,6 +48,11 @@ class Ingredients:
         if not isinstance(found, Iterable):
             raise BadInput(f"data: {self.recipe.data} must give an iterable of batches, not {type(found).__name__}")
         return found
+
+    @property
+    def measure(self) -> str:
+        """What :meth:`accuracy` is called."""
+        return measure_of(self.evaluate, self.recipe.evaluate_args)
 
     def accuracy(self, model: nn.Module) -> float | None:
         """What the user's ``evaluate`` says of a model, in eval mode; None if there is no such function."""

@@ -124,7 +124,8 @@ class Run:
         stuff = self.stuff
         with self.teller.wait("measure the dense network"):
             accuracy = stuff.accuracy(stuff.dense)
-            self.so_far.entries.append(facts.dense_entry(stuff.dense, stuff.inputs, self.graph, accuracy))
+            found = facts.dense_entry(stuff.dense, stuff.inputs, self.graph, accuracy, stuff.measure)
+            self.so_far.entries.append(found)
         self.so_far.models["dense"] = stuff.dense
         self._export("dense", stuff.dense, ["onnx"] if self._times_onnx else [])
         rehearse_timing(self.measure, stuff.dense, stuff.inputs)
@@ -153,7 +154,9 @@ class Run:
         if entry is None:
             return False
         model = load(self.out / name, self.stuff.dense).eval()
-        entry = self._exported_since(told_untimed(replace(entry, latency=(), forecast=()), ""), model)
+        entry = self._exported_since(
+            told_untimed(replace(entry, latency=(), forecast=(), measure=self.stuff.measure), ""), model
+        )
         self._add(entry, model)
         self.teller.say(f"{entry.label}: finished before")
         return True
@@ -187,7 +190,7 @@ class Run:
         record({"event": "finished", "certified": certificate.holds, "seconds": clock.seconds})
         entry = facts.pruned_entry(
             name, choice, small, self.stuff.inputs, self.graph, plan, certificate, accuracy, clock.seconds, notes,
-            limits(self.graph, method, plan, self.forecasts),
+            limits(self.graph, method, plan, self.forecasts), self.stuff.measure,
         )  # fmt: skip
         self._add(entry, small)
         self.teller.say(f"{choice.label}: {entry.macs:,} multiply-adds, {entry.params:,} parameters")
@@ -214,7 +217,17 @@ class Run:
         certificate.save(self.out / name / "certificate.json")
         plan, accuracy = _plan(choice.label, small), stuff.accuracy(small)
         entry = facts.pruned_entry(
-            name, choice, small, stuff.inputs, self.graph, plan, certificate, accuracy, clock.seconds, notes
+            name,
+            choice,
+            small,
+            stuff.inputs,
+            self.graph,
+            plan,
+            certificate,
+            accuracy,
+            clock.seconds,
+            notes,
+            measured=stuff.measure,
         )
         self._add(entry, small)
         self._report().save(self.out)

@@ -5,11 +5,12 @@ Each comparison is None where one side is unknown; nothing is guessed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from niwaki.wording import counted
 
-from .schema import DENSE, Entry, Report
+from .schema import ACCURACY, DENSE, Entry, Report
 
 __all__ = [
     "Setting",
@@ -17,6 +18,7 @@ __all__ = [
     "best",
     "in_full",
     "latency",
+    "measure",
     "points",
     "pruned",
     "runtimes",
@@ -41,10 +43,17 @@ def pruned(report: Report) -> list[Entry]:
     return [entry for entry in report.entries if entry.name != DENSE]
 
 
+def measure(entries: Iterable[Entry]) -> str:
+    """What `accuracy` is called of these: one name, or all of them where they were measured in several ways."""
+    return " / ".join(dict.fromkeys(entry.measure for entry in entries)) or ACCURACY
+
+
 def points(report: Report, entry: Entry) -> float | None:
-    """Change of accuracy against the dense network, in percentage points."""
+    """Change of accuracy (or what was measured in its place) against the dense network, in percentage points."""
     dense = report.dense
-    if dense is None or dense is entry or entry.accuracy is None or dense.accuracy is None:
+    if dense is None or dense is entry or entry.measure != dense.measure:
+        return None
+    if entry.accuracy is None or dense.accuracy is None:
         return None
     return 100 * (entry.accuracy - dense.accuracy)
 

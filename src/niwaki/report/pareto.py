@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import compare, phrase
 from .canvas import calm, colour, drawing, ink, svg
 from .labels import place_labels
-from .schema import Entry, Report
+from .schema import ACCURACY, Entry, Report
 from .seeds import spread
 from .tips import Tip, place_of, with_tips
 
@@ -107,11 +107,13 @@ def front(networks: Sequence[Network], scale: Scale) -> list[Network]:
 
 
 def picture(networks: Sequence[Network], scale: Scale) -> str:
-    """Accuracy in percent against a cost, with the front as a line of steps; "" for fewer than two points."""
+    """Accuracy (or what was measured) in percent against a cost, with the front as a line of steps; "" for fewer than
+    two points."""
     points = known(networks, scale)
     if len(points) < 2:
         return ""
     ahead = front(networks, scale)
+    measure = compare.measure(one.entry for one, _, _ in points)
     with drawing():
         figure, (axes,) = calm(250)
         _frame(axes, scale, points)
@@ -120,7 +122,7 @@ def picture(networks: Sequence[Network], scale: Scale) -> str:
             _draw_point(axes, one, scale, cost, right)
         _name(axes, points, ahead)
         tips = [Tip(*place_of(axes, x, y), tuple(_told(one, scale, x, one in ahead))) for one, x, y in points]
-        title = f"Accuracy against {scale.name}: {len(points)} networks, {len(ahead)} on the front"
+        title = f"{phrase.leading(measure)} against {scale.name}: {len(points)} networks, {len(ahead)} on the front"
         return with_tips(svg(figure, title), tips)
 
 
@@ -135,7 +137,8 @@ def _frame(axes: Axes, scale: Scale, points: Sequence[tuple[Network, float, floa
     margin = max(0.18 * (max(heights) - min(heights)), 0.5)
     axes.set_ylim(min(heights) - margin, max(heights) + margin)
     axes.set_xlim(0, 1.12 * max(costs) or 1.0)
-    axes.set(xlabel=phrase.clip(scale.axis, 56), ylabel="accuracy, %")
+    measure = compare.measure(one.entry for one, _, _ in points)
+    axes.set(xlabel=phrase.clip(scale.axis, 56), ylabel=f"{phrase.clip(measure, 40)}, %")
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if scale.setting is None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: phrase.tidy(scale.written(value))))
@@ -187,7 +190,7 @@ def _told(one: Network, scale: Scale, cost: float, ahead: bool) -> list[str]:
     mean = f", mean of {len(one.seeds)}" if len(one.seeds) > 1 else ""
     return [
         phrase.clip(one.label, 52),
-        f"{phrase.percent(entry.accuracy or 0, 2)} right{change}{mean}",
+        f"{phrase.reached(entry, 2)}{' right' * (entry.measure == ACCURACY)}{change}{mean}",
         f"{scale.written(cost)}{beside}" + ("" if scale.setting is not None else f", {scale.name}"),
         "on the front" if ahead else "another is as good for less",
     ]

@@ -7,7 +7,7 @@ from statistics import median
 
 from . import compare
 from .patterns import Patterns, Run
-from .schema import Entry, Parting, Report
+from .schema import ACCURACY, Entry, Parting, Report
 
 __all__ = [
     "beside",
@@ -17,10 +17,12 @@ __all__ = [
     "concentrated",
     "count",
     "headline",
+    "leading",
     "listing",
     "milliseconds",
     "outweighing",
     "percent",
+    "reached",
     "short",
     "sparsity",
     "spreading",
@@ -34,6 +36,18 @@ _NB = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
 def percent(accuracy: float, digits: int = 1) -> str:
     """0.908 → "90.8%"."""
     return f"{100 * accuracy:.{digits}f}%"
+
+
+def reached(entry: Entry, digits: int = 1) -> str:
+    """ "90.8%" of accuracy, "88.1% F1" of another measure; nothing where none was taken."""
+    if entry.accuracy is None:
+        return ""
+    return percent(entry.accuracy, digits) + ("" if entry.measure == ACCURACY else f" {entry.measure}")
+
+
+def leading(text: str) -> str:
+    """ "accuracy" → "Accuracy": as a sentence or a title begins."""
+    return text[:1].upper() + text[1:]
 
 
 def change(points: float, digits: int = 1) -> str:
@@ -169,7 +183,7 @@ def _alone(report: Report) -> str:
     if not report.entries:
         return "Nothing has been measured yet."
     entry = report.entries[0]
-    known = f"reaches {percent(entry.accuracy)} with" if entry.accuracy is not None else "takes"
+    known = f"reaches {reached(entry)} with" if entry.accuracy is not None else "takes"
     return f"{entry.label} {known} {count(entry.macs)} MACs; nothing has been pruned yet."
 
 
@@ -179,8 +193,8 @@ def _size(report: Report, entry: Entry) -> str:
     if entry.accuracy is None:
         return f"takes {cost}"
     if moved is None:
-        return f"reaches {percent(entry.accuracy)} at {cost}"
-    return f"keeps {percent(entry.accuracy)} ({change(moved)} points) at {cost}"
+        return f"reaches {reached(entry)} at {cost}"
+    return f"keeps {reached(entry)} ({change(moved)} points) at {cost}"
 
 
 def _speed(report: Report, entry: Entry) -> str:

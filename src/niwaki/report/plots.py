@@ -69,20 +69,21 @@ def _gains(report: Report, entry: Entry) -> list[tuple[str, float]]:
 
 
 def curve(report: Report) -> str:
-    """Loss and accuracy over the images seen; a ring marks where a new phase begins."""
+    """Loss and accuracy (or what was measured) over the images seen; a ring marks where a new phase begins."""
     kinds = [(name, _lines(report, name)) for name in ("accuracy", "loss")]
     kinds = [(name, known) for name, known in kinds if known]
     if not kinds:
         return ""
+    told = {"loss": "loss", "accuracy": compare.measure(report.entries)}
     with drawing():
         figure, axes = calm(30 + 150 * len(kinds), len(kinds), sharex=True)
         for panel, (name, known) in zip(axes, kinds, strict=True):
             for entry in report.entries:
                 _curve_line(panel, [p for p in known if p.entry == entry.name], name, _colour_of(report, entry))
-            panel.set_ylabel("accuracy, %" if name == "accuracy" else name)
+            panel.set_ylabel(phrase.clip(told[name], 24) + (", %" if name == "accuracy" else ""))
         axes[-1].set_xlabel("images seen")
         short_ticks(axes[-1])
-        return svg(figure, "Training curve: " + " and ".join(name for name, _ in kinds))
+        return svg(figure, "Training curve: " + " and ".join(told[name] for name, _ in kinds))
 
 
 def _lines(report: Report, name: str) -> list[Point]:

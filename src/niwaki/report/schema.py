@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
+    "ACCURACY",
     "DENSE",
     "VERSION",
     "Blocked",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 DENSE = "dense"
+ACCURACY = "accuracy"
 VERSION = 1
 _CHECK_KEYS: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -105,10 +107,10 @@ class Foretold(Record):
 class Entry(Record):
     """One network: the dense one (its name is "dense") or what a method made of it.
 
-    `accuracy` is a share in [0, 1]; `widths` maps a group's name to its number of units; `seconds` maps a
-    phase to its wall time. `certificate` has at least `holds` (bool) and `checks`: a list of dicts with
-    `name`, `against`, `kind` ("forward" or "gradient"), `worst`, `tolerance`, `holds` and `detail`; `worst`
-    is None where the outputs were not finite. `activation_bytes` are the results that are alive at once, at most, in
+    `accuracy` is a share in [0, 1], of what `measure` names; `widths` maps a group's name to its number of units;
+    `seconds` maps a phase to its wall time. `certificate` has at least `holds` (bool) and `checks`: a list of dicts
+    with `name`, `against`, `kind` ("forward" or "gradient"), `worst`, `tolerance`, `holds` and `detail`; `worst` is
+    None where the outputs were not finite. `activation_bytes` are the results that are alive at once, at most, in
     one forward pass of the whole batch; `peak_bytes` are those with weights and inputs. `limits` say what kept each
     group from another width. `weights` is a fingerprint of the weights: runs with the same one began alike.
     """
@@ -130,6 +132,7 @@ class Entry(Record):
     forecast: Sequence[Foretold] = field(default=(), metadata=LATER)
     limits: Sequence[Limit] = field(default=(), metadata=LATER)
     weights: str | None = field(default=None, metadata=LATER)
+    measure: str = field(default=ACCURACY, metadata=LATER)
 
     def __post_init__(self) -> None:
         freeze(self, "latency", "notes", "forecast", "limits")
@@ -243,7 +246,8 @@ class Parting(Record):
 
 @dataclass(frozen=True)
 class Point(Record):
-    """One point of a training curve: after `images` images, in `phase`; `accuracy` is a share in [0, 1]."""
+    """One point of a training curve: after `images` images, in `phase`; `accuracy` is a share in [0, 1], of what
+    the entry's `measure` names."""
 
     entry: str
     phase: str

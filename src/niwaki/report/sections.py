@@ -40,7 +40,7 @@ def common(reports: Mapping[str, Report]) -> dict[str, Any]:
             for i, one in enumerate(failing, start=1)
         ],
         "fronts_drawn": _fronts(reports, networks),
-        "front_columns": ["network", "accuracy", *(scale.name for scale in pareto.scales(*reports.values()))],
+        "front_columns": ["network", _measure(networks), *(scale.name for scale in pareto.scales(*reports.values()))],
         "front_rows": _front_rows(reports, networks, several),
         "forecast_columns": narrowed.FORECAST,
         "forecast_rows": [
@@ -62,7 +62,12 @@ def _rows(reports: Mapping[str, Report], networks: Sequence[Network], several: b
 def _fronts(reports: Mapping[str, Report], networks: Sequence[Network]) -> list[Picture]:
     found = [(scale, pareto.picture(networks, scale)) for scale in pareto.scales(*reports.values())]
     timed = " The line through a point is as wide as the middle half of the runs."
-    return drawn(*((svg, f"Accuracy against {s.name}.{timed * bool(s.setting)}") for s, svg in found))
+    what = phrase.leading(_measure(networks))
+    return drawn(*((svg, f"{what} against {s.name}.{timed * bool(s.setting)}") for s, svg in found))
+
+
+def _measure(networks: Sequence[Network]) -> str:
+    return compare.measure(one.entry for one in networks)
 
 
 def _front_rows(reports: Mapping[str, Report], networks: Sequence[Network], several: bool) -> list[Row]:

@@ -16,7 +16,7 @@ __all__ = ["differences", "doubts", "require_alike"]
 _TOLD = {
     "data": "The runs do not learn from the same data: {}.",
     "retraining": "The runs do not train their networks alike: {}.",
-    "evaluation": "The runs do not measure accuracy in the same way: their recipes differ in how they evaluate: {}.",
+    "evaluation": "The runs do not judge their networks alike: their recipes differ in how they evaluate: {}.",
     "measuring": "The runs do not measure their networks on the same inputs: {}.",
 }
 _PLACE = ("system", "machine", "processor", "cores", "gpu", "torch", "niwaki")
@@ -76,7 +76,7 @@ def _differ(reports: Mapping[str, Report]) -> bool:
 def _start(dense: Entry | None) -> str:
     if dense is None:
         return "none that is known"
-    accuracy = "" if dense.accuracy is None else f"{phrase.percent(dense.accuracy, 2)} and "
+    accuracy = "" if dense.accuracy is None else f"{phrase.reached(dense, 2)} and "
     weights = "" if dense.weights is None else f", weights {dense.weights[:8]}"
     return f"{accuracy}{phrase.count(dense.params)} parameters{weights}"
 

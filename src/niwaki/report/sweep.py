@@ -75,6 +75,11 @@ class Outcome:
         return Report(self.title, self.created, self.command, {}, {}, [self.dense, *entries])
 
     @property
+    def measure(self) -> str:
+        """What is reported of every network: accuracy, or another measure."""
+        return compare.measure(self.means.entries)
+
+    @property
     def searched(self) -> bool:
         """Did any method have more than one setting to choose from?"""
         return len(chosen(self.families)) < len(self.families)
@@ -206,7 +211,12 @@ def _fronts(outcome: Outcome) -> list[Picture]:
     networks = [_network(outcome, i) for i in (0, *(i + 1 for i in sorted(chosen(outcome.families))))]
     why = "".join(f" Mixed {rule}: {label}." for rule, label in outcome.mixing.items())
     found = [(scale, pareto.picture(networks, scale)) for scale in pareto.scales(outcome.means)]
-    return drawn(*((svg, f"Accuracy against {scale.name}, means over seeds.{why}") for scale, svg in found))
+    return drawn(
+        *(
+            (svg, f"{phrase.leading(outcome.measure)} against {scale.name}, means over seeds.{why}")
+            for scale, svg in found
+        )
+    )
 
 
 def trial_columns(outcome: Outcome) -> list[str]:
@@ -215,7 +225,7 @@ def trial_columns(outcome: Outcome) -> list[str]:
     return [
         "trial",
         "seed",
-        "accuracy",
+        outcome.measure,
         *judged,
         "MACs per sample",
         "parameters",
@@ -260,7 +270,7 @@ def _lead(outcome: Outcome) -> str:
     if not known:
         return ""
     mean, family = max(known, key=lambda pair: pair[0])
-    return f"; the best mean is {phrase.percent(mean)}, {_label(outcome, family)}"
+    return f"; the best mean is {phrase.reached(replace(outcome.dense, accuracy=mean))}, {_label(outcome, family)}"
 
 
 def _left(outcome: Outcome) -> int:
@@ -292,10 +302,12 @@ def _choice(outcome: Outcome) -> list[str]:
         )
     marked = [i for i in chosen(outcome.families) if outcome.families[i].accuracy is not None]
     if not outcome.honest and not marked:
-        said.append("No setting is marked as chosen: no accuracy is known. Let evaluate or choose_by name a function.")
+        said.append(
+            f"No setting is marked as chosen: no {outcome.measure} is known. Let evaluate or choose_by name a function."
+        )
     elif not outcome.honest:
         said.append(
-            "The settings marked as chosen are those of the highest accuracy in this very table: the more of them a "
-            "method tried, the more its figure flatters it. Let choose_by name a function over other data."
+            f"The settings marked as chosen are those of the highest {outcome.measure} in this very table: the more of "
+            "them a method tried, the more its figure flatters it. Let choose_by name a function over other data."
         )
     return said

@@ -30,12 +30,12 @@ class Cell:
 
 
 def columns(*reports: Report) -> list[str]:
-    """Headings: network, accuracy, MACs, parameters, file, memory where any report has it, one per latency setting of
-    any report, certificate."""
+    """Headings: network, accuracy (or what was measured), MACs, parameters, file, memory where any report has it, one
+    per latency setting of any report, certificate."""
     memory = [name for name, _ in _memory(reports)]
     return [
         "network",
-        "accuracy",
+        compare.measure(entry for report in reports for entry in report.entries),
         "MACs per sample",
         "parameters",
         "file",
@@ -47,8 +47,10 @@ def columns(*reports: Report) -> list[str]:
 
 def rows(report: Report, beside: Sequence[Report] = ()) -> list[list[Cell]]:
     """One row of cells per entry of the report, under the columns of these reports (its own, if there are none)."""
-    settings, memory = list(compare.runtimes(*(beside or [report]))), _memory(beside or [report])
-    return [_row(report, entry, settings, [what for _, what in memory]) for entry in report.entries]
+    all_ = beside or [report]
+    settings, memory = list(compare.runtimes(*all_)), [what for _, what in _memory(all_)]
+    several = len({entry.measure for one in all_ for entry in one.entries}) > 1
+    return [_row(report, entry, settings, memory, several) for entry in report.entries]
 
 
 def summary(report: Report) -> Table:
@@ -78,10 +80,13 @@ def _memory(reports: Sequence[Report]) -> list[tuple[str, str]]:
     ]
 
 
-def _row(report: Report, entry: Entry, settings: Sequence[compare.Setting], memory: Sequence[str]) -> list[Cell]:
+def _row(
+    report: Report, entry: Entry, settings: Sequence[compare.Setting], memory: Sequence[str], several: bool
+) -> list[Cell]:
+    """``several``: not all rows have the same measure, so that each names its own."""
     return [
         Cell(entry.label),
-        _accuracy(report, entry),
+        _accuracy(report, entry, entry.measure if several else ""),
         _amount(report, entry, "macs", phrase.count(entry.macs)),
         _amount(report, entry, "params", phrase.count(entry.params)),
         _amount(report, entry, "file_bytes", phrase.bytes_(entry.file_bytes)),
@@ -95,11 +100,12 @@ def _tone(entry: Entry) -> str:
     return _VERDICTS[compare.verdict(entry)][1]
 
 
-def _accuracy(report: Report, entry: Entry) -> Cell:
+def _accuracy(report: Report, entry: Entry, named: str) -> Cell:
     if entry.accuracy is None:
         return Cell("—")
     moved = compare.points(report, entry)
-    return Cell(phrase.percent(entry.accuracy, 2), "" if moved is None else f"{phrase.change(moved, 2)} points")
+    change = "" if moved is None else f"{phrase.change(moved, 2)} points"
+    return Cell(phrase.percent(entry.accuracy, 2), change, more=named)
 
 
 def _amount(report: Report, entry: Entry, what: str, text: str) -> Cell:

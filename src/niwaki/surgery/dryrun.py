@@ -25,6 +25,7 @@ from niwaki.graph.observe import Inputs, Observation, observe
 from niwaki.surgery.certify import certify
 from niwaki.surgery.cut import cut, cut_
 from niwaki.surgery.decide import make_plan, not_empty
+from niwaki.surgery.hugging import untold
 from niwaki.surgery.ladders import Ladder, ladder
 from niwaki.surgery.weightless import weightless
 from niwaki.units import Axis, Group, Plan, Selection
@@ -359,7 +360,8 @@ def _same_positions(
 def _observe_cut(graph: Graph, model: nn.Module, plan: Plan, inputs: Inputs) -> Observation:
     if graph.observation.real:
         small = duplicate(model)
-        cut_(small, plan)
+        with untold():
+            cut_(small, plan)
         return observe(small, inputs)
     return observe(weightless(model, plan), inputs, training=bool(graph.observation.late))
 

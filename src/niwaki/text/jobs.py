@@ -19,6 +19,7 @@ from niwaki.place import DATA, device
 from niwaki.text import answers, encoders
 from niwaki.text.answers import loss
 from niwaki.text.batches import Batches, Tokens, tokenised, tokenizer
+from niwaki.text.metrics import TITLES
 from niwaki.text.own import task_of
 from niwaki.text.tasks import Task
 
@@ -77,6 +78,15 @@ def score(
     return max(0.0, answers.measured(model, rows, [name], size)[name])
 
 
+def measure_name(task: Asked, metric: str | None = None, **rest: Any) -> str:
+    """What `score` gives with these settings, as tables and figures call it."""
+    name = metric or task_of(task).metrics[0]
+    return TITLES.get(name, name)
+
+
+vars(score)["measure_name"] = measure_name  # where a run looks for the name of what it is given
+
+
 def tokens(task: Asked, encoder: str, part: str, max_length: int = 128) -> Tokens:
     """A part of a task as token numbers on the device; read and tokenised once."""
     return _tokens(task_of(task), _place(encoder), part, max_length, os.environ.get(DATA), str(device()))
@@ -96,4 +106,4 @@ def _place(encoder: str) -> Path:
     raise BadInput(f"There is no folder {here} nor {there}; name the encoder's, or put it there.")
 
 
-__all__ = ["batches", "classifier", "loss", "score", "tokens"]
+__all__ = ["batches", "classifier", "loss", "measure_name", "score", "tokens"]

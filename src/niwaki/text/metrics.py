@@ -61,6 +61,8 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 }
 
 
+TITLES = {"accuracy": "accuracy", "f1": "F1", "matthews": "Matthews", "pearson": "Pearson"}
+"""What tables and figures call them."""
 OF_SCORES = frozenset({"pearson"})
 """Measures of scores; the others are of classes."""
 OF_TWO = frozenset({"f1"})
@@ -123,4 +125,4 @@ def _arrays(predicted: Values, labels: Values) -> tuple[np.ndarray, np.ndarray]:
     return told, true
 
 
-__all__ = ["METRICS", "OF_SCORES", "OF_TWO", "accuracy", "f1", "matthews", "pearson", "require", "scores"]
+__all__ = ["METRICS", "OF_SCORES", "OF_TWO", "TITLES", "accuracy", "f1", "matthews", "pearson", "require", "scores"]

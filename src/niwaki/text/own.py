@@ -13,7 +13,7 @@ from niwaki.text.tables import USUAL_LABEL
 from niwaki.text.tasks import ROOM, Task, task
 
 PARTS = ("train", "dev", "test")
-KEYS = (*PARTS, "classes", "metrics", "reported", "texts", "label", "name")
+KEYS = (*PARTS, "classes", "metrics", "reported", "texts", "label", "header", "name")
 
 
 def task_of(given: str | Mapping[str, Any] | Task) -> Task:
@@ -26,7 +26,8 @@ def task_of(given: str | Mapping[str, Any] | Task) -> Task:
             directory, in ``NIWAKI_DATA`` and in its folder text. ``classes``: their names, in the order of their
             numbers; none for scores. ``metrics``: by default accuracy, of scores the correlation of Pearson.
             ``reported``: the part that figures are of; by default dev if there is one, or else test. ``texts``,
-            ``label``: columns, as `niwaki.text.tables.read` takes them. ``name``: for messages; by default that of the
+            ``label``: columns, as `niwaki.text.tables.read` takes them. ``header``: the names of all columns, of files
+            without a heading (.tsv or .csv, all of the same columns). ``name``: for messages; by default that of the
             training file.
 
     Raises:
@@ -56,6 +57,7 @@ def task_of(given: str | Mapping[str, Any] | Task) -> Task:
         str(given.get("reported", "dev" if "dev" in files else "test")),
         tuple(_several("texts", given["texts"])) if "texts" in given else None,
         str(given.get("label", USUAL_LABEL)),
+        tuple(_several("header", given["header"])) if "header" in given else None,
     )
 
 

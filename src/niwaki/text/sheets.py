@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from niwaki.errors import BadInput, nearest, require_extra
 from niwaki.text import files
 
 EXTRA = "text"
+_PARTS = {"tsv": "\t", "csv": ","}
+_SIGNS = {";": "';'", "\t": "tabs", ",": "commas", "|": "'|'"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class Sheet:
             BadInput: there is none; the nearest is named, and all that there are.
         """
         if name not in self.columns:
-            hint = nearest(name, self.columns) or "."
+            meant = same_but_for_case(name, self.columns)
+            hint = f"; did you mean {meant!r}?" if meant else nearest(name, self.columns) or "."
             raise BadInput(f"{self.path} has no column {name!r}{hint} It has: {', '.join(self.columns)}.")
         return self.columns[name]
 
@@ -78,14 +81,14 @@ def _filled(sheet: Sheet) -> Sheet:
 
 def _tsv(path: Path, header: Sequence[str] | None) -> Sheet:
     # Not splitlines: that also breaks at signs that may stand inside a sentence.
-    lines = files.text(path).split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return _rows(path, [(n, line.rstrip("\r").split("\t")) for n, line in enumerate(lines, start=1)], header)
+    lines = [line.rstrip("\r") for line in files.text(path).split("\n")]
+    return _rows(path, [(n, line.split("\t")) for n, line in enumerate(lines, start=1) if line], header)
 
 
 def _csv(path: Path, header: Sequence[str] | None) -> Sheet:
-    reader = csv.reader(io.StringIO(files.text(path), newline=""), strict=True)
+    text = files.text(path)
+    heading = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, line = [], 1
     try:
         for fields in reader:
@@ -95,6 +98,7 @@ def _csv(path: Path, header: Sequence[str] | None) -> Sheet:
     except csv.Error as error:
         raise BadInput(
             f"{path}, line {line}: {error}. A field with quotes or commas stands in double quotes."
+            f"{_parted(path, heading)}"
         ) from error
     return _rows(path, rows, header)
 
@@ -103,6 +107,9 @@ def _rows(path: Path, rows: list[tuple[int, list[str]]], header: Sequence[str] |
     if header is None and rows:
         header, rows = rows[0][1], rows[1:]
     names = list(header or ())
+    parted = _parted(path, names[0]) if len(names) == 1 else ""
+    if parted:
+        raise BadInput(f"{path} has the one column {names[0]!r}.{parted}")
     if len(set(names)) < len(names):
         raise BadInput(f"{path} has two columns of one name: {', '.join(names)}. Rename one.")
     for line, fields in rows:
@@ -110,10 +117,26 @@ def _rows(path: Path, rows: list[tuple[int, list[str]]], header: Sequence[str] |
             raise BadInput(
                 f"{path}, line {line}: {len(fields)} fields, where there are {len(names)} columns "
                 f"({', '.join(names)}). A field must not hold what parts the fields; header=… names the columns of a "
-                "file without them."
+                f"file without them.{_parted(path, fields[0], len(names)) if len(fields) == 1 else ''}"
             )
     columns = zip(*(fields for _, fields in rows), strict=True) if rows else [()] * len(names)
     return Sheet(path, dict(zip(names, columns, strict=True)), [line for line, _ in rows], {})
+
+
+def _parted(path: Path, line: str, fields: int | None = None) -> str:
+    """A question, where a line that should have several fields (so many) has another sign than its form has between
+    them."""
+    if _PARTS[files.form(path)] in line:
+        return ""
+    counts = {told: line.count(sign) for sign, told in _SIGNS.items()}
+    sign = next((told for told, n in counts.items() if n and n + 1 == (fields or n + 1)), "")
+    between = " and ".join(f"{_SIGNS[mark]} in a .{name}" for name, mark in _PARTS.items())
+    return f" Is it parted by {sign}? Fields stand between {between}." if sign else ""
+
+
+def same_but_for_case(name: str, known: Iterable[str]) -> str | None:
+    """The known name that differs in its case alone."""
+    return next((each for each in known if each.strip().casefold() == name.strip().casefold()), None)
 
 
 def _jsonl(path: Path, header: Sequence[str] | None) -> Sheet:
@@ -186,4 +209,4 @@ READERS: dict[str, Callable[[Path, Sequence[str] | None], Sheet]] = {
     "parquet": _parquet,
 }
 
-__all__ = ["EXTRA", "READERS", "Sheet", "read"]
+__all__ = ["EXTRA", "READERS", "Sheet", "read", "same_but_for_case"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -11,9 +12,11 @@ from typing import Any
 
 import torch
 
-from niwaki.errors import BadInput
+from niwaki.errors import BadInput, nearest
 from niwaki.text import sheets
-from niwaki.text.sheets import Sheet
+from niwaki.text.sheets import Sheet, same_but_for_case
+
+logger = logging.getLogger("niwaki")
 
 USUAL_TEXTS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("sentence",), ("text",))
 USUAL_LABEL = "label"
@@ -128,7 +131,8 @@ def read(
             `datasets.Dataset.save_to_disk` wrote.
         texts: the column of the texts, or both columns of pairs; by default the first that are there of sentence1 and
             sentence2, premise and hypothesis, sentence, text.
-        label: the column of the labels: whole numbers from 0, class names, or scores.
+        label: the column of the labels: class names, whole numbers from 0, or scores. Names may look like numbers: a
+            column in which every label is a name has names, any other has numbers.
         classes: the names of the classes, in the order of their numbers; none, ``()``, for scores. By default names are
             taken in alphabetical order, whole numbers are classes, and other numbers are scores. Those of another part
             of the same data are best given as ``classes=train.classes``: what a part does not have would shift the
@@ -137,9 +141,9 @@ def read(
         split: which part of a saved folder.
 
     Raises:
-        BadInput: no such file or column, a row that does not fit or has no label (with its line), an unknown class, one
-            class alone, an empty file, no UTF-8. BrokenFile: what is compressed cannot be unpacked. MissingExtra: the
-            form needs an optional package.
+        BadInput: no such file or column, one column as both texts, a row that does not fit or has no label (with its
+            line), an unknown class, one class alone, an empty file, no UTF-8. BrokenFile: what is compressed cannot be
+            unpacked. MissingExtra: the form needs an optional package.
     """
     sheet = sheets.read(Path(path), header=header, split=split)
     names = _text_columns(sheet, texts)
@@ -154,6 +158,8 @@ def _text_columns(sheet: Sheet, asked: str | Sequence[str] | None) -> tuple[str,
     names = (asked,) if isinstance(asked, str) else tuple(asked or ())
     if len(names) > 2:
         raise BadInput(f"A row has one text or two, not {len(names)}: {', '.join(names)}.")
+    if len(set(names)) < len(names):
+        raise BadInput(f"texts names {names[0]!r} twice; of a pair name both columns, of single texts their one.")
     if names:
         return names
     for usual in USUAL_TEXTS:
@@ -161,9 +167,19 @@ def _text_columns(sheet: Sheet, asked: str | Sequence[str] | None) -> tuple[str,
             return usual
     usual_names = "; ".join(" and ".join(usual) for usual in USUAL_TEXTS)
     raise BadInput(
-        f"{sheet.path} has none of the usual columns of text ({usual_names}). It has: {', '.join(sheet.columns)}. Name "
-        "one, or both of a pair, with texts=…"
+        f"{sheet.path} has none of the usual columns of text ({usual_names}){_meant(sheet)} It has: "
+        f"{', '.join(sheet.columns)}. Name one, or both of a pair, with texts=…"
     )
+
+
+def _meant(sheet: Sheet) -> str:
+    """Columns that are the usual ones but for their case, or come near one; else a full stop."""
+    for usual in USUAL_TEXTS:
+        found = [same_but_for_case(name, sheet.columns) for name in usual]
+        if all(found):
+            return f"; did you mean {' and '.join(map(repr, found))}?"
+    singles = [usual[0] for usual in USUAL_TEXTS if len(usual) == 1]
+    return next(filter(None, (nearest(name, sheet.columns) for name in singles)), ".")
 
 
 def _texts(sheet: Sheet, name: str) -> tuple[str, ...]:
@@ -171,6 +187,12 @@ def _texts(sheet: Sheet, name: str) -> tuple[str, ...]:
     for row, value in enumerate(column):
         if not isinstance(value, str):
             raise BadInput(f"{sheet.place(row)}: {name} is {value!r}, which is no text.")
+    empty = [row for row, value in enumerate(column) if not value.strip()]
+    if empty:
+        logger.warning(
+            "%s: %s is empty in %d of %d rows, first in line %d; they are kept",
+            sheet.path, name, len(empty), len(column), sheet.lines[empty[0]],
+        )  # fmt: skip
     return tuple(column)
 
 
@@ -183,8 +205,7 @@ def _labels(
         classes = _guessed(sheet, name, column)
     if not classes:
         return tuple(_score(sheet, row, name, value) for row, value in enumerate(column)), ()
-    numbers = {text: number for number, text in enumerate(classes)}
-    return tuple(_class(sheet, row, name, value, numbers) for row, value in enumerate(column)), classes
+    return _numbered(sheet, name, column, classes), classes
 
 
 def _plain(value: Any) -> Any:
@@ -247,15 +268,25 @@ def _score(sheet: Sheet, row: int, name: str, value: Any) -> float:
     return number
 
 
-def _class(sheet: Sheet, row: int, name: str, value: Any, numbers: dict[str, int]) -> int:
-    """A class by its name; or by its number."""
-    if str(value) in numbers:
-        return numbers[str(value)]
-    if _is_class(value) and int(value) < len(numbers):
-        return int(value)
+def _numbered(sheet: Sheet, name: str, column: list[Any], classes: tuple[str, ...]) -> tuple[int, ...]:
+    """Classes by name, or by number. The whole column says which: a name may be a number, and not its own."""
+    numbers = {text: number for number, text in enumerate(classes)}
+    named = [str(value) in numbers for value in column]
+    counted = [_is_class(value) and int(value) < len(classes) for value in column]
+    if all(named) and name not in sheet.classes:  # a file that names its classes holds their numbers
+        found = tuple(numbers[str(value)] for value in column)
+        if all(counted) and any(number != int(value) for number, value in zip(found, column, strict=True)):
+            logger.warning(
+                "%s: %s could be names or numbers of the classes %s, and is taken for names",
+                sheet.path, name, ", ".join(classes),
+            )  # fmt: skip
+        return found
+    if all(counted):
+        return tuple(int(value) for value in column)
+    row = (named if any(named) else counted).index(False)
     raise BadInput(
-        f"{sheet.place(row)}: {name} is {value!r}, which is no class. Known: {', '.join(numbers)}, or their numbers "
-        f"0 to {len(numbers) - 1}."
+        f"{sheet.place(row)}: {name} is {column[row]!r}, which is no class. Known: {', '.join(classes)}; or, in every "
+        f"row, their numbers 0 to {len(classes) - 1}."
     )
 
 

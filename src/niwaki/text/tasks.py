@@ -32,6 +32,7 @@ class Task:
         reported: the part on which figures are reported.
         texts: the column of the texts, or both of pairs; by default the usual ones.
         label: the column of the labels.
+        header: names of the columns, where the files have no heading.
 
     Raises:
         BadInput: no such measure, or one that cannot tell of these classes; one class alone, or two of one name;
@@ -45,6 +46,7 @@ class Task:
     reported: str = "dev"
     texts: tuple[str, ...] | None = None
     label: str = USUAL_LABEL
+    header: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.metrics if name not in METRICS]
@@ -82,7 +84,7 @@ class Task:
         return reduce(add, (self._read(found(root, stem)) for stem in stems))
 
     def _read(self, path: Path) -> Table:
-        return tables.read(path, texts=self.texts, label=self.label, classes=self.classes)
+        return tables.read(path, texts=self.texts, label=self.label, classes=self.classes, header=self.header)
 
     def _files(self, part: str) -> tuple[str, ...]:
         if part not in self.files:

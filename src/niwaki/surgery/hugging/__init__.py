@@ -4,9 +4,9 @@ Nothing here knows a family of models, and nothing imports ``transformers``: wha
 and is built from it, is treated alike.
 """
 
-from niwaki.surgery.hugging.describe import note
+from niwaki.surgery.hugging.describe import how_it_loads, note
 from niwaki.surgery.hugging.folder import write_configs
-from niwaki.surgery.hugging.follow import Following, follow_config
+from niwaki.surgery.hugging.follow import Following, follow_config, untold
 from niwaki.surgery.hugging.rebuild import is_configured
 
-__all__ = ["Following", "follow_config", "is_configured", "note", "write_configs"]
+__all__ = ["Following", "follow_config", "how_it_loads", "is_configured", "note", "untold", "write_configs"]

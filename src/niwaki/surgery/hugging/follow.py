@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +30,7 @@ from niwaki.surgery.hugging.search import Built, Search, lengths
 from niwaki.units import Plan
 
 logger = logging.getLogger("niwaki")
+_tells = ContextVar("tells", default=True)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,16 @@ def _shortened(values: Mapping[str, tuple[int | None, int | None]]) -> Iterator[
         yield f"{name} " + " → ".join("–".join(map(str, s[:1] + s[1:][-1:])) or "None" for s in sides)
 
 
+@contextmanager
+def untold() -> Iterator[None]:
+    """Inside, cuts are trials: their configs follow as always, and the log says nothing of it."""
+    before = _tells.set(False)
+    try:
+        yield
+    finally:
+        _tells.reset(before)
+
+
 def follow_config(model: nn.Module, plans: Sequence[Plan]) -> Following | None:
     """Set the fields of ``model.config`` so that its class builds a model of just these sizes and numbers from it; all
     or none. Where none, a model of transformers gets a ``quantization_config`` that tells the sizes. The config is
@@ -80,6 +93,8 @@ def follow_config(model: nn.Module, plans: Sequence[Plan]) -> Following | None:
     except Exception as trouble:  # code of any model was run on sizes that it never saw; the cut itself is done
         told = Following(reason=f"no answer was found to which values it needs ({type(trouble).__name__}: {trouble})")
     found = note(model, plans[-1])
+    if not _tells.get():
+        return told
     if told.follows:
         logger.info("%s: %s", type(model).__name__, told)
     else:
@@ -193,4 +208,4 @@ def put(model: nn.Module, values: Mapping[Field, int | None], *, dense: bool = F
     give(model, fresh, memo)
 
 
-__all__ = ["Following", "follow_config", "put"]
+__all__ = ["Following", "follow_config", "put", "untold"]
