@@ -256,11 +256,12 @@ def test_the_table_has_means_and_says_what_was_not_run(tmp_path: Path) -> None:
     table = lines(read(tmp_path), [ROW], ["l1", "l1-low"])
     assert table[0]["accuracy"]["mean"] == pytest.approx(55.0)
     assert table[0]["accuracy"]["std"] == pytest.approx(50**0.5)
-    assert cells(table[0])[:5] == [
+    assert cells(table[0])[:6] == [
         "tiny-0.5",
         "one-shot L1, step 0.01 (2)",
         "55.00 ± 7.07",
         cells(table[0])[3],
+        f"{100 * found['pruned']:.1f}",  # as cut, before it was trained again
         "90.00",
     ]
     assert table[1]["seeds"] == 0  # and l1-low is not taken for l1

@@ -13,6 +13,7 @@ import niwaki as nk
 from niwaki.pattern import look
 from niwaki.recipes import Recipe, facts
 from niwaki.report import Entry, Phase, ReportError
+from niwaki.report.phrase import outweighing
 from tests.recipes.kitchen import project
 
 GREG2 = nk.methods.greg2(nk.Ratio(0.5), parted=50.0)
@@ -47,6 +48,15 @@ def test_partings_hold_what_the_rows_say() -> None:
     assert one.penalty == (0.0, 0.1, 0.2, 0.3, 0.4)
     assert one.spread == (0.5,) * 5
     assert one.ratio == (None, None, 3.0, 4.0, 5.0)
+    assert one.at_cut is None  # a record from before told none
+
+
+def test_the_ratio_shown_is_that_of_the_moment_and_at_last_that_at_the_cut() -> None:
+    rows = [row(0, "a", ratio=1.5, now=2.5), row(1, "a", ratio=1.6, now=4.0), row(1, "b", ratio=1.1, now=1.2)]
+    cut = {"event": "cut", "plan": "x", "step": 9, "parted": {"a": 16.123456, "b": None}}
+    (made,) = facts.partings("m", [*rows, cut], GREG2)
+    assert [(one.ratio, one.at_cut) for one in made.groups] == [((2.5, 4.0), 16.123), ((1.2,), None)]
+    assert outweighing(made).startswith("At the end a kept unit of a typical group outweighs a chosen one 8.66 times")
 
 
 def test_a_long_record_is_thinned_on_both_sides_of_the_pick() -> None:

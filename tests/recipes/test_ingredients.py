@@ -85,6 +85,9 @@ def test_weights_refused(tmp_path: Path) -> None:
     assert "save_file(torch.load('dense.pth', weights_only=True), 'dense.safetensors')" in said
     (tmp_path / "torn.safetensors").write_bytes(b"\x10")
     assert "not a readable safetensors file" in refusal(project(tmp_path, weights="torn.safetensors")[0], BrokenFile)
+    (tmp_path / "old.th").write_bytes(b"neither")
+    told = refusal(project(tmp_path, weights="old.th")[0], BrokenFile)
+    assert ".th is the form of torch.save; make the other of it once: safetensors.torch.save_file(" in told
     save_file({"x": torch.ones(1)}, str(tmp_path / "other.safetensors"))
     said = refusal(project(tmp_path, weights="other.safetensors")[0])
     assert "other.safetensors does not fit Sequential: it lacks '0.bias'" in said

@@ -96,6 +96,27 @@ def test_the_phases_are_in_the_record() -> None:
     assert [r["step"] for r in rows if r["event"] == "choose"] == [4]
 
 
+@pytest.mark.parametrize(
+    ("pick_grow", "pick_at", "reached"),
+    [(0.5, 1.0, 1.0), (0.008, 0.01, 0.016), (1e-5, 0.01, 0.01), (0.2, 0.05, 0.2), (0.1, 0.3, 0.3)],
+)
+def test_the_second_phase_goes_on_from_where_the_first_ends(pick_grow: float, pick_at: float, reached: float) -> None:
+    """Where ``pick_at`` lies between two factors, the penalty must not fall at the pick."""
+    settings = {"grow": 2.0, "every": 1, "ceiling": 5.0, "hold": 1, "pick_grow": pick_grow, "pick_at": pick_at}
+    method = nk.methods.greg2(nk.Ratio(0.5), **settings)
+    spread, press = method.body.parts[0], method.body.parts[2]
+    assert spread.reached == press.schedule.start == pytest.approx(reached, rel=1e-12)
+    if pick_grow > 1e-3:
+        rows: list[dict[str, Any]] = []
+        run = pruning(net(), method, record=rows.append)
+        while not run.finished:
+            step(run)
+        factors = [row["penalty"] for row in rows if row["event"] == "press"]
+        assert factors == sorted(factors)
+        before = [row["event"] for row in rows].index("choose")
+        assert [row["penalty"] for row in rows[:before] if row["event"] == "press"][-1] == pytest.approx(reached)
+
+
 def test_a_group_stops_by_its_own_ratio() -> None:
     """The first group's units have parted from the start, the second's never do: its factor grows to the ceiling."""
     model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1)).eval()

@@ -242,6 +242,23 @@ def test_a_damaged_file_is_named(tmp_path: Path, write, name: str, damage: str) 
         cifar10(tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["a bit", "the checksum", "the last bytes"])
+@pytest.mark.parametrize(("edition", "read"), [(CIFAR10, cifar10), (CIFAR100, cifar100)])
+def test_the_checksum_of_an_archive_is_compared(tmp_path: Path, edition, read, damage: str) -> None:
+    """Pixels that a bad copy has changed are nowhere else to be noticed."""
+    many = edition.classes
+    write_packed(edition)(tmp_path, part(2 * many, many, 0), part(many, many, 1))
+    path = tmp_path / edition.archive
+    content = bytearray(path.read_bytes())
+    if damage == "a bit":
+        content[-6] ^= 1  # of the sum itself: one in the stream would be as one in the pixels
+    elif damage == "the checksum":
+        content[-8:-4] = bytes(4)
+    path.write_bytes(content[:-4] if damage == "the last bytes" else content)
+    with pytest.raises(BadInput, match=r"cannot be unpacked .*; it is damaged: copy it again"):
+        read(tmp_path)
+
+
 def test_a_data_set_that_is_not_whole_is_noticed(tmp_path: Path) -> None:
     images, labels = part(20, 10, 0)
     labels[0] = (labels[0] + 1) % 10

@@ -102,6 +102,9 @@ def test_an_epoch_depends_on_seed_and_epoch_alone() -> None:
     assert same(first, random_batches())
     assert not same(first, second)
     assert not same(first, random_batches(seed=9))
+    later = random_batches(seed=3)
+    later.epoch = 1
+    assert not same(later, random_batches(seed=4))  # runs of neighbouring seeds share no epoch
 
 
 def test_every_image_is_moved_in_its_own_way_whatever_the_size_of_the_batches() -> None:

@@ -106,14 +106,19 @@ def greg2(
             here for each group by itself). None to rely on the ceiling alone.
         of: units, which are cut, or single weights, which become zeros; as for :func:`greg1`.
 
-    The phases take ``every × pick_at / pick_grow`` and at most ``every × ((ceiling - pick_at) / grow + 1)`` steps.
+    The second phase goes on from the factor that the first has reached: ``pick_at``, or the first multiple of
+    ``pick_grow`` above it. The phases take ``every × pick_at / pick_grow`` and at most
+    ``every × ((ceiling - pick_at) / grow + 1)`` steps.
     """
+    spread = Spread(Ridge(), Ramp(pick_grow, every), ceiling=pick_at, target=target, of=of)
     return Method(
         "greg2",
         sequence(
-            Spread(Ridge(), Ramp(pick_grow, every), ceiling=pick_at, target=target, of=of),
+            spread,
             Choose(L1(), target, of),
-            Press(Ridge(), Ramp(grow, every, pick_at), ceiling, _bar(parted, of), each=True, restore=restore, of=of),
+            Press(
+                Ridge(), Ramp(grow, every, spread.reached), ceiling, _bar(parted, of), each=True, restore=restore, of=of
+            ),
             Hold(hold, of=of),
             ending(of),
         ),

@@ -48,6 +48,13 @@ class Spread(Part):
     def updates(self) -> int:
         return raises(self.schedule, self.ceiling)
 
+    @property
+    def reached(self) -> float:
+        """The factor at its end: the ceiling, or where that lies between two factors the one above."""
+        last = math.ceil((self.ceiling * (1 - NEARLY) - self.schedule.start) / self.schedule.grow)
+        factor = self.schedule.at(max(1, last))
+        return self.ceiling if factor <= self.ceiling * (1 + NEARLY) else factor
+
     def begin(self, view: View) -> State:
         return {"step": 0, "update": 0, "groups": view.offered(self.target, self.of)}
 
@@ -65,9 +72,7 @@ class Spread(Part):
         view.pressure = dict.fromkeys(state["groups"], factor)
         view.kept_pressure = dict(view.pressure)
         orders = Orders(press=(Pressing(self.penalty, view.pressure, view.kept_pressure, self.of),))
-        # The tolerance: 1,000 times 1e-5 need not be 0.01 to the last bit.
-        reached = factor >= self.ceiling * (1 - 1e-9)
-        return Outcome(orders, over=reached and self.schedule.updates(state["step"]))
+        return Outcome(orders, over=factor >= self.ceiling * (1 - NEARLY) and self.schedule.updates(state["step"]))
 
 
 @dataclass(frozen=True)
@@ -142,21 +147,29 @@ class Press(Part):
     def _update(self, state: State, view: View) -> None:
         """Raise the factors of the groups that are not done, then see which are."""
         updates, ratio, done = state["updates"], state["ratio"], state["done"]
+        now: dict[str, float] = {}
         recording = view.recording
         # All weights are read for this, so only where somebody looks at it.
         worth = view.worth(L1(), self.of) if recording or self.parted is not None else {}
         for name in updates:
             updates[name] += not done[name]
             if worth:
-                ratio[name] = _averaged(ratio.get(name), *_finite(name, *parting(worth[name], view.chosen[name])))
+                now[name] = _ratio(*_finite(name, *parting(worth[name], view.chosen[name])))
+                ratio[name] = now[name] if name not in ratio else min(0.9 * ratio[name] + 0.1 * now[name], MOST)
         far = {name: self.parted is not None and ratio[name] >= self.parted for name in updates}
         for name, n in updates.items():
             done[name] = done[name] or (far[name] if self.each else all(far.values()))
             done[name] = done[name] or self.schedule.at(n) > self.ceiling
         if recording:
             for name, n in updates.items():
-                more = {"ratio": ratio[name], "done": done[name]}
+                more = {"ratio": ratio[name], "now": now[name], "done": done[name]}
                 _record(view, name, worth[name], self.schedule.at(n), **more)
+
+
+NEARLY = 1e-9
+"""A tolerance: 1,000 times 1e-5 need not be 0.01 to the last bit."""
+MOST = 1e30
+"""A ratio, where nothing is left of what is chosen."""
 
 
 def raises(schedule: Ramp, ceiling: float) -> int:
@@ -200,10 +213,9 @@ def _finite(name: str, kept: float, gone: float) -> tuple[float, float]:
     return kept, gone
 
 
-def _averaged(before: float | None, kept: float, gone: float) -> float:
-    """The moving average of what is kept over what is chosen."""
-    now = kept / gone if gone > 0 else float("inf")
-    return min(now if before is None else 0.9 * before + 0.1 * now, 1e30)
+def _ratio(kept: float, gone: float) -> float:
+    """What is kept over what is chosen."""
+    return min(kept / gone, MOST) if gone > 0 else MOST
 
 
 def _record(view: View, name: str, norms: Tensor, penalty: float, **more: object) -> None:

@@ -118,7 +118,8 @@ def partings(entry: str, rows: Sequence[Row], method: Method) -> list[Parting]:
         return []
     most = max(2, min(_MOST_POINTS, _MOST_IN_ALL // len(pressed)))
     bars = {part.parted for part in method.body.walk() if isinstance(part, Press)}
-    groups = [_group_parting(name, _thinned(found, most)) for name, found in pressed.items()]
+    went: Row = next((row.get("parted", {}) for row in reversed(rows) if row.get("event") == "cut"), {})
+    groups = [_group_parting(name, _thinned(found, most), went.get(name)) for name, found in pressed.items()]
     return [Parting(entry, _phases(rows), groups, bars.pop() if len(bars) == 1 else None)]
 
 
@@ -187,10 +188,11 @@ def _thinned(rows: Sequence[Row], most: int) -> list[Row]:
     return evenly(before, most - most // 2) + evenly(after, most // 2)
 
 
-def _group_parting(name: str, rows: Sequence[Row]) -> GroupParting:
+def _group_parting(name: str, rows: Sequence[Row], at_cut: float | None) -> GroupParting:
     return GroupParting(
         name, [r["step"] for r in rows], [float(r["penalty"]) for r in rows], [_five(r["spread"]) for r in rows],
-        [_five(r["ratio"]) if "ratio" in r else None for r in rows],
+        [_five(r["now"] if "now" in r else r["ratio"]) if "ratio" in r else None for r in rows],
+        None if at_cut is None else _five(at_cut),
     )  # fmt: skip
 
 

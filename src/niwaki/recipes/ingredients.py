@@ -168,6 +168,15 @@ def fill(model: nn.Module, path: Path, where: str = "weights") -> None:
             raise BadInput(f"{where}: {path.name} does not fit {type(model).__name__}: {what} {listed}")
 
 
+def _other_form(file: Path) -> str:
+    if file.suffix not in (".th", ".pt", ".pth", ".bin"):
+        return ""
+    return (
+        f". {file.suffix} is the form of torch.save; make the other of it once: safetensors.torch.save_file("
+        f"niwaki.vision.checkpoint.weights({file.name!r}), {file.with_suffix('.safetensors').name!r})"
+    )
+
+
 def _fill_from(model: nn.Module, file: Path, where: str) -> tuple[Iterable[str], Iterable[str]]:
     """Load what one file holds; names of the model's tensors that it lacks, and of those that the model lacks."""
     from safetensors import SafetensorError
@@ -176,7 +185,9 @@ def _fill_from(model: nn.Module, file: Path, where: str) -> tuple[Iterable[str],
     try:
         return load_model(model, str(file), strict=False)
     except SafetensorError as trouble:
-        raise BrokenFile(f"{where}: {file} is not a readable safetensors file: {trouble}") from trouble
+        raise BrokenFile(
+            f"{where}: {file} is not a readable safetensors file: {trouble}{_other_form(file)}"
+        ) from trouble
     except RuntimeError as trouble:
         raise BadInput(f"{where}: {file.name} does not fit {type(model).__name__}: {trouble}") from trouble
 

@@ -72,9 +72,11 @@ def ratios(parting: Parting) -> str:
 
 @dataclass(frozen=True)
 class _Line:
-    """A group's line: its series, its colour and, for the few with a colour of their own, that they are named."""
+    """A group's line: its series, the step of the cut, its colour and, for the few with a colour of their own, that
+    they are named."""
 
     data: GroupParting
+    end: int
     colour: str
     named: bool
 
@@ -87,7 +89,8 @@ class _Line:
     def ratio(self) -> list[tuple[int, float]]:
         """(step, ratio) from where units are chosen; what is not above 0 has no place on a logarithmic scale."""
         pairs = zip(self.data.steps, self.data.ratio, strict=True)
-        return [(step, ratio) for step, ratio in pairs if ratio is not None and ratio > 0]
+        cut = () if self.data.at_cut is None else ((self.end, self.data.at_cut),)
+        return [(step, ratio) for step, ratio in (*pairs, *cut) if ratio is not None and ratio > 0]
 
     @property
     def style(self) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def _lines(parting: Parting) -> list[_Line]:
     # In the network's order, so that two methods that part the same groups most give them the same colours.
     named = dict(zip(sorted(i for _, i in ends[: len(_NAMED)]), _NAMED, strict=False))
     shades = [DEPTHS[i * len(DEPTHS) // len(groups)] for i in range(len(groups))]
-    return [_Line(one, named.get(i, shades[i]), i in named) for i, one in enumerate(groups)]
+    return [_Line(one, parting.end, named.get(i, shades[i]), i in named) for i, one in enumerate(groups)]
 
 
 def _pressed(axes: Axes, parting: Parting, most: float) -> list[tuple[str, float]]:

@@ -133,7 +133,7 @@ def _ends(spread: Sequence[float], ratio: Sequence[float | None], alike: bool) -
 
 def outweighing(parting: Parting) -> str:
     """How far the kept units of a typical group outweigh the chosen ones at the end, and whether that is far enough."""
-    ends = [one.ratio[-1] for one in parting.groups if one.ratio]
+    ends = [one.ratio[-1] if one.at_cut is None else one.at_cut for one in parting.groups if one.ratio]
     known = [ratio for ratio in ends if ratio is not None]
     if not known:
         return ""

@@ -192,7 +192,7 @@ class GroupParting(Record):
     """How the units of one group part while a penalty grows, one value per recorded step.
 
     `spread` is the standard deviation of the units' norms over their mean; `ratio` how many times the mean of the
-    kept units is that of the chosen ones (a moving average), None while all are pressed alike.
+    kept units is that of the chosen ones, None while all are pressed alike. `at_cut` is that ratio when the units went.
     """
 
     group: str
@@ -200,6 +200,7 @@ class GroupParting(Record):
     penalty: Sequence[float]
     spread: Sequence[float]
     ratio: Sequence[float | None]
+    at_cut: float | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         freeze(self, "steps", "penalty", "spread", "ratio")

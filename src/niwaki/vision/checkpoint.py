@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -9,13 +10,16 @@ from torch import Tensor
 
 from niwaki.errors import BadInput
 
+WRAPPERS = ("module.", "_orig_mod.")
+
 
 def weights(path: Path | str) -> dict[str, Tensor]:
     """The state dict in a file of safetensors, or in one that ``torch.save`` wrote, on the CPU, for
     ``model.load_state_dict``.
 
-    It may lie under the key ``state_dict`` beside other things, and its names may begin with ``module.``, as data
-    parallelism leaves them. Only tensors and plain values are read; a file with anything else in it is refused.
+    It may lie under the key ``state_dict`` beside other things, and its names may begin with ``module.`` or
+    ``_orig_mod.``, as data parallelism and ``torch.compile`` leave them. Only tensors and plain values are read; a file
+    with anything else in it is refused.
 
     Raises:
         BadInput: the file is missing, damaged, or holds something else.
@@ -25,12 +29,28 @@ def weights(path: Path | str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise BadInput(f"{path} is missing; copy the checkpoint there.") from error
     except Exception as error:  # whatever a damaged or hostile file leads to
-        first = str(error).strip().splitlines()[:1]
-        raise BadInput(f"{path} is no checkpoint of plain tensors ({''.join(first)}); copy it again.") from error
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise BadInput(
+                f"{path} holds more than tensors and plain values (a whole model, or code): it is not read, and "
+                "nothing in it was run. Save model.state_dict() where the model was made, and take that."
+            ) from error
+        raise BadInput(f"{path} is no checkpoint of plain tensors{_said(error)}; copy it again.") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadInput(f"{path} holds no state dict (names with a tensor each); save model.state_dict() and take that.")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
+    return {_bare(str(name)): value for name, value in state.items()}
+
+
+def _said(error: Exception) -> str:
+    """The first line of it; of torch's own none, which is long and gives other advice."""
+    lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).strip().splitlines()
+    return f" ({lines[0]})" if lines else ""
+
+
+def _bare(name: str) -> str:
+    while name.startswith(WRAPPERS):
+        name = name.partition(".")[2]
+    return name
 
 
 def _content(path: Path) -> object:

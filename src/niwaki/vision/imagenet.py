@@ -17,6 +17,7 @@ from niwaki.errors import BadInput
 from niwaki.vision.crops import central_view, random_view
 from niwaki.vision.images import Normaliser
 from niwaki.vision.pictures import coloured, opened
+from niwaki.vision.seeds import epoch_seed
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training images, scaled to 0..1
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -94,7 +95,7 @@ def listing(folder: Path | str) -> Listing:
 class FolderBatches:
     """Normalised batches (N x 3 x side x side, and int64 N) of pictures, decoded anew each time one iterates.
 
-    For training, in an order and in random windows that depend on ``seed + epoch`` alone, whatever the number of
+    For training, in an order and in random windows that depend on ``seed`` and ``epoch`` alone, whatever the number of
     workers; ``epoch`` goes up by one with each iteration and may be set. Pictures that do not fill a last batch are
     left out. For testing, every picture once, in order: scaled and cut in the middle. Workers serve one iteration at a
     time: where a new one has begun, the one before does not go on.
@@ -201,7 +202,7 @@ class _Order:
 
     def __iter__(self) -> Iterator[list[Key]]:
         """What the epoch consists of, batch by batch."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(self.count, generator=generator) if self.training else torch.arange(self.count)
         seeds = torch.randint(2**62, (self.count,), generator=generator)
         keys = list(zip(order.tolist(), seeds.tolist(), strict=True))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.modes import evaluating
 from niwaki.vision.augment import PAPER, CropAndFlip, Moves
+from niwaki.vision.seeds import epoch_seed
 
 Colour = tuple[float, float, float]
 
@@ -96,8 +97,8 @@ class Normaliser:
 class Batches:
     """Normalised batches (N x 3 x H x W, and int64 N), drawn anew each time one iterates.
 
-    The order and the augmentation of an epoch depend on ``seed + epoch`` alone, and not on the device. ``epoch`` is the
-    number of the next epoch: it goes up by one with each iteration, and may be set to go back or to resume.
+    The order and the augmentation of an epoch depend on ``seed`` and ``epoch`` alone, and not on the device. ``epoch``
+    is the number of the next epoch: it goes up by one with each iteration, and may be set to go back or to resume.
 
     Args:
         images: uint8, N x 3 x H x W.
@@ -147,7 +148,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         # Drawn on the processor, for the same numbers everywhere, and sent over once and not with every batch.
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         self.epoch += 1
         order = torch.randperm(len(self.images), generator=generator).to(self.images.device)
         if self.augment is None:

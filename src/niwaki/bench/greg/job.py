@@ -288,7 +288,7 @@ class Job:
         return torch.optim.SGD(model.parameters(), lr, momentum=0.9, weight_decay=self.settings.weight_decay)
 
     def _batches(self, size: int) -> Batches:
-        return self.home.images.batches(size, self.seed * 10_007, channels_last=True)
+        return self.home.images.batches(size, self.seed, channels_last=True)
 
     def _accuracy(self, model: nn.Module) -> float:
         return self.home.images.accuracy(model)

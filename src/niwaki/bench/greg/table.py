@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 COLUMNS = (
-    "row", "contestant", "accuracy, %", "best epoch, %", "paper, %", "MACs", "parameters removed",
+    "row", "contestant", "accuracy, %", "best epoch, %", "as cut, %", "paper, %", "MACs", "parameters removed",
     "epochs", "minutes", "core minutes", "latency, ms",
 )  # fmt: skip
 Line = dict[str, Any]
@@ -82,6 +82,7 @@ def _line(row: Row, contestant: str, found: Sequence[Mapping[str, Any]]) -> Line
             phase: statistics.median([each.get(key, {}).get(phase, 0.0) for each in found])
             for phase in ("prune", "retrain")
         }
+    line["pruned"] = statistics.fmean(100 * each["pruned"] for each in found)
     line["latency_ms"] = {
         which: statistics.median([each["latency_ms"][which] for each in found]) for which in ("dense", "small")
     }
@@ -97,13 +98,14 @@ def cells(line: Mapping[str, Any]) -> list[str]:
     label = CONTESTANTS[line["contestant"]].label
     paper = "" if line["printed"] is None else f"{line['printed']:.2f}"
     if not line["seeds"]:
-        return [line["row"], label, "not run", "", paper, *[""] * (len(COLUMNS) - 5)]
+        return [line["row"], label, "not run", "", "", paper, *[""] * (len(COLUMNS) - 6)]
     epochs = line["epochs"]
     return [
         line["row"],
         f"{label} ({line['seeds']})",
         _with_spread(line["accuracy"]),
         _with_spread(line["best"]),
+        f"{line['pruned']:.1f}",
         paper,
         f"{line['speedup']:.2f}x less",
         f"{line['params_removed']:.1%}",

@@ -61,8 +61,12 @@ def _bytes(path: Path, edition: Edition) -> bytes:
 def _unpacked(path: Path, edition: Edition) -> dict[str, bytes]:
     """The archive's data files by name, read as a stream; nothing is written to disk, no link is followed."""
     try:
-        with gzip.open(path) as packed, tarfile.open(fileobj=_Bounded(packed, path), mode="r|") as archive:  # type: ignore[call-overload]
-            content = _members(archive, path, edition)
+        with gzip.open(path) as packed:
+            bounded = _Bounded(packed, path)
+            with tarfile.open(fileobj=bounded, mode="r|") as archive:  # type: ignore[call-overload]
+                content = _members(archive, path, edition)
+            while bounded.read(1 << 16):  # tar stops at its own end mark; only at that of gzip is the checksum compared
+                pass
     except BadInput:
         raise
     except (tarfile.TarError, OSError, ValueError, EOFError, zlib.error) as error:

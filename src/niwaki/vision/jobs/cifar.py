@@ -14,7 +14,6 @@ from niwaki.vision.images import Batches, Images
 from niwaki.vision.jobs.place import device, folder, settled
 
 READERS = {"cifar10": cifar.cifar10, "cifar100": cifar.cifar100}
-_APART = 10_007  # between the seeds of two runs, so that one's later epochs are not the other's first
 
 
 def resnet(depth: int = 56, classes: int = 10) -> nn.Module:
@@ -29,7 +28,7 @@ def vgg19(classes: int = 100) -> nn.Module:
 
 def batches(name: str = "cifar10", size: int = 128, seed: int = 0) -> Batches:
     """Augmented and normalised training batches; ``name``: cifar10 or cifar100. ``size``: images in a batch."""
-    return images(name).batches(size, seed * _APART, channels_last=True)
+    return images(name).batches(size, seed, channels_last=True)
 
 
 def accuracy(model: nn.Module, name: str = "cifar10") -> float:

@@ -15,7 +15,6 @@ from niwaki.vision.jobs.place import device, folder, settled
 from niwaki.vision.resnet_imagenet import resnet34, resnet50
 
 NETWORKS = {34: resnet34, 50: resnet50}
-_APART = 10_007  # between the seeds of two runs, so that one's later epochs are not the other's first
 
 
 def resnet(depth: int = 50, classes: int = 1000) -> nn.Module:
@@ -42,7 +41,7 @@ def batches(size: int = 256, side: int = 224, workers: int = 8, seed: int = 0) -
         BadInput: ``NIWAKI_DATA/imagenet/train`` is not there, or not as it should be.
     """
     return imagenet.FolderBatches(
-        _part("train"), size, seed * _APART, side=side, workers=workers, device=device(), channels_last=True
+        _part("train"), size, seed, side=side, workers=workers, device=device(), channels_last=True
     )
 
 
