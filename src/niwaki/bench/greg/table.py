@@ -105,7 +105,7 @@ def cells(line: Mapping[str, Any]) -> list[str]:
         f"{label} ({line['seeds']})",
         _with_spread(line["accuracy"]),
         _with_spread(line["best"]),
-        f"{line['pruned']:.1f}",
+        "" if CONTESTANTS[line["contestant"]].fresh else f"{line['pruned']:.1f}",
         paper,
         f"{line['speedup']:.2f}x less",
         f"{line['params_removed']:.1%}",
