@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import niwaki as nk
 from niwaki.calibration.batches import Source, read
@@ -87,6 +89,37 @@ def test_nothing_is_no_batch_and_not_the_end_of_the_data(data: list[Any]) -> Non
 def test_what_is_no_iterable_of_batches_is_told_the_way(data: Any, advice: str) -> None:
     with pytest.raises(BadInput, match=advice):
         Source(data, X)
+
+
+def test_an_iterable_data_set_may_give_batches() -> None:
+    class Stream(IterableDataset[torch.Tensor]):
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return iter([X, X + 1])
+
+    assert [b.size for b in Source(Stream(), X).samples(99)] == [3, 3]
+
+
+def test_keywords_that_are_no_tensors_name_no_entry() -> None:
+    assert len(read((X, LABELS), {"x": X, "return_dict": False}).args) == 1
+    assert len(read((X, LABELS), {"x": X, "cache": None}).args) == 1
+
+
+class Failing(nn.Module):
+    def __init__(self, trouble: Exception) -> None:
+        super().__init__()
+        self.layers, self.trouble = perceptron(), trouble
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) == 5:
+            raise self.trouble
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("trouble", [torch.OutOfMemoryError("no room"), RuntimeError("a kernel failed")])
+def test_troubles_that_are_not_the_batchs_stay_what_they_are(trouble: Exception) -> None:
+    with pytest.raises(type(trouble), match=f"^{trouble}$"):
+        nk.prune(Failing(trouble), torch.rand(1, 6), nk.methods.topk(nk.Ratio(0.5)), data=[torch.rand(5, 6)])
 
 
 @pytest.mark.parametrize(

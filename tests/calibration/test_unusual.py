@@ -121,6 +121,65 @@ def test_masses_need_no_plain_layer_and_what_gives_the_same_is_one() -> None:
     assert renamed[0].out_features == 6
 
 
+class Conv1D(nn.Module):
+    """Somebody's own of this name, which holds a layer and no weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x[:, None])[:, 0]
+
+
+class Cast(nn.Linear):
+    """Weights of float32 before activations of another type."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class Blanked(nn.Module):
+    """Rows of nan that are dropped behind the layer, and a call with no rows at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 12), Renamed(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.up(x))
+        return torch.where(x[:, :1] > -9, self.down(h), 0.0) + self.down(h[:0]).sum()
+
+
+class Half(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = Cast(6, 12), Cast(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.relu(self.up(x.bfloat16()))).float()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: nn.Sequential(Conv1D(), nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 4)), Blanked, Half],
+    ids=["another Conv1D", "no rows", "float32 weights"],
+)
+@pytest.mark.parametrize("name", ["topk", "ispasp"])
+def test_layers_that_only_look_unusual_are_looked_at(make: Any, name: str) -> None:
+    model, x = alive(make()), rows(64)
+    small = nk.prune(model, x[:2], getattr(nk.methods, name)(HALF), data=[x])
+    layers = [m.out_features for m in small.modules() if isinstance(m, nn.Linear)]
+    assert layers == [6, 4]
+
+
+def test_inference_mode_does_for_masses() -> None:
+    with torch.inference_mode():
+        small = nk.prune(with_second(nn.Linear), rows(2), nk.methods.topk(HALF), data=[rows(16)])
+    assert small[0].out_features == 6
+
+
 class Again(nn.Module):
     """One residual block, called several times."""
 

@@ -64,6 +64,20 @@ def test_where_the_inputs_are_is_told_or_n_of_m_refused() -> None:
     assert not inputs_of(single_weights(Thing()), "w").stacked
 
 
+def test_what_n_of_m_would_pass_over_need_not_be_known() -> None:
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.layer = nn.Parameter(torch.randn(3, 5, 7)), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) + self.w.sum()
+
+    sparse = nk.prune(Beside(), torch.ones(1, 8), nk.methods.nm("2:4"))
+    assert int((sparse.layer.weight == 0).sum()) == 32
+    assert bool(sparse.w.all())
+
+
 @pytest.mark.parametrize("penalty", [RowColumn(), RowColumn(scaled=True), Unevenness(), Unevenness(True), Lasso()])
 def test_a_penalty_takes_each_expert_for_itself(penalty: Any) -> None:
     weight = Experts(False).w

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from niwaki.errors import BadInput, BrokenFile, MissingExtra
+from niwaki.text.sheets import Sheet
 from niwaki.text.tables import Table, read
+from niwaki.text.tables import _labels as labels_of
 
 ROWS = [
     ("a fine film", "it was good", "yes"),
@@ -397,3 +399,12 @@ def test_tables_that_do_not_fit() -> None:
         Table(("a", "b"), None, (0, 0), ("x",))
     with pytest.raises(BadInput, match=r"two classes of the name 'x': x, y, x\. Name each once"):
         Table(("a", "b"), None, (0, 2), ("x", "y", "x"))
+
+
+def test_numbers_of_a_file_that_names_its_classes_are_none_of_yours(tmp_path: Path) -> None:
+    """Its 3 is its fourth class, though a name of yours too; of those that were asked for there is none."""
+    sheet = Sheet(tmp_path / "x", {"label": [1, 2, 3]}, [1, 2, 3], {"label": ("a", "b", "c", "d")})
+    with pytest.raises(
+        BadInput, match=r"label is 3, which is no class. Known: 1, 2, 3; or, in every row, their numbers"
+    ):
+        labels_of(sheet, "label", ("1", "2", "3"))

@@ -248,6 +248,31 @@ def test_the_graph_is_of_the_model_after_the_last_cut() -> None:
     assert [len(group) for group in run.graph.groups] == [3]
 
 
+class Lookalike:
+    """Steps by the gradients, and is no ``torch.optim.Optimizer``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.param_groups, self.state = [{"params": list(model.parameters()), "lr": 0.1}], dict[Any, Any]()
+
+    def step(self) -> None:
+        with torch.no_grad():
+            for p in self.param_groups[0]["params"]:
+                p.sub_(0.1 * p.grad)
+
+    def zero_grad(self) -> None:
+        for p in self.param_groups[0]["params"]:
+            p.grad = None
+
+
+def test_what_only_looks_like_an_optimizer_masks_single_weights() -> None:
+    model = net()
+    method = Method("mask", sequence(Choose(nk.scores.L1(), nk.Ratio(0.5), "weights"), Mask(), Wait(2)))
+    run = nk.Pruning(model, Lookalike(model), method, torch.ones(2, 4))  # type: ignore[arg-type]
+    while not run.finished:
+        train(run)
+    assert int((model[0].weight == 0).sum()) == 12
+
+
 def closure_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
     def closure() -> torch.Tensor:
         optimizer.zero_grad()

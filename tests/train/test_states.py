@@ -62,9 +62,9 @@ MAKERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def net() -> nn.Sequential:
+def net(between: type[nn.Module] = nn.Tanh) -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+    return nn.Sequential(nn.Linear(6, 8), between(), nn.Linear(8, 4))
 
 
 def step(run: nk.Pruning) -> None:
@@ -75,8 +75,9 @@ def step(run: nk.Pruning) -> None:
 
 @pytest.mark.parametrize("optimizer", MAKERS)
 @pytest.mark.parametrize("of", ["weights", "units"])
-def test_a_second_copy_of_the_weights_loses_them_too(optimizer: str, of: Any) -> None:
-    model = net()
+@pytest.mark.parametrize("between", [nn.Tanh, nn.Sigmoid])  # behind which what is masked is 0, and 0.5
+def test_a_second_copy_of_the_weights_loses_them_too(optimizer: str, of: Any, between: type[nn.Module]) -> None:
+    model = net(between)
     method = Method("mine", sequence(Wait(2), Choose(target=nk.Ratio(0.5), of=of), Mask(), Wait(3)))
     run = nk.Pruning(model, MAKERS[optimizer](model.parameters()), method, INPUTS)
     while not run.finished:
@@ -100,6 +101,51 @@ def test_whole_numbers_and_other_shapes_are_left_alone() -> None:
     step(run)
     assert bool((codes == 7).all())
     assert bool((sums == 1).all())
+
+
+class Preconditioned(torch.optim.SGD):
+    """Keeps a square matrix for each dimension, as Shampoo does; in a tuple for biases."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.dim() == 1:
+                    self.state[p] = (torch.zeros(1),)
+                    continue
+                left = self.state[p].setdefault("left", torch.eye(len(p)))
+                p.sub_(group["lr"] * torch.linalg.solve(left + p.grad @ p.grad.t(), p.grad))
+
+
+@pytest.mark.parametrize("of", ["weights", "units"])
+def test_a_preconditioner_is_no_copy_though_it_is_square_by_chance(of: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 4))
+    optimizer = Preconditioned(model.parameters(), lr=0.1)
+    method = Method("mine", sequence(Wait(2), Choose(target=nk.Ratio(0.5), of=of), Mask(), Wait(2)))
+    run = nk.Pruning(model, optimizer, method, INPUTS)
+    while not run.finished:
+        step(run)
+    assert torch.equal(optimizer.state[model[0].weight]["left"], torch.eye(6))
+
+
+def test_a_run_state_from_before_there_were_stacks_goes_on() -> None:
+    method = nk.methods.spur(0.5, rounds=1, steps=3, alpha=1e-3)
+    runs = [nk.Pruning(m, torch.optim.SGD(m.parameters(), lr=0.1), method, INPUTS) for m in (net(), net())]
+    step(runs[0])
+    state = runs[0].state_dict()
+    (found,) = [inner for inner in walked(state["state"]) if "stacks" in inner]
+    del found["stacks"]
+    runs[1].load_state_dict(state)
+    runs[1].model.load_state_dict(runs[0].model.state_dict())
+    for run in runs:
+        step(run)
+    assert torch.equal(runs[0].model[0].weight, runs[1].model[0].weight)
+
+
+def walked(state: Any) -> list[dict[str, Any]]:
+    inside = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return [*([state] if isinstance(state, dict) else []), *(each for value in inside for each in walked(value))]
 
 
 def test_a_run_that_is_done_lets_go() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from niwaki.errors import BadInput, NiwakiError
 from niwaki.graph.observe import Inputs, call_arguments, tensors_of
@@ -62,9 +62,9 @@ def read(batch: Any, inputs: Inputs) -> Batch:
     if isinstance(batch, (list, tuple)):
         positional = isinstance(inputs, (list, tuple))
         wanted = len(inputs) if positional else 1
-        if not positional and isinstance(inputs, Mapping) and len(inputs) > 1 and not _has_keywords(batch):
+        if not positional and len(_tensor_keywords(inputs)) > 1 and not _has_keywords(batch):
             raise BadInput(
-                f"inputs has the keywords {', '.join(map(str, inputs))}, and a batch of data is a "
+                f"inputs has the keywords {', '.join(_tensor_keywords(inputs))}, and a batch of data is a "
                 f"{type(batch).__name__} of {len(batch)}, of which nobody can tell what is what: give dicts with these "
                 "keywords, or pairs of such a dict and labels"
             )
@@ -85,6 +85,12 @@ def read(batch: Any, inputs: Inputs) -> Batch:
     return Batch(args, kwargs, int(first.shape[0]), batch)
 
 
+def _tensor_keywords(inputs: Inputs) -> list[str]:
+    if not isinstance(inputs, Mapping):
+        return []
+    return [str(name) for name, value in inputs.items() if next(tensors_of(value), None) is not None]
+
+
 def _has_keywords(batch: Sequence[Any]) -> bool:
     return bool(batch) and isinstance(batch[0], Mapping)
 
@@ -102,7 +108,7 @@ class Source:
     def __init__(self, data: Iterable[Any], inputs: Inputs) -> None:
         if isinstance(data, (Tensor, Mapping, str)) or not isinstance(data, Iterable):
             raise BadInput(f"data must be an iterable of batches, not one {type(data).__name__}: {_advice(data)}")
-        if isinstance(data, Dataset):
+        if _gives_samples(data):
             raise BadInput(
                 f"data must be an iterable of batches, and {type(data).__name__} gives single samples: wrap it, "
                 "data=torch.utils.data.DataLoader(dataset, batch_size=64)"
@@ -184,6 +190,11 @@ class Source:
             yield given
 
 
+def _gives_samples(data: object) -> bool:
+    """Is it a data set of single samples? One that is iterable may give batches."""
+    return isinstance(data, Dataset) and not isinstance(data, IterableDataset)
+
+
 def _advice(data: object) -> str:
     if isinstance(data, Dataset):
         return "wrap the samples, data=torch.utils.data.DataLoader(dataset, batch_size=64)"
@@ -201,15 +212,23 @@ def told_of(batch: Batch, inputs: Inputs, which: str) -> Iterator[None]:
     """
     try:
         yield
-    except NiwakiError:
+    except (NiwakiError, torch.OutOfMemoryError):
         raise
     except (TypeError, RuntimeError, IndexError, KeyError, ValueError) as trouble:
         shown = read(inputs, inputs)
+        if _form(batch) == _form(shown):
+            raise  # whatever it is, it is not the batch's form
         raise BadInput(
             f"the model cannot be called with {which} of data: {type(trouble).__name__}: {trouble}\n"
             f"The batch is {_told(batch)}; inputs, with which the model was traced, is {_told(shown)}. Give batches of "
             "the same form and types, with nothing beside but labels (as the last entry of a tuple)."
         ) from trouble
+
+
+def _form(batch: Batch) -> list[Any]:
+    """Names, types and shapes but for the number of samples."""
+    found = [tensors_of(value) for value in (*batch.args, *batch.kwargs.values())]
+    return [list(batch.kwargs), *([(t.dtype, t.shape[1:]) for t in each] for each in found)]
 
 
 def _told(batch: Batch) -> str:

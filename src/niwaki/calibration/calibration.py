@@ -62,13 +62,9 @@ class Calibration:
     """Why groups are not among the blocks, by name; filled by :meth:`blocks`."""
     _calls: list[Call] = field(default_factory=list)
     _read: frozenset[str] = frozenset()
-    _odd: set[nn.Module] = field(default_factory=set)
+    _odd: set[nn.Module] | None = None
 
     def __post_init__(self) -> None:
-        if torch.is_inference_mode_enabled():
-            raise BadInput(
-                "under torch.inference_mode() there are no gradients, by which units are chosen: leave it out"
-            )
         self.model = bare(self.model)
         self._modules = dict(self.model.named_modules(remove_duplicate=False))
         self._walk = self._draw()
@@ -77,7 +73,6 @@ class Calibration:
         with uncompiled(self.model):
             with told_of(first, self.source.inputs, "the first batch"):
                 self._calls, output, self._read = record_calls(self.model, first)
-                self._odd = own_forwards(self.model, first)
             resharded(self.model)
             self._chain = find_chain(self.model, self._calls)
             if self.walk and not self.fresh:
@@ -211,6 +206,10 @@ class Calibration:
 
     def _check_computed(self, block: Block) -> None:
         """Raise :class:`Unfit` where the output of a layer cannot be told from its weight and bias."""
+        if self._odd is None:
+            with uncompiled(self.model):
+                self._odd = own_forwards(self.model, next(self._walk.batches()))
+            resharded(self.model)
         odd = [taker for taker in block.takers if taker.module in self._odd]
         if odd:
             raise Unfit(

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from niwaki.calibration.batches import Batch
+from niwaki.errors import BadInput
 from niwaki.graph.observe import evaluating, slow_attention, tensors_of
 from niwaki.modes import cacheless
 from niwaki.surgery.modules import readable
@@ -102,6 +103,12 @@ def record_calls(model: nn.Module, batch: Batch) -> tuple[list[Call], Any, froze
     return recorder.calls, output, recorder.read(model)
 
 
+def require_gradients() -> None:
+    """Raise :class:`BadInput` where there are none to be had."""
+    if torch.is_inference_mode_enabled():
+        raise BadInput("under torch.inference_mode() there are no gradients, by which units are chosen: leave it out")
+
+
 @contextmanager
 def calm(model: nn.Module) -> Iterator[None]:
     """Eval mode without gradients, every module called by itself, and no cache of keys and values."""
@@ -109,4 +116,4 @@ def calm(model: nn.Module) -> Iterator[None]:
         yield
 
 
-__all__ = ["BATCH_NORMS", "Call", "calm", "record_calls"]
+__all__ = ["BATCH_NORMS", "Call", "calm", "record_calls", "require_gradients"]

@@ -12,6 +12,7 @@ from niwaki.calibration.batches import Batch
 from niwaki.calibration.calls import calm
 from niwaki.calibration.takers import CONVOLUTIONS, TRANSPOSED, Taker
 from niwaki.graph.observe import tensors_of
+from niwaki.ranks import whole
 
 PLAIN = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
 
@@ -40,22 +41,26 @@ def _is_tried(module: nn.Module) -> bool:
     """Is it a layer that takes units, of a class that says itself what it computes?"""
     plain = next((kind for kind in PLAIN if isinstance(module, kind)), None)
     if plain is None:
-        return type(module).__name__ == "Conv1D"
+        weight = getattr(module, "weight", None)
+        return type(module).__name__ == "Conv1D" and isinstance(weight, Tensor) and weight.dim() == 2
     return "forward" in vars(module) or type(module).forward is not plain.forward
 
 
 def _as_plain(module: Any, hidden: Tensor, output: Any) -> bool:
-    if not isinstance(output, Tensor) or not isinstance(module.weight, Tensor):
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not isinstance(output, Tensor) or not output.is_floating_point() or not isinstance(weight, Tensor):
         return False
+    # In double, as the second part of a block is computed: weights may be of another type than what they multiply.
+    matrix, shift = whole(weight).double(), whole(bias).double() if isinstance(bias, Tensor) else None
     try:
-        expected = Taker("", module, "", torch.zeros(0)).apply(hidden, module.weight, module.bias)
+        expected = Taker("", module, "", torch.zeros(0)).apply(whole(hidden).double(), matrix, shift)
     except (RuntimeError, ValueError, TypeError):
         return False
-    # In coarse types another order of sums gives other last bits.
+    if expected.shape != output.shape or not output.numel():
+        return expected.shape == output.shape
     tolerance = max(1e-4, 16 * torch.finfo(output.dtype).eps)
-    return expected.shape == output.shape and torch.allclose(
-        expected.float(), output.float(), rtol=tolerance, atol=tolerance * float(expected.abs().max()), equal_nan=True
-    )
+    largest = float(expected.abs().nan_to_num(0.0, 0.0, 0.0).max())
+    return torch.allclose(expected, output.double(), rtol=tolerance, atol=tolerance * largest, equal_nan=True)
 
 
 __all__ = ["own_forwards"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from niwaki.calibration.calls import require_gradients
 from niwaki.calibration.takers import CONVOLUTIONS, TRANSPOSED, Taker
 from niwaki.ranks import whole
 
@@ -55,6 +56,7 @@ class Second:
     def back(self, hidden: Tensor, output: Tensor) -> Tensor:
         """What the transpose of the linear part makes of ``output``, in the shape of ``hidden``: the gradient of
         ``0.5 ||U - U'||²`` with respect to H where ``output`` is ``U - U'``."""
+        require_gradients()
         with torch.enable_grad():
             at = hidden.double().detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.linear(at), at, output)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.calibration.batches import Batch
 from niwaki.calibration.blocks import Block
-from niwaki.calibration.calls import calm
+from niwaki.calibration.calls import calm, require_gradients
 from niwaki.calibration.takers import Taker
 from niwaki.errors import BadInput
 from niwaki.ranks import Ranks, local
@@ -57,6 +57,7 @@ def sensitivity(
 
 
 def _gradients(model: nn.Module, loss: Loss, batch: Batch, masks: Sequence[Tensor]) -> list[Tensor]:
+    require_gradients()
     with torch.enable_grad():
         value = loss(model, batch.given)
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:

@@ -110,7 +110,7 @@ class Press(Part):
         if isinstance(self.schedule, Ramp) and self.schedule.start >= self.ceiling:
             raise BadInput(
                 f"the factor starts at {self.schedule.start:g}, which is not below the ceiling of {self.ceiling:g}: "
-                "nothing would be pressed. Raise the ceiling, or start (pick) lower"
+                "nothing would be pressed. Raise the ceiling, or start (pick) lower, or by finer steps (pick_grow)"
             )
 
     @property

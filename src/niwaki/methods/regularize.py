@@ -52,6 +52,8 @@ class Regularize(Part):
         return view.offered(target, self.of)
 
     def step(self, state: State, view: View) -> Outcome:
+        if "stacks" not in state:  # a run state from before there were any
+            state["stacks"] = view.stacks(state["names"])
         if not self.factor:
             return Outcome()
         factors = dict.fromkeys(state["names"], self.factor)

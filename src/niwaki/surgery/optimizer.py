@@ -104,6 +104,13 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key != "params"}
 
 
+def strange_keys(optimizer: torch.optim.Optimizer) -> set[str]:
+    """Keys of state that need not have a number for each entry of its parameter: odd ones, and those that a rule is
+    for."""
+    found = known(optimizer)
+    return _odd(optimizer) | set(found.keys if found else ())
+
+
 def _odd(optimizer: torch.optim.Optimizer) -> set[str]:
     """Keys of state that has another shape than its parameter somewhere: where the shapes agree, they do so by chance
     (a square matrix of a preconditioner). Those of the optimizer's rule are not odd."""
@@ -111,6 +118,7 @@ def _odd(optimizer: torch.optim.Optimizer) -> set[str]:
     odd = {
         key
         for parameter, state in optimizer.state.items()
+        if isinstance(state, Mapping)
         for key, value in state.items()
         if isinstance(parameter, Tensor) and _has_entries(value) and value.shape != parameter.shape
     }

@@ -141,7 +141,11 @@ def _takes(target: Target) -> bool:
 
 
 def _check_known(weights: Mapping[str, Tensor], names: Iterable[str], target: NM) -> None:
-    unknown = [name for name in names if not inputs_of(weights, name).known]
+    unknown = [
+        name
+        for name in names
+        if not inputs_of(weights, name).known and any(n % target.m == 0 for n in weights[name].shape[1:])
+    ]
     if unknown:
         raise BadInput(
             f"NM({target.keep!r}) compares weights that follow each other among the inputs, and along which dimension "

@@ -283,7 +283,7 @@ def _numbered(sheet: Sheet, name: str, column: list[Any], classes: tuple[str, ..
         return found
     if all(counted):
         return tuple(int(value) for value in column)
-    row = (named if any(named) else counted).index(False)
+    row = (named if any(named) and not all(named) else counted).index(False)
     raise BadInput(
         f"{sheet.place(row)}: {name} is {column[row]!r}, which is no class. Known: {', '.join(classes)}; or, in every "
         f"row, their numbers 0 to {len(classes) - 1}."

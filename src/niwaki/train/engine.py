@@ -211,6 +211,7 @@ class Pruning:
         if not self.finished:
             self._moves.add(self.optimizer)
         self._orders = NOTHING if self.finished else self._advance()
+        self._masked.still()
         if self._orders.remember:
             self._snapshot.take()
         for pressing in self._orders.press:

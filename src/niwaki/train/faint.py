@@ -13,6 +13,7 @@ from niwaki.methods import Method, Regularize
 from niwaki.methods.view import View
 from niwaki.penalties import Proximal
 from niwaki.ranks import local, shares
+from niwaki.train.pressure import matrices
 
 logger = logging.getLogger("niwaki")
 
@@ -79,7 +80,7 @@ def _is_lost(penalty: object, weight: Tensor, amount: float, stacked: bool) -> b
     if not isinstance(penalty, Proximal) or weight.is_meta:
         return False
     after = weight.detach().clone()
-    for each in local(after) if stacked else (after,):
+    for each in matrices("a tensor of experts", after) if stacked else (after,):
         penalty.shrink_(each, amount)
     told = torch.stack([local(weight).any(), (local(after) != local(weight)).any()]).long()
     there, moved = shares(weight, "max")(told).tolist()

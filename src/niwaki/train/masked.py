@@ -39,6 +39,12 @@ class Masked:
         if held := self._look_up():
             held.hold()
 
+    def still(self) -> None:
+        """What is masked has no gradient, so that no copy of it in the optimizer moves either."""
+        if held := self._look_up():
+            parameters = dict(bare(self._model).named_parameters())
+            held.clear({name: [p.grad] for name, p in parameters.items() if p.grad is not None})
+
     def forget(self, optimizer: torch.optim.Optimizer) -> None:
         """So is what the optimizer remembers of it."""
         if held := self._look_up():

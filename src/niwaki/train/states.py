@@ -3,24 +3,31 @@ the weights (averaged ones, weights of finer type) would bring them back from th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from niwaki.ranks import is_sharded
-from niwaki.surgery.optimizer import layers
+from niwaki.ranks import is_sharded, local
+from niwaki.surgery.optimizer import layers, strange_keys
 
 
 def states_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> Iterator[Tensor]:
-    """The tensors with a number for each entry of a parameter. (Of packed types nobody here knows what is zero.)"""
+    """The tensors with a number for each entry of a parameter (of this rank's part of it). Of packed types nobody here
+    knows what is zero; and a preconditioner may have the weight's shape by chance."""
     for each in layers(optimizer):
-        if parameter not in each.state:
+        state = each.state.get(parameter)
+        if not isinstance(state, Mapping) or not state:
             continue
-        for value in each.state[parameter].values():
-            plain = type(value) is Tensor or (isinstance(value, Tensor) and is_sharded(value))
-            if plain and value.is_floating_point() and value.shape == parameter.shape:
+        strange = strange_keys(each)
+        for key, value in state.items():
+            if key not in strange and _is_plain(value) and local(value).shape == local(parameter).shape:
                 yield value
+
+
+def _is_plain(value: object) -> bool:
+    plain = type(value) in (Tensor, nn.Parameter) or (isinstance(value, Tensor) and is_sharded(value))
+    return plain and isinstance(value, Tensor) and value.is_floating_point()
 
 
 __all__ = ["states_of"]

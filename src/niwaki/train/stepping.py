@@ -74,7 +74,7 @@ def step_(optimizer: Any, scaler: Any) -> None:
 
 def with_closure(optimizer: Any) -> str | None:
     """The name of one that steps with a closure alone, which computes the gradients anew (LBFGS); None if none does."""
-    for each in map(innermost, each_of(optimizer)):
+    for each in (getattr(wrapper, "optimizer", wrapper) for wrapper in each_of(optimizer)):
         closure = inspect.signature(type(each).step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             return type(each).__name__

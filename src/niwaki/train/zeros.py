@@ -50,8 +50,9 @@ class Zeros:
         weights = sum(mask.numel() for mask in self.gone.values())
         gone = sum(int(whole(mask.sum())) for mask in self.gone.values())
         inputs = multiplied(bare(self._model)).inputs
-        masks = matrices({name: whole(mask) for name, mask in self.gone.items()}, inputs)
-        looks = {name: look(~mask).to_json() for name, mask in masks}
+        looks: dict[str, Any] = {}
+        for name, mask in self.gone.items():  # one at a time: whole, they take a byte for each weight
+            looks |= {part: look(~each).to_json() for part, each in matrices({name: whole(mask)}, inputs)}
         return {"sparsity": gone / weights if weights else 0.0, "matrices": looks}
 
     @torch.no_grad()
@@ -67,7 +68,7 @@ class Zeros:
         weights = self._weights() if self._kept else {}
         for name, kept in self._kept.items():
             for state in states_of(optimizer, weights[name]):
-                local(state).mul_(kept)
+                local(state).mul_(kept.to(local(state).device))
 
     def release(self) -> None:
         """Nothing is gone any more: weights and gradients are what the optimizer makes of them."""
