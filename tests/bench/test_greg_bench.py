@@ -268,7 +268,7 @@ def test_the_table_has_means_and_says_what_was_not_run(tmp_path: Path) -> None:
     assert cells(table[1])[1:3] == ["one-shot L1, step 0.001", "not run"]
     text = markdown(table).splitlines()
     assert len(text) == 4
-    assert {line.count("|") for line in text} == {12}
+    assert {line.count("|") for line in text} == {13}
 
 
 def test_rows_are_those_of_the_paper() -> None:

@@ -243,7 +243,6 @@ def zero_the_counter(state: dict[str, Any]) -> None:
         ("greg2", lambda state: state.update(kept_pressure={})),
         ("greg1", lambda state: state.update(chosen={})),
         ("greg1", lambda state: state.update(plans=[])),
-        ("masked_then_cut", lambda state: state.update(masked=None)),
         ("magnitude", lambda state: state.update(plans=[])),
         ("imp", lambda state: state.update(zeroed={})),
         ("imp", lambda state: state.update(remembered={})),
@@ -255,7 +254,6 @@ def zero_the_counter(state: dict[str, Any]) -> None:
         "kept pressure",
         "chosen",
         "plans",
-        "mask",
         "magnitude's plans",
         "zeros",
         "copy",
@@ -267,6 +265,21 @@ def test_state_that_forgets(monkeypatch: Patch, name: str, change: Callable[[dic
     forget(monkeypatch, change)
     with pytest.raises(LawBroken, match=r"ends otherwise|resuming .* failed"):
         laws.resumes_bit_for_bit(work(POOLED), method, steps)
+
+
+def test_state_that_forgets_a_mask(monkeypatch: Patch) -> None:
+    """Behind a sigmoid: elsewhere a unit of zeros has no gradient, and stays what it is by itself."""
+
+    def behind_a_sigmoid() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 4))
+
+    method, steps = METHODS["masked_then_cut"]
+    make = laws.exercise(behind_a_sigmoid, lambda: torch.randn(4, 6, generator=torch.Generator().manual_seed(1)))
+    assert laws.resumes_bit_for_bit(make, method, steps) is None
+    forget(monkeypatch, lambda state: state.update(masked=None))
+    with pytest.raises(LawBroken, match="ends otherwise"):
+        laws.resumes_bit_for_bit(make, method, steps)
 
 
 def test_a_run_that_does_not_finish() -> None:

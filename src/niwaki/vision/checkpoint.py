@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -29,7 +28,7 @@ def weights(path: Path | str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise BadInput(f"{path} is missing; copy the checkpoint there.") from error
     except Exception as error:  # whatever a damaged or hostile file leads to
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+        if _is_refusal(error) and "GLOBAL" in str(error):
             raise BadInput(
                 f"{path} holds more than tensors and plain values (a whole model, or code): it is not read, and "
                 "nothing in it was run. Save model.state_dict() where the model was made, and take that."
@@ -41,9 +40,14 @@ def weights(path: Path | str) -> dict[str, Tensor]:
     return {_bare(str(name)): value for name, value in state.items()}
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Of torch, to read what is no tensor. (By name: what it comes from has no business here.)"""
+    return type(error).__name__ == "UnpicklingError"
+
+
 def _said(error: Exception) -> str:
     """The first line of it; of torch's own none, which is long and gives other advice."""
-    lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).strip().splitlines()
+    lines = [] if _is_refusal(error) else str(error).strip().splitlines()
     return f" ({lines[0]})" if lines else ""
 
 
