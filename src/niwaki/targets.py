@@ -115,6 +115,11 @@ class Ratio(Target):
     def offers(self, groups: Iterable[Group]) -> list[Group]:
         return [g for g in self.picks(groups) if self.share_of(g.name) > 0]
 
+    @property
+    def most(self) -> float:
+        """The largest share that it removes anywhere; 0 where it takes nothing."""
+        return max(self.removed.values(), default=0.0) if isinstance(self.removed, Mapping) else self.removed
+
     def on_the_way(self, share: Callable[[float], float]) -> Ratio:
         """The same target with every share that it removes replaced by ``share`` of it, which is smaller."""
         if isinstance(self.removed, Mapping):

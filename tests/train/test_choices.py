@@ -140,7 +140,7 @@ def test_a_share_that_takes_nothing_is_told(caplog: pytest.LogCaptureFixture) ->
 def test_plans_that_are_only_tried_are_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """A target in milliseconds tries shares of units that nobody asked for."""
     graph, target = nk.trace(net(), X), nk.Ratio(0.1, round_to=16)
-    assert not tried(graph, target=target).removed
+    assert not tried(graph, L1(), target).removed
     assert caplog.messages == []
     nk.plan(graph, target=target)
     assert "takes no unit" in caplog.text

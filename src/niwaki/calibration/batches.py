@@ -106,13 +106,8 @@ class Source:
     """
 
     def __init__(self, data: Iterable[Any], inputs: Inputs) -> None:
-        if isinstance(data, (Tensor, Mapping, str)) or not isinstance(data, Iterable):
+        if isinstance(data, (Tensor, Mapping, str)) or not isinstance(data, Iterable) or _gives_samples(data):
             raise BadInput(f"data must be an iterable of batches, not one {type(data).__name__}: {_advice(data)}")
-        if _gives_samples(data):
-            raise BadInput(
-                f"data must be an iterable of batches, and {type(data).__name__} gives single samples: wrap it, "
-                "data=torch.utils.data.DataLoader(dataset, batch_size=64)"
-            )
         self.data, self.inputs = data, inputs
         self.drawn = 0  # batches taken by `next_samples` so far
         self._iterator: Iterator[Any] | None = None
@@ -196,7 +191,7 @@ def _gives_samples(data: object) -> bool:
 
 
 def _advice(data: object) -> str:
-    if isinstance(data, Dataset):
+    if _gives_samples(data):
         return "wrap the samples, data=torch.utils.data.DataLoader(dataset, batch_size=64)"
     if callable(data) and not isinstance(data, Tensor):
         return "call it, and give what it returns"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -31,9 +31,7 @@ class Gradually(Part):
             raise BadInput("zeros grow in number by share: choose single weights, by nk.Ratio")
         if not isinstance(self.first, (int, float)) or not 0 <= self.first < 1:
             raise BadInput(f"first is the share that goes at once, from 0 up to, not including, 1, not {self.first!r}")
-        removed = self.choose.target.removed
-        most = max(removed.values(), default=0.0) if isinstance(removed, Mapping) else removed
-        if self.first > most > 0:
+        if self.first > (most := self.choose.target.most) > 0:
             raise BadInput(f"first={self.first:g} would take more at once than the target in the end, {most:g}")
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -106,8 +106,7 @@ def _shares(target: Ratio, rounds: int | Sequence[float], spacing: Spacing) -> I
         return
     if not _are_numbers(rounds):
         raise BadInput(f"rounds is how many (5), or the shares on the way (0.5, 0.8), not {rounds!r}")
-    most = max(target.removed.values()) if isinstance(target.removed, Mapping) else target.removed
-    way = [0.0, *rounds, most]
+    way = [0.0, *rounds, target.most]
     if any(not low < high for low, high in pairwise(way)):
         raise BadInput(f"rounds are shares above 0, each larger than the one before, and the target's last: {way[1:]}")
     yield from (lambda goal, share=share: min(goal, share) for share in way[1:])

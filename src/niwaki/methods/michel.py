@@ -10,9 +10,9 @@ from torch import Tensor
 
 from niwaki.errors import BadInput
 from niwaki.methods.method import Method
-from niwaki.methods.parts import Cut, Part, check_switch, check_target
+from niwaki.methods.parts import Cut, Part, check_target
 from niwaki.methods.several import sequence
-from niwaki.methods.view import Outcome, Sampling, State, View
+from niwaki.methods.view import Outcome, Sampling, State, View, check_switch
 from niwaki.targets import Ratio, Target
 
 

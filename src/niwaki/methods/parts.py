@@ -63,12 +63,6 @@ class Part:
         yield self
 
 
-def check_switch(value: object, name: str) -> None:
-    """Raise :class:`BadInput` unless it is True or False."""
-    if type(value) is not bool:
-        raise BadInput(f"{name} must be True or False, not {value!r}")
-
-
 def check_target(target: object) -> None:
     """Raise :class:`BadInput` unless it is a target."""
     if not isinstance(target, Target):

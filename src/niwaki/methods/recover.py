@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.methods.parts import Part, at_least, check_switch
+from niwaki.methods.parts import Part, at_least
 from niwaki.methods.selectors import Pursuit, See, Selector
-from niwaki.methods.view import Activity, Orders, Outcome, Place, Sampling, State, View
+from niwaki.methods.view import Activity, Orders, Outcome, Place, Sampling, State, View, check_switch
 from niwaki.schedules import above_zero
 from niwaki.targets import Ratio, Target
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from niwaki.errors import BadInput
-from niwaki.methods.parts import Part, check_switch
-from niwaki.methods.view import Of, Orders, Outcome, Regularizing, State, View
+from niwaki.methods.parts import Part
+from niwaki.methods.view import Of, Orders, Outcome, Regularizing, State, View, check_switch
 from niwaki.penalties import Penalty, Proximal, RowColumn
 from niwaki.schedules import not_below_zero
 from niwaki.targets import Ratio, Target
@@ -47,7 +46,7 @@ class Regularize(Part):
         """The weights that it presses: those that the target may take from; all that its patterns pick where it takes
         nothing at all, as at the start of a sweep."""
         target = self.target
-        if isinstance(target, Ratio) and _takes_nothing(target):
+        if isinstance(target, Ratio) and not target.most:
             target = target.on_the_way(lambda share: 0.5)
         return view.offered(target, self.of)
 
@@ -59,10 +58,6 @@ class Regularize(Part):
         factors = dict.fromkeys(state["names"], self.factor)
         order = Regularizing(self.penalty, factors, self.proximal, frozenset(state["stacks"]))
         return Outcome(Orders(regularize=(order,)))
-
-
-def _takes_nothing(target: Ratio) -> bool:
-    return not any(target.removed.values() if isinstance(target.removed, Mapping) else (target.removed,))
 
 
 __all__ = ["Regularize"]

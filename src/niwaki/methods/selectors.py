@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from niwaki.errors import BadInput
-from niwaki.methods.parts import at_least, check_switch
-from niwaki.methods.view import Activity, Place
+from niwaki.methods.parts import at_least
+from niwaki.methods.view import Activity, Place, check_switch
 from niwaki.recovery import Inner, greedy, largest, pursue, share
 from niwaki.scores.random import check_seed
 

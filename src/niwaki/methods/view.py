@@ -25,6 +25,12 @@ def check_of(of: object) -> None:
         raise BadInput(f"of must be 'units' (filters, heads, neurons, …) or 'weights' (single ones), not {of!r}")
 
 
+def check_switch(value: object, name: str) -> None:
+    """Raise :class:`BadInput` unless it is True or False."""
+    if type(value) is not bool:
+        raise BadInput(f"{name} must be True or False, not {value!r}")
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Which data a method looks at.
@@ -45,8 +51,7 @@ class Sampling:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise BadInput(f"{name} must be a whole number of at least {least}, not {value!r}")
-        if type(self.fresh) is not bool:
-            raise BadInput(f"fresh must be True or False, not {self.fresh!r}")
+        check_switch(self.fresh, "fresh")
 
 
 @dataclass(frozen=True, eq=False)

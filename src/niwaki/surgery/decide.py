@@ -49,25 +49,23 @@ def plan(
         UnreachableTarget: even the smallest legal model misses the target; the message says what can be had.
         NothingToPrune: the graph offers nothing.
     """
-    found = tried(graph, score, target, groups, weights=weights)
-    tell_if_nothing(graph, target or Ratio(0.5), {name: choice.removed for name, choice in found.choices.items()})
-    return found
-
-
-def tried(
-    graph: Graph,
-    score: Score | None = None,
-    target: Target | None = None,
-    groups: Iterable[Group | str] | None = None,
-    *,
-    weights: Mapping[str, Tensor] | None = None,
-) -> Plan:
-    """As :func:`plan`, for plans that are only looked at: that one takes nothing is told to nobody."""
     score, target = score or L1(), target or Ratio(0.5)
     own = dict(graph.tensors())
     tensors = own if weights is None else Stored(weights, own, graph.aliases)
-    worth = {g.name: score(g, tensors) for g in _wanted(graph, groups)}
-    chosen = select(graph, worth, target)
+    found = _planned(graph, score, target, _wanted(graph, groups), tensors)
+    tell_if_nothing(graph, target, {name: choice.removed for name, choice in found.choices.items()})
+    return found
+
+
+def tried(graph: Graph, score: Score, target: Target) -> Plan:
+    """As :func:`plan`, for plans that are only looked at: that one takes nothing is told to nobody."""
+    return _planned(graph, score, target, graph.groups, dict(graph.tensors()))
+
+
+def _planned(
+    graph: Graph, score: Score, target: Target, groups: Iterable[Group], tensors: Mapping[str, Tensor]
+) -> Plan:
+    chosen = select(graph, {g.name: score(g, tensors) for g in groups}, target)
     return make_plan(graph, chosen, {"score": _json(score), "target": _json(target)})
 
 

@@ -116,7 +116,7 @@ def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
     named: list[Any] = [_Named(name) for name in weights]
     target.check_patterns(named)
     names = [each.name for each in target.offers(named)]
-    if not names and _takes(target):
+    if not names and not (isinstance(target, Ratio) and not target.most):  # a share of 0 is a point of a sweep
         raise NothingToPrune(
             f"{target!r} leaves no tensor of single weights: {len(weights)} are there ({some(list(weights), 5)}), and "
             'its patterns pick none. Patterns are of tensors: only="encoder.*", skip="*.classifier.weight"'
@@ -131,13 +131,6 @@ def offered(weights: Mapping[str, Tensor], target: Target) -> list[str]:
             )
         return fitting
     return names
-
-
-def _takes(target: Target) -> bool:
-    """Is there a share that it would take? (A share of 0 is a point of a sweep.)"""
-    if not isinstance(target, Ratio):
-        return True
-    return any(target.removed.values()) if isinstance(target.removed, Mapping) else target.removed > 0
 
 
 def _check_known(weights: Mapping[str, Tensor], names: Iterable[str], target: NM) -> None:

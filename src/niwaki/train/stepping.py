@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -75,10 +77,16 @@ def step_(optimizer: Any, scaler: Any) -> None:
 def with_closure(optimizer: Any) -> str | None:
     """The name of one that steps with a closure alone, which computes the gradients anew (LBFGS); None if none does."""
     for each in (getattr(wrapper, "optimizer", wrapper) for wrapper in each_of(optimizer)):
-        closure = inspect.signature(type(each).step).parameters.get("closure")
-        if closure is not None and closure.default is closure.empty:
+        if _needs_closure(type(each).step):
             return type(each).__name__
     return None
+
+
+@cache
+def _needs_closure(step: Callable[..., Any]) -> bool:
+    """Looked up once for each class: it is asked in every step."""
+    closure = inspect.signature(step).parameters.get("closure")
+    return closure is not None and closure.default is closure.empty
 
 
 def scaler_of(optimizer: Any) -> Any:
