@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.data import Dataset, IterableDataset
 
-from niwaki.errors import BadInput, NiwakiError
+from niwaki.errors import BadInput
 from niwaki.graph.observe import Inputs, call_arguments, tensors_of
 
 END = object()
@@ -198,47 +197,6 @@ def _advice(data: object) -> str:
     return "put a single batch in a list, or split it: data=images.split(64)"
 
 
-@contextmanager
-def told_of(batch: Batch, inputs: Inputs, which: str) -> Iterator[None]:
-    """Inside, the model is called with a batch: where that fails, the error tells what the batch was.
-
-    Raises:
-        BadInput: it failed.
-    """
-    try:
-        yield
-    except (NiwakiError, torch.OutOfMemoryError):
-        raise
-    except (TypeError, RuntimeError, IndexError, KeyError, ValueError) as trouble:
-        shown = read(inputs, inputs)
-        if _form(batch) == _form(shown):
-            raise  # whatever it is, it is not the batch's form
-        raise BadInput(
-            f"the model cannot be called with {which} of data: {type(trouble).__name__}: {trouble}\n"
-            f"The batch is {_told(batch)}; inputs, with which the model was traced, is {_told(shown)}. Give batches of "
-            "the same form and types, with nothing beside but labels (as the last entry of a tuple)."
-        ) from trouble
-
-
-def _form(batch: Batch) -> list[Any]:
-    """Names, types and shapes but for the number of samples."""
-    found = [tensors_of(value) for value in (*batch.args, *batch.kwargs.values())]
-    return [list(batch.kwargs), *([(t.dtype, t.shape[1:]) for t in each] for each in found)]
-
-
-def _told(batch: Batch) -> str:
-    """The arguments of a call, with shapes and types."""
-
-    def one(value: Any) -> str:
-        if isinstance(value, Tensor):
-            return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
-        if isinstance(value, (list, tuple)):
-            return f"({', '.join(map(one, value))})"
-        return type(value).__name__
-
-    return ", ".join([*map(one, batch.args), *(f"{name}={one(value)}" for name, value in batch.kwargs.items())])
-
-
 def _over(function: Callable[[Any], Any], value: Any) -> Any:
     """A function over the leaves of a tree; mappings of classes that are no trees (transformers' BatchEncoding) too."""
 
@@ -254,4 +212,4 @@ def _over(function: Callable[[Any], Any], value: Any) -> Any:
     return tree_map(leaf, value)
 
 
-__all__ = ["Batch", "Source", "read", "told_of"]
+__all__ = ["Batch", "Source", "read"]

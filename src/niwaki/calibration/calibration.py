@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.calibration.activity import Activity
-from niwaki.calibration.batches import Batch, Source, told_of
+from niwaki.calibration.batches import Batch, Source
 from niwaki.calibration.blocks import Block
 from niwaki.calibration.calls import BATCH_NORMS, Call, record_calls
 from niwaki.calibration.chain import Chain, find_chain
+from niwaki.calibration.failing import told_of
 from niwaki.calibration.own_forward import own_forwards
 from niwaki.calibration.padding import without_padding
 from niwaki.calibration.second import Second
