@@ -37,16 +37,17 @@ def main() -> None:
         place = asked.out / f"{asked.encoder.name}-{asked.task}-{seed}"
         row = place / "figures.json"
         if not row.is_file():
-            found = one(task(asked.task), asked.encoder, settings, asked.max_length, place)
+            found = one(task(asked.task), asked.encoder, settings, asked.max_length, place, asked.rows)
             row.write_text(json.dumps(found, indent=1))
         join(json.loads(row.read_text()))
 
 
-def one(job: Task, encoder: Path, settings: Settings, max_length: int, place: Path) -> dict[str, Any]:
+def one(job: Task, encoder: Path, settings: Settings, max_length: int, place: Path, rows: int | None) -> dict[str, Any]:
     """Fine-tune once; the row of figures."""
     place.mkdir(parents=True, exist_ok=True)
     tokens = tokenizer(encoder)
     train, reported = (tokenised(job.read(part), tokens, max_length) for part in ("train", job.reported))
+    train = train if rows is None else train.rows(rows)
     model = classifier(encoder, job.classes or 1, settings.seed).to(device())
     start, cpu = time.perf_counter(), time.process_time()
     run = Finetuning(model, train, settings)
@@ -102,6 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--size", type=int, default=32, help="rows in a batch")
     parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--rows", type=int, help="use only so many of the training part")
     parser.add_argument("--threads", type=int, default=1)
     found = parser.parse_args()
     torch.set_num_threads(found.threads)

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 import niwaki as nk
+from niwaki.bench.scale.leaving import leave
 
 STEPS, FATAL, EVERY = 16, 11, 3
 
@@ -65,3 +66,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from niwaki.bench.scale.leaving import leave
+
 
 def main(tables: str, folder: str) -> None:
     warnings.simplefilter("error")
@@ -34,3 +36,4 @@ def main(tables: str, folder: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave()

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from niwaki.bench.scale import curves, steps
+from niwaki.bench.scale.leaving import leave
 from niwaki.ranks import Ranks
 
 WORK = {"steps": steps.work, "curves": curves.work}
@@ -31,3 +32,4 @@ def main(work: str, order: str, out: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave()
