@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 _NUMBERS = itertools.count()
@@ -74,3 +75,9 @@ TRAINED: dict[str, Any] = {
     "optimizer": {"name": "SGD", "lr": 0.01, "momentum": 0.9},
 }
 GREG = {"name": "greg1", "target": {"ratio": 0.5}, "grow": 0.25, "every": 1, "hold": 2}
+
+
+def in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes the time of a run where it is not what is looked at: fresh processes and drawings."""
+    monkeypatch.setattr("niwaki.recipes.run.can_travel", lambda args, kwargs: False)
+    monkeypatch.setattr("niwaki.report.page.render", lambda report: "")

@@ -29,7 +29,7 @@ from niwaki.recipes.record import RunRecord, recording, rows_of
 from niwaki.recipes.run import run
 from niwaki.report import Report
 from niwaki.sealing import seal
-from tests.recipes.kitchen import GREG, TRAINED, project
+from tests.recipes.kitchen import GREG, TRAINED, in_short, project
 
 QUIET = Teller(quiet=True)
 CODE = """
@@ -114,9 +114,7 @@ METHODS: dict[str, dict[str, Any]] = {
 def at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standing, "SECONDS", 0.0)
     monkeypatch.delenv("STOP_AT", raising=False)
-    # What takes the time of a run, and is not what is looked at here: fresh processes and drawings.
-    monkeypatch.setattr("niwaki.recipes.run.can_travel", lambda args, kwargs: False)
-    monkeypatch.setattr("niwaki.report.page.render", lambda report: "")
+    in_short(monkeypatch)
 
 
 def written(folder: Path, **changes: Any) -> Recipe:

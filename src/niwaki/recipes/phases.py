@@ -46,7 +46,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, standing: S
     passes = Passes(stuff.batches(stuff.recipe.seed), meter)
     _go_on(standing.of("prune"), passes, run, optimizer)
     model.train()
-    with teller.stage(f"{method.name}: prune", method.body.longest, run.steps) as advance:
+    with standing.stopping, teller.stage(f"{method.name}: prune", method.body.longest, run.steps) as advance:
         for batch in passes:
             _set_rates(optimizer, peaks, rate_in_round(stuff.recipe.optimizer.schedule, method, run.steps))
             meter.add(_backward(stuff, run.model, optimizer, batch, run.steps, stuff.recipe.optimizer.clip), batch)
@@ -101,7 +101,8 @@ def finetune(stuff: Ingredients, model: nn.Module, standing: Standing, teller: T
     _tune_on(standing.of("finetune"), passes, optimizer)
     model.train()
     total = None if each is None else each * plan.epochs
-    with teller.stage(f"{title}: fine-tune", total, (each or 0) * passes.epoch + passes.done) as advance:
+    done = (each or 0) * passes.epoch + passes.done
+    with standing.stopping, teller.stage(f"{title}: fine-tune", total, done) as advance:
         for batch in passes:
             # Batches that cannot be counted: the rate changes from epoch to epoch only.
             k = passes.done - 1

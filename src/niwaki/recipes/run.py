@@ -73,7 +73,8 @@ def run(
     """Carry out a recipe; results go to ``recipe.out``, a folder per method and ``report.html`` over all.
 
     What is finished is on disk: after an interruption the methods that were done stay, with a report of them, and the
-    one under way has a checkpoint that is at most two minutes old.
+    one under way has a checkpoint that is at most two minutes old. The first SIGINT (Ctrl-C) or SIGTERM while it trains
+    lets it finish its step and write one; the second stops at once.
 
     Args:
         resume: go on where a run of this recipe was stopped, bit for bit: methods that are finished are not made again.
@@ -147,6 +148,8 @@ class Run:
             self._report().save(self.out)
         forget(self.out / name)  # after the report, so that one of the two is there
         self._deliver(name)
+        if not before and standing.stopping.asked is not None:  # in its last step
+            standing.stopping.stop()
 
     def _finished_before(self, name: str) -> bool:
         """Take what a run that is resumed has finished, if it has."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.recipes.record import RunRecord
 from niwaki.recipes.schema import Recipe
+from niwaki.recipes.stopping import Stopping
 from niwaki.replacing import made, replacing, swept, writable
 from niwaki.savepoints import Savepoints
 
@@ -93,10 +94,14 @@ class Clock:
 
 
 class Standing:
-    """Where one method stands: kept in its folder every two minutes, taken up again after a stop.
+    """Where one method stands: kept in its folder every two minutes and when a stop is asked for, taken up again after
+    it.
 
     Args:
         folder: of the method. resume: take up what is there.
+
+    Attributes:
+        stopping: open it around what calls `keep`.
     """
 
     def __init__(self, folder: Path, resume: bool) -> None:
@@ -106,6 +111,7 @@ class Standing:
             self._points.clear()
         self.record = RunRecord(folder / "record.jsonl", 0 if self.state is None else self.state["rows"])
         self.clock = Clock({} if self.state is None else self.state["seconds"])
+        self.stopping = Stopping()
         self._saved = time.monotonic()
 
     def of(self, phase: str) -> dict[str, Any] | None:
@@ -122,13 +128,16 @@ class Standing:
         return self.state is not None and self.state["phase"] == "finetune"
 
     def keep(self, phase: str, state: Callable[[], Mapping[str, Any]]) -> None:
-        """Keep the state that the function gives, if the last time is long enough ago."""
-        if time.monotonic() - self._saved < SECONDS:
+        """Keep the state that the function gives, if the last time is long ago; or if it is to stop, and stop."""
+        asked = self.stopping.asked
+        if asked is None and time.monotonic() - self._saved < SECONDS:
             return
         told = {"version": VERSION, "phase": phase, "rows": len(self.record.rows), "seconds": self.clock.seconds}
         self.record.to_disk()
         self._points.save({**told, **state()})
         self._saved = time.monotonic()
+        if asked is not None:
+            self.stopping.stop()
 
     def close(self) -> None:
         self.record.close()
