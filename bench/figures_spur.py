@@ -25,6 +25,11 @@ def tasks(found: dict) -> str:
         parts += [text, table.markdown(table.scores(lines, shares, measure))]
         parts += ["Where the surviving weights are (means over rows and columns):"]
         parts += [table.markdown(table.patterns(lines, shares[-2:]))]
+        factors = table.tried(rows, shares)
+        if factors:
+            scores, patterns = table.scores(factors, shares[-2:], measure), table.patterns(factors, shares[-2:])
+            parts += ["All factors that were tried, with the first seed:"]
+            parts += [table.markdown([a + b[1:] for a, b in zip(scores, patterns, strict=True)])]
     missing = ", ".join(table.missing(found["raw"]))
     return "\n\n".join([*parts, f"Run on {machine(found)}. Not run: {missing or 'nothing'}."])
 

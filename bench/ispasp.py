@@ -1,4 +1,4 @@
-"""Keep what `niwaki bench ispasp` left in a folder.   python bench/ispasp.py synthetic|mnist|time|heads FOLDER
+"""Keep what `niwaki bench ispasp` left in folders.   python bench/ispasp.py synthetic|mnist|time|heads FOLDER …
 
 The runs themselves are made by
 
@@ -8,7 +8,7 @@ The runs themselves are made by
     niwaki bench ispasp heads --task sst2 --encoder FOLDER --out runs/ispasp
 
 Here their results go into one file each, with the machine that this command runs on, and a plot beside it; the tables
-of docs/ispasp.md are made of them.
+of docs/ispasp.md are made of them. Of heads there may be several folders, one for each encoder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from ledger import RESULTS, keep
@@ -28,9 +29,13 @@ from niwaki.bench.ispasp.synthetic import miss
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figure", choices=("synthetic", "mnist", "time", "heads"))
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     asked = parser.parse_args()
-    {"synthetic": synthetic, "mnist": mnist, "time": times, "heads": pruned_heads}[asked.figure](asked.folder)
+    if asked.figure == "heads":
+        return pruned_heads(asked.folders)
+    if len(asked.folders) > 1:
+        parser.error(f"{asked.figure} is read from one folder")
+    {"synthetic": synthetic, "mnist": mnist, "time": times}[asked.figure](asked.folders[0])
 
 
 def synthetic(folder: Path) -> None:
@@ -59,8 +64,8 @@ def times(folder: Path) -> None:
     (RESULTS / "ispasp_time.svg").write_text(plots.times(results) + "\n")
 
 
-def pruned_heads(folder: Path) -> None:
-    results = heads.read(folder)
+def pruned_heads(folders: Sequence[Path]) -> None:
+    results = [row for folder in folders for row in heads.read(folder)]
     rows = table.kept_heads(results)
     figures = {f"{task}: {who}": dict(zip(rows[0][2:], cells, strict=True)) for task, who, *cells in rows[1:]}
     keep("ispasp_heads", figures, results)

@@ -2,9 +2,10 @@
 
 python bench/spur_pack.py FOLDER --task sst2 --encoder ENCODER [--shares 0.9 0.95] [--batches 1 16]
 
-FOLDER is the one that the comparison wrote to, ENCODER the folder that it began with. Of the first seed, every model
-with these shares of zeros is packed for each batch size, certified, and timed beside the others in turns on one thread
-in PyTorch, with sequences of 64. Expected: the more the survivors gather in rows and columns, the faster.
+FOLDER is the one that the comparison wrote to, ENCODER the folder that it began with. Of every contestant and factor,
+the models of the first seed that is there, with these shares of zeros, are packed for each batch size, certified, and
+timed beside the others in turns on one thread in PyTorch, with sequences of 64. Expected: the more the survivors gather
+in rows and columns, the faster.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16])
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    masked = dict(_models(asked.folder, asked.task, asked.encoder, asked.shares))
+    masked = _models(asked.folder, asked.task, asked.encoder, asked.shares)
     dense = classifier(asked.encoder, task(asked.task).classes or 1).eval()
     figures: dict[str, Any] = {}
     raw: dict[str, Any] = {}
@@ -58,19 +59,20 @@ def main() -> None:
     keep("spur_pack", figures, raw)
 
 
-def _models(folder: Path, name: str, encoder: Path, shares: list[float]) -> list[tuple[str, nn.Module]]:
-    """Of every result of the first seed, the models with these shares of zeros."""
-    found = []
+def _models(folder: Path, name: str, encoder: Path, shares: list[float]) -> dict[str, nn.Module]:
+    """Of every contestant and factor, the models with these shares of zeros, of the first seed that has them."""
+    found: dict[str, nn.Module] = {}
     for path, row in zip(sorted((folder / "jobs").glob("*.json")), results.read_all(folder / "jobs"), strict=True):
-        if row["task"] != name or row["encoder"] != encoder.name or row["seed"] != 0:
+        if row["task"] != name or row["encoder"] != encoder.name:
             continue
         for share in shares:
             weights = folder / "models" / f"{path.stem}.{share:.3g}.safetensors"
-            if weights.is_file():
+            factor = "" if row["alpha"] is None else f" {row['alpha']:g}"
+            label = f"{row['contestant']}{factor}, {share:.0%}"
+            if weights.is_file() and label not in found:
                 model = classifier(encoder, task(name).classes or 1)
                 load_model(model, str(weights))
-                factor = "" if row["alpha"] is None else f" {row['alpha']:g}"
-                found.append((f"{row['contestant']}{factor}, {share:.0%}", model.eval()))
+                found[label] = model.eval()
     return found
 
 

@@ -155,6 +155,31 @@ def test_the_table_has_a_cell_for_what_was_run() -> None:
     assert table.markdown([["", "a"], ["b", "c"]]) == "|  | a |\n| --- | --: |\n| b | c |"
 
 
+def test_factors_that_were_tried_have_a_line_each() -> None:
+    """With the first seed, in ascending order; a contestant with one factor, or none, has nothing to compare."""
+
+    def job(name: str, alpha: float | None, seed: int, value: float) -> dict[str, Any]:
+        return {
+            "contestant": name,
+            "alpha": alpha,
+            "seed": seed,
+            "rounds": [{"asked": 0.9, "share": 0.9, **held(value)}],
+        }
+
+    def held(value: float) -> dict[str, Any]:
+        return {"held_out": value, "reported": {"accuracy": value}}
+
+    results = [
+        job("spur", 0.01, 0, 0.7),
+        job("spur", 0.001, 0, 0.8),
+        job("spur", 0.001, 1, 0.1),
+        job("imp", None, 0, 0.9),
+        job("l1", 1e-5, 0, 0.9),
+    ]
+    found = [(line.name, line.alpha, line.score(0.9, "accuracy")) for line in table.tried(results, (0.9,))]
+    assert found == [("spur", 0.001, "80.0 (1)"), ("spur", 0.01, "70.0 (1)")]
+
+
 def test_more_zeros_than_were_asked_for_are_at_home_where_they_were_asked_for(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,8 +80,23 @@ def lines(results: Iterable[Result], shares: Sequence[float]) -> list[Line]:
     return [_line(name, by_name[name], shares) for name in CONTESTANTS if name in by_name]
 
 
+def tried(results: Iterable[Result], shares: Sequence[float]) -> list[Line]:
+    """One for each factor that was tried, of contestants that have several, with the first seed."""
+    found: dict[str, dict[float, Result]] = {}
+    for row in results:
+        if row["seed"] == 0 and row["alpha"] is not None:
+            found.setdefault(row["contestant"], {})[row["alpha"]] = row
+    several = [(name, found[name]) for name in CONTESTANTS if len(found.get(name, ())) > 1]
+    return [_with(name, alpha, [row], shares) for name, rows in several for alpha, row in sorted(rows.items())]
+
+
 def _line(name: str, results: Sequence[Result], shares: Sequence[float]) -> Line:
-    alpha = best([found for found in results if found["seed"] == 0 and found["alpha"] is not None])
+    return _with(
+        name, best([found for found in results if found["seed"] == 0 and found["alpha"] is not None]), results, shares
+    )
+
+
+def _with(name: str, alpha: float | None, results: Sequence[Result], shares: Sequence[float]) -> Line:
     rows = [row for found in results if found["alpha"] == alpha for row in found["rounds"]]
     near = {share: [row for row in rows if abs(asked_of(row) - share) < _NEAR] for share in (0.0, *shares)}
     return Line(name, alpha, {share: found for share, found in near.items() if found})
@@ -107,4 +122,16 @@ def patterns(found: Sequence[Line], shares: Sequence[float]) -> Rows:
     return [head, *body]
 
 
-__all__ = ["Line", "by_task", "drawn", "lines", "markdown", "missing", "patterns", "scores", "shares_of", "unit"]
+__all__ = [
+    "Line",
+    "by_task",
+    "drawn",
+    "lines",
+    "markdown",
+    "missing",
+    "patterns",
+    "scores",
+    "shares_of",
+    "tried",
+    "unit",
+]
