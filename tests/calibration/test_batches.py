@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import niwaki as nk
 from niwaki.calibration.batches import Source, read
 from niwaki.calibration.calibration import SAMPLES
+from niwaki.calibration.failing import told_of
 from niwaki.errors import BadInput
 from niwaki.methods.view import Sampling
 from tests.calibration.nets import perceptron
@@ -116,10 +117,20 @@ class Failing(nn.Module):
         return self.layers(x)
 
 
-@pytest.mark.parametrize("trouble", [torch.OutOfMemoryError("no room"), RuntimeError("a kernel failed")])
-def test_troubles_that_are_not_the_batchs_stay_what_they_are(trouble: Exception) -> None:
+def test_keywords_in_another_order_are_the_same_form() -> None:
+    shown = {"a": X, "b": Y}
+    batch = read({"b": torch.rand(5, 4), "a": torch.rand(5, 2)}, shown)
+    with pytest.raises(RuntimeError, match=r"^a kernel failed$"), told_of(batch, shown, "the first batch"):
+        raise RuntimeError("a kernel failed")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "width"), [(torch.OutOfMemoryError("no room"), 9), (RuntimeError("a kernel failed"), 6)]
+)
+def test_troubles_that_are_not_the_batchs_stay_what_they_are(trouble: Exception, width: int) -> None:
+    """Memory may run out on a batch of another form than inputs, too."""
     with pytest.raises(type(trouble), match=f"^{trouble}$"):
-        nk.prune(Failing(trouble), torch.rand(1, 6), nk.methods.topk(nk.Ratio(0.5)), data=[torch.rand(5, 6)])
+        nk.prune(Failing(trouble), torch.rand(1, 6), nk.methods.topk(nk.Ratio(0.5)), data=[torch.rand(5, width)])
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ class Cast(nn.Linear):
 
 
 class Blanked(nn.Module):
-    """Rows of nan that are dropped behind the layer, and a call with no rows at all."""
+    """A second call, with no rows at all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class Blanked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.up(x))
-        return torch.where(x[:, :1] > -9, self.down(h), 0.0) + self.down(h[:0]).sum()
+        return self.down(h) + self.down(h[:0]).sum()
 
 
 class Half(nn.Module):
@@ -172,6 +172,12 @@ def test_layers_that_only_look_unusual_are_looked_at(make: Any, name: str) -> No
     small = nk.prune(model, x[:2], getattr(nk.methods, name)(HALF), data=[x])
     layers = [m.out_features for m in small.modules() if isinstance(m, nn.Linear)]
     assert layers == [6, 4]
+
+
+def test_rows_of_nan_are_no_forward_of_its_own() -> None:
+    x = rows(64).index_fill(0, torch.tensor([3]), torch.nan)
+    with pytest.raises(BadInput, match="the activations of group '0' hold inf or nan"):
+        nk.prune(with_second(Renamed), x[:2], nk.methods.ispasp(HALF), data=[x])
 
 
 def test_inference_mode_does_for_masses() -> None:

@@ -385,7 +385,7 @@ def wrong() -> Iterator[Any]:
     yield model, inputs, {"forms": "diagonal"}, "Known: columns, core_sparse"
     yield model, inputs, {"forms": {"7": "rows"}}, "forms names '7', and no linear layer is called so"
     yield model, inputs, {"forms": ["rows"]}, r"forms must be one form for all layers \('dense', .* not \['rows'\]"
-    yield model, inputs, {"forms": {"*": ["rows"]}}, "the table of forms has no"
+    yield model, inputs, {"forms": {"*": 3}}, "the table of forms has no '3'. Known: columns,"
     yield model, inputs, {"forms": {0: "rows"}}, "or a dict of forms by name or pattern"
     yield (
         model,
@@ -418,6 +418,7 @@ def test_a_model_that_rolls_dice_is_told() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(4, 4)
+            self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))  # which has its reasons
 
         def forward(self, x: Tensor) -> Tensor:
             return self.layer(x) + torch.randn(4)
@@ -437,6 +438,7 @@ def test_a_weight_that_is_no_number_is_named(value: float) -> None:
 
 def test_inputs_that_are_no_numbers_are_told() -> None:
     model, inputs, _ = masked("mlp", "rows")
+    model.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))  # of attention, say: no number is missing
     with pytest.raises(BadInput, match="give inputs without values that are not finite"):
         nk.pack(model, inputs * float("nan"))
 

@@ -53,8 +53,10 @@ def test_partings_hold_what_the_rows_say() -> None:
 
 def test_the_ratio_shown_is_that_of_the_moment_and_at_last_that_at_the_cut() -> None:
     rows = [row(0, "a", ratio=1.5, now=2.5), row(1, "a", ratio=1.6, now=4.0), row(1, "b", ratio=1.1, now=1.2)]
+    before = {"event": "cut", "plan": "w", "step": 0, "parted": {"a": 2.0, "b": 2.0}}  # of a run in several rounds
     cut = {"event": "cut", "plan": "x", "step": 9, "parted": {"a": 16.123456, "b": None}}
-    (made,) = facts.partings("m", [*rows, cut], GREG2)
+    after = {"event": "cut", "plan": "y", "step": 11, "parted": {"c": 3.0}}  # of other groups
+    (made,) = facts.partings("m", [before, *rows, cut, after], GREG2)
     assert [(one.ratio, one.at_cut) for one in made.groups] == [((2.5, 4.0), 16.123), ((1.2,), None)]
     assert outweighing(made).startswith("At the end a kept unit of a typical group outweighs a chosen one 8.66 times")
 

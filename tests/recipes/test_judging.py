@@ -47,13 +47,23 @@ def test_report_page_and_card_have_the_name(tmp_path: Path) -> None:
     path, _ = project(tmp_path, NAMED, evaluate="@f1", evaluate_args={"classes": 3})
     recipe = Recipe.load(path)
     for resume in (False, True):
+        if resume:
+            without_names(Path(recipe.out) / "report.json")
         done = run(recipe, teller=Teller(quiet=True), resume=resume)
         assert [entry.measure for entry in done.report.entries] == ["F1 of 3", "F1 of 3"]
-        assert "F1 of 3</th>" in done.page.read_text(encoding="utf-8")
+        assert done.page.read_text(encoding="utf-8").count("F1 of 3</th>") == 2  # all networks, and what they cost
         card = (Path(recipe.out) / "magnitude" / "README.md").read_text(encoding="utf-8")
         assert "| F1 of 3 | 50.0% | 50.0% |" in card
         told = json.loads((Path(recipe.out) / "magnitude" / "measurements.json").read_text(encoding="utf-8"))
         assert [told[when]["accuracy_is"] for when in ("before", "after")] == ["F1 of 3", "F1 of 3"]
+
+
+def without_names(path: Path) -> None:
+    """As a release wrote it in which measures had none."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    for entry in report["entries"]:
+        del entry["measure"]
+    path.write_text(json.dumps(report), encoding="utf-8")
 
 
 def test_the_card_of_an_accuracy_says_nothing_of_names(tmp_path: Path) -> None:

@@ -103,13 +103,14 @@ def test_rows_of_the_record_fit_in_few_lines(garden: tuple[Recipe, Finished]) ->
 def test_zeros_are_packed_into_an_entry_of_their_own(tmp_path: Path) -> None:
     method = {**SINGLE["spur"], "target": {"ratio": 0.9}, "label": "SPUR"}
     told = {"method": [method, {"name": "magnitude", "target": {"macs": 0.5}}], "measure": {"runs": 1}, "pack": True}
-    recipe, finished = carried_out(tmp_path, **told)
+    recipe, finished = carried_out(tmp_path, extra="\naccuracy.measure_name = 'F1'\n", **told)
     assert finished.failing == ()
     assert Recipe.read(recipe.to_json(), recipe.folder) == recipe
     entries = {entry.name: entry for entry in finished.report.entries}
     assert list(entries) == ["dense", "spur", "spur-packed", "magnitude"]
     masked, packed = entries["spur"], entries["spur-packed"]
     assert packed.label == "SPUR, packed"
+    assert {entry.measure for entry in entries.values()} == {"F1"}
     assert packed.accuracy == pytest.approx(masked.accuracy)
     assert packed.macs <= masked.macs
     assert packed.certificate is not None

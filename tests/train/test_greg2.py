@@ -98,7 +98,7 @@ def test_the_phases_are_in_the_record() -> None:
 
 @pytest.mark.parametrize(
     ("pick_grow", "pick_at", "reached"),
-    [(0.5, 1.0, 1.0), (0.008, 0.01, 0.016), (1e-5, 0.01, 0.01), (0.2, 0.05, 0.2), (0.1, 0.3, 0.3)],
+    [(0.5, 1.0, 1.0), (0.008, 0.01, 0.016), (1e-5, 0.01, 0.01), (0.2, 0.05, 0.2), (0.01, 0.07, 0.07)],
 )
 def test_the_second_phase_goes_on_from_where_the_first_ends(pick_grow: float, pick_at: float, reached: float) -> None:
     """Where ``pick_at`` lies between two factors, the penalty must not fall at the pick."""
@@ -115,6 +115,7 @@ def test_the_second_phase_goes_on_from_where_the_first_ends(pick_grow: float, pi
         assert factors == sorted(factors)
         before = [row["event"] for row in rows].index("choose")
         assert [row["penalty"] for row in rows[:before] if row["event"] == "press"][-1] == pytest.approx(reached)
+    assert Spread(schedule=Ramp(0.25, start=0.5), ceiling=0.3).reached == 0.75  # after the one update that it makes
 
 
 def test_a_group_stops_by_its_own_ratio() -> None:

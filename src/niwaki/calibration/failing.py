@@ -38,8 +38,9 @@ def told_of(batch: Batch, inputs: Inputs, which: str) -> Iterator[None]:
 
 def _form(batch: Batch) -> list[Any]:
     """Names, types and shapes but for the number of samples."""
-    found = [tensors_of(value) for value in (*batch.args, *batch.kwargs.values())]
-    return [list(batch.kwargs), *([(t.dtype, t.shape[1:]) for t in each] for each in found)]
+    names = sorted(batch.kwargs)
+    found = [tensors_of(value) for value in (*batch.args, *(batch.kwargs[name] for name in names))]
+    return [names, *([(t.dtype, t.shape[1:]) for t in each] for each in found)]
 
 
 def _told(batch: Batch) -> str:

@@ -128,9 +128,12 @@ def _check_steady(model: nn.Module, inputs: Inputs) -> None:
 
 def _require_finite(model: nn.Module, check: Check) -> None:
     """Where answers are no numbers (the comparison then has no worst difference), tensors may be the reason."""
-    named = [*model.named_parameters(), *model.named_buffers()] if check.worst is None else []
-    for name, t in named:
-        bad = int((~t.detach().isfinite()).sum())
+    if check.worst is not None:
+        return
+    weights = [(name, p, ~p.detach().isfinite()) for name, p in model.named_parameters()]
+    beside = [(name, b, b.isnan() | b.isposinf()) for name, b in model.named_buffers()]  # masks are -inf by right
+    for name, t, strange in (*weights, *beside):
+        bad = int(strange.sum())
         if bad:
             raise BadInput(
                 f"{type(model).__name__} gives answers that are not finite, and {name!r} has {bad:,} of {t.numel():,} "

@@ -118,7 +118,7 @@ def partings(entry: str, rows: Sequence[Row], method: Method) -> list[Parting]:
         return []
     most = max(2, min(_MOST_POINTS, _MOST_IN_ALL // len(pressed)))
     bars = {part.parted for part in method.body.walk() if isinstance(part, Press)}
-    went: Row = next((row.get("parted", {}) for row in reversed(rows) if row.get("event") == "cut"), {})
+    went = {name: far for row in rows if row.get("event") == "cut" for name, far in row.get("parted", {}).items()}
     groups = [_group_parting(name, _thinned(found, most), went.get(name)) for name, found in pressed.items()]
     return [Parting(entry, _phases(rows), groups, bars.pop() if len(bars) == 1 else None)]
 
