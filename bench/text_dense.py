@@ -21,6 +21,7 @@ import torch
 from ledger import RESULTS, environment, keep
 
 from niwaki.place import bf16_pays, device
+from niwaki.savepoints import Savepoints
 from niwaki.text.answers import measured
 from niwaki.text.batches import tokenised, tokenizer
 from niwaki.text.encoders import classifier
@@ -55,7 +56,7 @@ def one(job: Task, encoder: Path, settings: Settings, max_length: int, place: Pa
     seconds = {"wall_s": time.perf_counter() - start, "core_s": time.process_time() - cpu}
     model.save_pretrained(place)
     tokens.save_pretrained(place)
-    (place / "checkpoint.pt").unlink()
+    Savepoints.beside(place / "checkpoint.pt").clear()
     return {
         "task": job.name,
         "encoder": encoder.name,
