@@ -59,9 +59,10 @@ def _heads(found: dict) -> str:
     """Table 2."""
     from niwaki.bench.ispasp import table
 
-    jobs = {each["task"]: each for each in found["raw"]}
-    told = "; ".join(f"{name}: {_tuned(one)}" for name, one in jobs.items())
-    text = f"In percent; in brackets the number of seeds. {told}. {_NLI if 'nli' in jobs else ''}{machine(found)}."
+    jobs = {(each["task"], each["encoder"]): each for each in found["raw"]}
+    told = "; ".join(f"{task}, {encoder}: {_tuned(one)}" for (task, encoder), one in jobs.items())
+    nli = _NLI if any(task == "nli" for task, _ in jobs) else ""
+    text = f"In percent; in brackets the number of seeds. {told}. {nli}{machine(found)}."
     return f"{table.markdown(table.kept_heads(found['raw']))}\n\n{text}"
 
 
