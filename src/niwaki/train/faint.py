@@ -42,7 +42,7 @@ def tell_if_lost(method: Method, view: View, tensors: Mapping[str, Tensor], opti
             logger.warning(
                 "%s: proximal steps of %g (alpha %g × learning rate %g) change nothing in %d of %d weights (%s, …): "
                 "they are lost in %s. Keep the weights in a finer type, or raise alpha, which in this form is of "
-                "another size than as a gradient (in float32 3, 10, 30 at rates around 5e-5).",
+                "another size than as a gradient (in float32 1, 3, 10 at rates around 5e-5).",
                 method.name,
                 part.factor * rate,
                 part.factor,
