@@ -121,3 +121,16 @@ def test_what_speech_models_mask_in_training_follows_the_width(name: str) -> Non
     small = cut(model, nk.plan(graph, nk.scores.Random(0), nk.Ratio(0.3))).train()
     assert small.get_parameter(mask.name).numel() < model.get_parameter(mask.name).numel()
     assert small(**inputs) is not None
+
+
+def test_experts_are_found_where_torch_has_no_grouped_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before torch 2.9 on processors, and on older GPUs, transformers multiplies experts by an operation of its own."""
+    moe = pytest.importorskip("transformers.integrations.moe")
+    if not hasattr(moe, "_can_use_grouped_mm"):
+        pytest.skip("this release of transformers has no such operation")
+    monkeypatch.setattr(moe, "_can_use_grouped_mm", lambda *args: False)
+    grown = family("mixtral")
+    model, inputs = grown.build(), grown.inputs()
+    graph = trace(model, inputs)
+    assert grown.kinds <= {group.kind for group in graph.groups}
+    laws.cut_equals_masked(model, inputs, RATIOS, (0,), graph=graph)

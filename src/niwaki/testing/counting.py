@@ -92,6 +92,10 @@ def _grouped(a: Arguments) -> int:
     return int(a["self"].numel() * a["mat2"].shape[-1])
 
 
+def _grouped_by_transformers(a: Arguments) -> int:
+    return int(a["input"].numel() * a["weight"].shape[-1])
+
+
 def _recurrent(a: Arguments) -> int:
     """One direction of one layer: all gates from the inputs, and from the state, at each step."""
     rows = math.prod(a["input"].shape[:-1])
@@ -121,6 +125,7 @@ KERNELS: dict[str, Callable[[Arguments], int]] = {
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_fused_attention_overrideable": _attention,
     "_grouped_mm": _grouped,
+    "grouped_mm_fallback": _grouped_by_transformers,
     "mkldnn_rnn_layer": _recurrent,
     "mv": _matrix_vector,
     "dot": _matrix_vector,

@@ -112,18 +112,29 @@ def _added_up(call: Call, labels: list[Label], length: int) -> list[Label]:
 
 @rule("_grouped_mm")
 def grouped(call: Call) -> None:
-    """Rows of ``x`` (S, K), sorted by expert, each times its expert's matrix of ``weight`` (E, K, N)."""
+    """torch's own; rows of its matrices must start at multiples of 16 bytes."""
     x, weight, offsets = call.arguments["self"], call["mat2"], call.get("offs")
     if x.dim() != 2 or weight.dim() != 3 or not isinstance(offsets, Tensor):
         return refuse_all(call, "a grouped product of other shapes than (S, K) by (E, K, N)")
+    _grouped(call, x, weight, offsets)
+    for label in call.labels(weight)[1:]:
+        call.in_multiples_of(label, 16 // weight.element_size())
+
+
+@rule("transformers::grouped_mm_fallback")
+def grouped_by_transformers(call: Call) -> None:
+    """Where torch has none: on processors before torch 2.9, on older GPUs, for tensors that lie at odd places."""
+    _grouped(call, call["input"], call["weight"], call["offs"])
+
+
+def _grouped(call: Call, x: Tensor, weight: Tensor, offsets: Tensor) -> None:
+    """Rows of ``x`` (S, K), sorted by expert, each times its expert's matrix of ``weight`` (E, K, N)."""
     (rows, into), (experts, taken, made) = call.labels(x), call.labels(weight)
     met = call.meet([call.labels(offsets)[0], experts], "any")
     call.hint(met, "expert")
     call.contract(into, taken)
     call.play(taken, "takes", "neuron")
     call.play(made, "makes", "neuron")
-    for label in (taken, made):
-        call.in_multiples_of(label, 16 // weight.element_size())  # its rows must start at multiples of 16 bytes
     call.cost(x.shape[0], (taken, weight.shape[1]), (made, weight.shape[2]))
     call.give(call.out, [rows, made])
 
