@@ -32,6 +32,17 @@ def signalled(model, batch):
     return loss(model, batch)
 
 
+JUDGED = 0
+
+
+def judged(model):
+    global JUDGED
+    JUDGED += model[0].out_channels < 8
+    if JUDGED == int(os.environ.get("NTH", 0)) and "SIGNAL" in os.environ and model[0].out_channels < 8:
+        signal.raise_signal(int(os.environ["SIGNAL"]))
+    return 0.5
+
+
 class Workers:
     # As a loader whose workers have heard the signal too: the next batch fails.
     def __iter__(self):
@@ -81,7 +92,7 @@ def test_nothing_is_done_twice(
     assert getattr(ended.value, "code", None) == code
     assert calls(asked) == at
     assert signal.getsignal(number) is before
-    assert "stopping after this step" in capfd.readouterr().err
+    assert "stopping as soon as what is done is kept" in capfd.readouterr().err
     run(asked, teller=QUIET, resume=True)
     assert calls(asked) == calls(whole)
     assert weights(asked) == weights(whole)
@@ -110,6 +121,26 @@ def test_in_the_last_step_of_a_method_it_is_finished_first(tmp_path: Path, monke
     report = run(asked, teller=QUIET, resume=True).report
     assert calls(asked) == calls(whole)
     assert len(report.entries) == 3
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_what_training_came_to_is_kept_while_it_is_judged(
+    nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the phases it goes on to where a state can be written; behind them the method is finished."""
+    given = {"method": [GREG, {**GREG, "label": "again"}], "evaluate": "@judged"}
+    whole, asked = (written(tmp_path / name, **given) for name in ("whole", "asked"))
+    run(whole, teller=QUIET)
+    monkeypatch.setenv("SIGNAL", str(int(signal.SIGINT)))
+    monkeypatch.setenv("NTH", str(nth))
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, teller=QUIET)
+    assert (Path(asked.out) / "report.json").is_file() == (nth == 2)
+    assert calls(asked) < calls(whole)
+    monkeypatch.delenv("SIGNAL")
+    assert len(run(asked, teller=QUIET, resume=True).report.entries) == 3
+    assert calls(asked) == calls(whole)
+    assert weights(asked) == weights(whole)
 
 
 def test_workers_that_heard_it_too_are_no_error_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ class Run:
         before = self._finished_before(name)
         if not before:
             with closing(Standing(self.out / name, self.resume)) as standing:
-                self._make(name, choice, method, standing)
+                self._begin(name, choice, method, standing)
         rows = rows_of(self.out / name / "record.jsonl")
         self.so_far.traces += facts.traces(name, rows)
         self.so_far.partings += facts.partings(name, rows, method)
@@ -148,7 +148,7 @@ class Run:
             self._report().save(self.out)
         forget(self.out / name)  # after the report, so that one of the two is there
         self._deliver(name)
-        if not before and standing.stopping.asked is not None:  # in its last step
+        if not before and standing.stopping.asked is not None:  # in its last step, or later
             standing.stopping.stop()
 
     def _finished_before(self, name: str) -> bool:
@@ -179,11 +179,17 @@ class Run:
             self.so_far.files[entry.name] = folder / ONNX
         return entry
 
-    def _make(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> None:
-        record, clock = standing.record, standing.clock
+    def _begin(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> None:
         if standing.state is None:
-            record({"event": "start", "method": choice.to_json(), "seed": self.recipe.seed})
+            standing.record({"event": "start", "method": choice.to_json(), "seed": self.recipe.seed})
         small, plan = self._train(name, choice, method, standing)
+        with standing.stopping:  # what training has come to is kept when the method is finished
+            self._make(name, choice, method, standing, small, plan)
+
+    def _make(
+        self, name: str, choice: MethodChoice, method: Method, standing: Standing, small: nn.Module, plan: Plan
+    ) -> None:
+        record, clock = standing.record, standing.clock
         save(small, self.out / name)
         with clock.phase("certify"), self.teller.wait(f"{choice.label}: export and certify"):
             notes, exported = zeros_told(small), self._export(name, small, self._wanted)
@@ -254,7 +260,8 @@ class Run:
         plan = _plan(choice.label, small)
         if tuning is not None and tuning.epochs:
             if not standing.tunes:
-                self._accuracy(small, standing.record)
+                with standing.stopping:
+                    self._accuracy(small, standing.record)
             with standing.clock.phase("finetune"):
                 finetune(stuff, small, standing, self.teller, choice.label, _images(standing.record))
         return small.eval(), plan

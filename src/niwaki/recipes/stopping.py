@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 # What a signal does where nobody has said otherwise: Ctrl-C, and a scheduler that wants its machine back.
 _USUAL: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-_HEARD = b"\nniwaki: stopping after this step, when what is done is kept; once more stops at once\n"
+_HEARD = b"\nniwaki: stopping as soon as what is done is kept; once more stops at once\n"
 
 
 class Stopping:
