@@ -439,6 +439,7 @@ def test_a_weight_that_is_no_number_is_named(value: float) -> None:
 def test_inputs_that_are_no_numbers_are_told() -> None:
     model, inputs, _ = masked("mlp", "rows")
     model.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))  # of attention, say: no number is missing
+    model.register_buffer("turns", torch.polar(torch.ones(3), torch.ones(3)))  # complex, of rotary positions
     with pytest.raises(BadInput, match="give inputs without values that are not finite"):
         nk.pack(model, inputs * float("nan"))
 

@@ -82,7 +82,11 @@ def widened(model: nn.Module, inputs: Inputs, kind: torch.dtype | None) -> tuple
     arguments = call_arguments(inputs)
     if kind is None:
         return model, arguments
-    return duplicate(model).to(kind), tree_map(partial(_to, kind=kind), arguments)
+    wide = duplicate(model)
+    wide = (
+        wide.float() if kind is torch.float32 else wide.double()
+    )  # unlike .to(kind), these leave complex tensors whole
+    return wide, tree_map(partial(_to, kind=kind), arguments)
 
 
 def _to(value: Any, kind: torch.dtype) -> Any:

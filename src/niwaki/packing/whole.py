@@ -130,10 +130,12 @@ def _require_finite(model: nn.Module, check: Check) -> None:
     """Where answers are no numbers (the comparison then has no worst difference), tensors may be the reason."""
     if check.worst is not None:
         return
-    weights = [(name, p, ~p.detach().isfinite()) for name, p in model.named_parameters()]
-    beside = [(name, b, b.isnan() | b.isposinf()) for name, b in model.named_buffers()]  # masks are -inf by right
-    for name, t, strange in (*weights, *beside):
-        bad = int(strange.sum())
+    buffers = dict(model.named_buffers())
+    for name, t in (*model.named_parameters(), *buffers.items()):
+        fine = t.detach().isfinite()
+        if name in buffers:
+            fine |= t == -torch.inf  # masks are that by right
+        bad = int((~fine).sum())
         if bad:
             raise BadInput(
                 f"{type(model).__name__} gives answers that are not finite, and {name!r} has {bad:,} of {t.numel():,} "
