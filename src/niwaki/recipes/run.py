@@ -30,6 +30,7 @@ from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
 from niwaki.recipes.standing import PACKED, Clock, Standing, begin, forget
+from niwaki.recipes.stopping import Stopping
 from niwaki.recipes.timing import latencies, rehearse_timing, told_untimed
 from niwaki.recipes.zeros import has_zeros_to_pack, leaves_zeros, packing_told, zeros_told
 from niwaki.report import Entry, Foretold, Latency, Parting, Patterns, Point, Report, Trace
@@ -97,7 +98,7 @@ class Run:
 
     def __init__(self, stuff: Ingredients, command: str, teller: Teller, resume: bool = False) -> None:
         self.stuff, self.recipe, self.teller, self.command = stuff, stuff.recipe, teller, command
-        self.out, self.resume = Path(stuff.recipe.out), resume
+        self.out, self.resume, self.stopping = Path(stuff.recipe.out), resume, Stopping()
         self.so_far, self.deliveries = Yield(), Deliveries(stuff, self.out, command)
         self.forecasts: list[Forecast] = []
         self.batch = batch_size(stuff.inputs)
@@ -137,8 +138,8 @@ class Run:
         """One method, from the dense network to a certified folder."""
         before = self._finished_before(name)
         if not before:
-            with closing(Standing(self.out / name, self.resume)) as standing:
-                self._begin(name, choice, method, standing)
+            with closing(Standing(self.out / name, self.resume, self.stopping)) as standing:
+                self._make(name, choice, method, standing)
         rows = rows_of(self.out / name / "record.jsonl")
         self.so_far.traces += facts.traces(name, rows)
         self.so_far.partings += facts.partings(name, rows, method)
@@ -148,8 +149,7 @@ class Run:
             self._report().save(self.out)
         forget(self.out / name)  # after the report, so that one of the two is there
         self._deliver(name)
-        if not before and standing.stopping.asked is not None:  # in its last step, or later
-            standing.stopping.stop()
+        self.stopping.follow()  # of a request in its last step, or later
 
     def _finished_before(self, name: str) -> bool:
         """Take what a run that is resumed has finished, if it has."""
@@ -179,14 +179,14 @@ class Run:
             self.so_far.files[entry.name] = folder / ONNX
         return entry
 
-    def _begin(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> None:
+    def _make(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> None:
         if standing.state is None:
             standing.record({"event": "start", "method": choice.to_json(), "seed": self.recipe.seed})
         small, plan = self._train(name, choice, method, standing)
-        with standing.stopping:  # what training has come to is kept when the method is finished
-            self._make(name, choice, method, standing, small, plan)
+        with self.stopping:  # what training has come to is kept when the method is finished
+            self._finish(name, choice, method, standing, small, plan)
 
-    def _make(
+    def _finish(
         self, name: str, choice: MethodChoice, method: Method, standing: Standing, small: nn.Module, plan: Plan
     ) -> None:
         record, clock = standing.record, standing.clock
@@ -260,7 +260,7 @@ class Run:
         plan = _plan(choice.label, small)
         if tuning is not None and tuning.epochs:
             if not standing.tunes:
-                with standing.stopping:
+                with self.stopping:
                     self._accuracy(small, standing.record)
             with standing.clock.phase("finetune"):
                 finetune(stuff, small, standing, self.teller, choice.label, _images(standing.record))

@@ -99,19 +99,17 @@ class Standing:
 
     Args:
         folder: of the method. resume: take up what is there.
-
-    Attributes:
-        stopping: open it around what calls `keep`.
+        stopping: of the run, open around what calls `keep`; one of its own if None.
     """
 
-    def __init__(self, folder: Path, resume: bool) -> None:
+    def __init__(self, folder: Path, resume: bool, stopping: Stopping | None = None) -> None:
         self._points = _points(made(folder))
         self.state: dict[str, Any] | None = self._found(folder) if resume else None
         if not resume:
             self._points.clear()
         self.record = RunRecord(folder / "record.jsonl", 0 if self.state is None else self.state["rows"])
         self.clock = Clock({} if self.state is None else self.state["seconds"])
-        self.stopping = Stopping()
+        self.stopping = stopping or Stopping()
         self._saved = time.monotonic()
 
     def of(self, phase: str) -> dict[str, Any] | None:
@@ -129,15 +127,13 @@ class Standing:
 
     def keep(self, phase: str, state: Callable[[], Mapping[str, Any]]) -> None:
         """Keep the state that the function gives, if the last time is long ago; or if it is to stop, and stop."""
-        asked = self.stopping.asked
-        if asked is None and time.monotonic() - self._saved < SECONDS:
+        if self.stopping.asked is None and time.monotonic() - self._saved < SECONDS:
             return
         told = {"version": VERSION, "phase": phase, "rows": len(self.record.rows), "seconds": self.clock.seconds}
         self.record.to_disk()
         self._points.save({**told, **state()})
         self._saved = time.monotonic()
-        if asked is not None:
-            self.stopping.stop()
+        self.stopping.follow()
 
     def close(self) -> None:
         self.record.close()

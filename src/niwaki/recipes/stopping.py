@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 # What a signal does where nobody has said otherwise: Ctrl-C, and a scheduler that wants its machine back.
 _USUAL: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -15,8 +15,8 @@ _HEARD = b"\nniwaki: stopping as soon as what is done is kept; once more stops a
 
 class Stopping:
     """Inside ``with``, in the main thread, the first SIGINT or SIGTERM is noted and told, and the work goes on to where
-    it can be taken up again; there it calls `stop`. The second one does what it usually does. Signals that the program
-    hears itself are left to it.
+    it can be taken up again; there it calls `follow`. The second one does what it usually does. Signals that the
+    program hears itself are left to it.
 
     Attributes:
         asked: the signal that was heard; None as long as there was none.
@@ -36,14 +36,15 @@ class Stopping:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._give_back()
         # Workers of a loader hear Ctrl-C too; that they are gone is no error of the data.
-        if self.asked is not None and isinstance(error, Exception):
-            self.stop()
+        if isinstance(error, Exception):
+            self.follow()
 
-    def stop(self) -> NoReturn:
-        """End as the signal would have ended it."""
+    def follow(self) -> None:
+        """End as the signal would have ended it, if there was one."""
         if self.asked is signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt
+        if self.asked is not None:
+            raise KeyboardInterrupt
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.asked = signal.Signals(number)

@@ -88,12 +88,9 @@ def _attention(a: Arguments) -> int:
 
 
 def _grouped(a: Arguments) -> int:
-    """Rows (S, K), each with its expert's matrix of (E, K, N)."""
-    return int(a["self"].numel() * a["mat2"].shape[-1])
-
-
-def _grouped_by_transformers(a: Arguments) -> int:
-    return int(a["input"].numel() * a["weight"].shape[-1])
+    """Rows (S, K), each with its expert's matrix of (E, K, N): the first two arguments, whatever they are called."""
+    rows, matrices, *_ = a.values()
+    return int(rows.numel() * matrices.shape[-1])
 
 
 def _recurrent(a: Arguments) -> int:
@@ -125,7 +122,7 @@ KERNELS: dict[str, Callable[[Arguments], int]] = {
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_fused_attention_overrideable": _attention,
     "_grouped_mm": _grouped,
-    "grouped_mm_fallback": _grouped_by_transformers,
+    "grouped_mm_fallback": _grouped,
     "mkldnn_rnn_layer": _recurrent,
     "mv": _matrix_vector,
     "dot": _matrix_vector,

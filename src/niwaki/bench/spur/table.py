@@ -91,9 +91,8 @@ def tried(results: Iterable[Result], shares: Sequence[float]) -> list[Line]:
 
 
 def _line(name: str, results: Sequence[Result], shares: Sequence[float]) -> Line:
-    return _with(
-        name, best([found for found in results if found["seed"] == 0 and found["alpha"] is not None]), results, shares
-    )
+    alpha = best([found for found in results if found["seed"] == 0 and found["alpha"] is not None])
+    return _with(name, alpha, results, shares)
 
 
 def _with(name: str, alpha: float | None, results: Sequence[Result], shares: Sequence[float]) -> Line:
