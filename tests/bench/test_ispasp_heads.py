@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,14 @@ def test_results_of_something_else_are_refused(tmp_path: Path) -> None:
         order(tmp_path, pruners=("uniform",), rows=20).run(QUIET)
     with pytest.raises(BadInput, match="no pruner is called 'ispsp'; did you mean 'ispasp'"):
         order(tmp_path, pruners=("ispsp",))
+
+
+def test_two_encoders_share_a_folder(tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "encoder", tmp_path / "another")
+    for name in ("encoder", "another"):
+        asked = replace(order(tmp_path, pruners=("uniform",)), encoder=tmp_path / name)
+        assert [row["encoder"] for row in asked.run(QUIET)] == [name]
+    assert sorted(row["encoder"] for row in heads.read(tmp_path / "out")) == ["another", "encoder"]
 
 
 def test_the_table_by_hand() -> None:

@@ -92,7 +92,7 @@ class Heads:
         return [self._cell(seed, kept, name, teller or Teller()) for seed, kept, name in cells]
 
     def _cell(self, seed: int, kept: float, name: str, teller: Teller) -> dict[str, Any]:
-        stem = f"{self.task.name}.{name.replace(' ', '-')}.{kept:g}.{seed}"
+        stem = f"{self.task.name}.{self.encoder.name}.{name.replace(' ', '-')}.{kept:g}.{seed}"
         path = self.out / "heads" / f"{stem}.json"
         done = results.read(path, self._told)
         if done is not None:
