@@ -86,6 +86,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "amsgrad": lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True),
     "adafactor": lambda p: torch.optim.Adafactor(p, lr=0.01),
+    "no epsilon": lambda p: torch.optim.Adam(p, lr=0.01, eps=0.0),  # 0 / 0 where there is no gradient
 }
 SINGLE = {
     "imp": nk.methods.imp(0.75, rounds=2, steps=3),
@@ -163,6 +164,30 @@ def test_a_proximal_penalty_empties_whole_rows() -> None:
     assert sum(zeros(model)) > 0  # and nothing was chosen yet
 
 
+@pytest.mark.parametrize("proximal", [False, True])
+def test_a_penalty_must_reach_what_it_presses(proximal: bool, caplog: pytest.LogCaptureFixture) -> None:
+    def begin(frozen: tuple[int, ...], outside: tuple[int, ...] = (), alpha: float = 1.0) -> str:
+        model = net()
+        for k in frozen:
+            model[k].weight.requires_grad_(False)
+        held = [p for n, p in model.named_parameters() if n not in [f"{k}.weight" for k in (*frozen, *outside)]]
+        caplog.clear()
+        method = nk.methods.spur(0.5, rounds=1, steps=2, alpha=alpha, proximal=proximal)
+        pruning(model, method, torch.optim.SGD(held, lr=LR))
+        return caplog.text
+
+    with pytest.raises(
+        BadInput, match=r"none of the 2 tensors does \(frozen: '0.weight', '2.weight'\).*take nk.methods.imp"
+    ):
+        begin(frozen=(0, 2))
+    assert "1 of 2 tensors are frozen ('2.weight')" in begin(frozen=(2,))
+    told = begin(frozen=(), outside=(0,))
+    assert "1 of 2 tensors that the optimizer does not hold ('0.weight')" in told
+    assert ("no proximal step" in told) == proximal
+    assert not begin(frozen=())
+    assert not begin(frozen=(0, 2), alpha=0.0)  # that is imp
+
+
 def test_a_step_that_the_scaler_leaves_out_has_no_proximal_step() -> None:
     """Half precision overflowed; the next step is one again."""
     layer = nn.Linear(2, 1)
@@ -220,6 +245,55 @@ def test_rewinding_brings_back_the_weights_of_its_step_where_they_live() -> None
     for now, then in zip(model.parameters(), early, strict=True):
         assert torch.equal(now, torch.where(now == 0, now, then))
     assert zeros(model) == [24, 16]
+
+
+class Eager(torch.optim.SGD):
+    """Makes its state when it is built, and counts its steps in the group."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, lr=lr)
+        for group in self.param_groups:
+            group["k"] = 0
+            for p in group["params"]:
+                self.state[p].update(step=torch.tensor(0.0), sum=torch.full_like(p, 0.5))
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            group["k"] += 1
+            for p in group["params"]:
+                state = self.state[p]
+                state["step"] += 1
+                state["sum"] += p.grad.square()
+                p.sub_(group["lr"] / group["k"] * p.grad / state["sum"].sqrt())
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_optimizer_has_seen_nothing_after_rewinding(resumed: bool) -> None:
+    """Also one that made its state before its first step, and one that counts outside of it."""
+
+    def fresh() -> nk.Pruning:
+        model = net()
+        return pruning(model, nk.methods.imp(0.5, rounds=1, steps=5, dense=6, rewind=2), Eager(model.parameters(), LR))
+
+    run = fresh()
+    train(run, 0, 4)
+    if resumed:
+        states = torch.load(io.BytesIO(to_bytes(run)), weights_only=True)
+        model = net()
+        optimizer = Eager(model.parameters(), LR)
+        model.load_state_dict(states["model"])
+        optimizer.load_state_dict(states["optimizer"])  # before there is a run, as trainers do
+        run = pruning(model, run.method, optimizer)
+        run.load_state_dict(states["run"])
+    train(run, 4, 6)
+    (group,) = run.optimizer.param_groups
+    assert (group["k"], group["lr"]) == (0, LR)
+    for p in group["params"]:
+        assert run.optimizer.state[p]["step"] == 0
+        assert bool((run.optimizer.state[p]["sum"] == torch.where(p == 0, 0.0, 0.5)).all())
+    train(run, 6, 7)
+    assert group["k"] == 1
 
 
 def test_rewinding_to_the_start_takes_buffers_along() -> None:
@@ -415,6 +489,56 @@ def test_each_resumes_bit_for_bit_after_any_step(name: str) -> None:
         run.optimizer.load_state_dict(state["optimizer"])
         train(run, stop, 10)
         assert equal(weights(run.model), weights(whole.model)), stop
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_run_that_has_gone_further_goes_back_bit_for_bit(name: str) -> None:
+    """What it has masked since is not gone any more."""
+    model = net()
+    run = pruning(model, SINGLE[name], torch.optim.AdamW(model.parameters(), lr=0.01))
+    train(run, 0, 2)
+    early = torch.load(io.BytesIO(to_bytes(run)), weights_only=True)
+    train(run, 2, 3)
+    third = zeros(model)
+    train(run, 3, 10)
+    late = weights(model)
+    run.load_state_dict(early["run"])
+    model.load_state_dict(early["model"])
+    run.optimizer.load_state_dict(early["optimizer"])
+    train(run, 2, 3)
+    assert zeros(model) == third
+    train(run, 3, 10)
+    assert equal(weights(model), late)
+
+
+def test_a_model_that_is_moved_to_another_type_keeps_its_zeros() -> None:
+    model = net()
+    run = pruning(model, SINGLE["imp"], torch.optim.SGD(model.parameters(), lr=LR))
+    train(run, 0, 4)
+    before = zeros(model)
+    assert sum(before)
+    model.bfloat16()
+    model.zero_grad()
+    model(torch.ones(16, 6, dtype=torch.bfloat16)).square().mean().backward()
+    assert all(torch.equal(p == 0, (p == 0) & (p.grad == 0)) for p in model.parameters() if p.dim() > 1)
+    run.step()
+    assert zeros(model) == before
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_the_record_tells_of_zeros_that_nobody_chose(alpha: float) -> None:
+    """Rows and columns that the proximal form empties, also after the last choice."""
+    model, rows = net(), []
+    method = nk.methods.spur(0.25, rounds=1, steps=12, dense=12, alpha=alpha, proximal=True)
+    run = pruning(model, method, torch.optim.SGD(model.parameters(), lr=0.05), record=rows.append)
+    train(run, 0, 24)
+    assert run.finished
+    told = [row for row in rows if row["event"] == "pattern"]
+    now = [p == 0 for p in model.parameters() if p.dim() > 1]
+    assert told[-1]["sparsity"] == sum(map(int, (z.sum() for z in now))) / 80
+    assert [each["empty_rows"] for each in told[-1]["matrices"].values()] == [int(z.all(1).sum()) for z in now]
+    assert len(told) == (2 if alpha else 1)
+    assert (told[-1]["sparsity"] > 0.3) == bool(alpha)
 
 
 def to_bytes(run: nk.Pruning) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -87,6 +88,33 @@ def test_a_second_copy_of_the_weights_loses_them_too(optimizer: str, of: Any, be
     run.optimizer.eval()
     assert all(bool((model.get_parameter(name)[gone] == 0).all()) for name, gone in zero.items())
     assert all(bool(p.any()) for p in model.parameters())
+
+
+@pytest.mark.parametrize("optimizer", [*MAKERS, "sgd"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_proximal_penalty_empties_a_second_copy_too(optimizer: str, resumed: bool) -> None:
+    method = nk.methods.spur(0.0, rounds=1, steps=20, alpha=1.0, proximal=True)
+
+    def fresh() -> nk.Pruning:
+        model = net()
+        make = MAKERS.get(optimizer, lambda p: torch.optim.SGD(p, lr=0.1))
+        return nk.Pruning(model, make(model.parameters()), method, INPUTS)
+
+    run = fresh()
+    for _ in range(2):
+        step(run)
+    if resumed:
+        early, run = run, fresh()
+        run.load_state_dict(early.state_dict())
+        run.model.load_state_dict(early.model.state_dict())
+        run.optimizer.load_state_dict(copy.deepcopy(early.optimizer.state_dict()))
+    for _ in range(18):
+        step(run)
+    if hasattr(run.optimizer, "eval"):
+        run.optimizer.zero_grad(set_to_none=False)
+        run.optimizer.eval()
+    assert run.state_dict()["copies"] == {"schedule-free": ["z"], "master weights": ["master"], "sgd": []}[optimizer]
+    assert all(bool((p == 0).all()) for p in run.model.parameters() if p.dim() > 1)
 
 
 def test_whole_numbers_and_other_shapes_are_left_alone() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from niwaki.errors import BadInput
 from niwaki.graph import Graph
 from niwaki.graph.observe import Inputs
-from niwaki.methods import Method, to_json
-from niwaki.methods.parts import at_least
+from niwaki.methods import Method, Regularize, to_json
+from niwaki.methods.parts import Part, at_least
 from niwaki.methods.view import NOTHING, Chosen, Orders, Outcome, State, View
 from niwaki.ranks import Ranks, check_wrapped, digest, fully_sharded, local, part, replica, wrapped_again
 from niwaki.surgery.cut import Receipt, cut_
@@ -33,12 +33,14 @@ from niwaki.train.rehearsal import (
     check,
     check_closure,
     check_cut,
+    check_penalties,
     check_pressed,
     must_be_method,
     refuse_flattened,
     what_of,
 )
 from niwaki.train.snapshot import Snapshot
+from niwaki.train.states import Copies
 from niwaki.train.stepping import accumulating, joined, scaler_of, step_, unscale_, with_closure
 from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
@@ -122,11 +124,13 @@ class Pruning:
         self._graph = trace(replica(model), inputs) if graph is None and "units" in self._of else graph
         self.receipt: Receipt | None = None
         self._over = self._due = False  # over: the method wants nothing more, though a cut may be due
+        self._open = True  # there was something to do when this step began
         self._fresh = False  # parameters that a cut has made, and no step was made with
         self.steps = 0
         looks = None if data is None or not method.needs else Looks(model, inputs, data, loss, self.ranks)
-        self._zeros, self._moves, self._snapshot = Zeros(model), Moves.of(method, model), Snapshot(model)
-        self._average = Average(model, ema)
+        self._zeros, self._moves = Zeros(model), Moves.of(method, model)
+        self._snapshot = Snapshot(model, self.optimizer)
+        self._average, self._copies = Average(model, ema), Copies()
         self._view = EngineView(
             model, self._graph, record, record_every, looks, self._zeros.gone, self._moves.sums, self.ranks
         )
@@ -140,6 +144,7 @@ class Pruning:
         check_closure(method, self.optimizer)
         check_cut(method, self._view, self.optimizer)
         check_pressed(method, self._view, self.optimizer)
+        check_penalties(method, self._view, self.optimizer)
         tell_if_lost(method, self._view, self._parameters(), self.optimizer)
 
     @property
@@ -208,9 +213,10 @@ class Pruning:
             raise BadInput("before_step was called twice; call after_step when the optimizer has stepped")
         if self._due:
             self._cut()
-        if not self.finished:
+        self._open = not self.finished
+        if self._open:
             self._moves.add(self.optimizer)
-        self._orders = NOTHING if self.finished else self._advance()
+        self._orders = self._advance() if self._open else NOTHING
         self._masked.still()
         if self._orders.remember:
             self._snapshot.take()
@@ -234,11 +240,14 @@ class Pruning:
         self._compare()
         proximal = [each for each in orders.regularize if each.proximal]
         if proximal and stepped(self.optimizer):
+            self._keep_zero()  # what the optimizer makes of it is no part of a row's norm
             for each in proximal:
-                shrink_(each, self._parameters(), self.optimizer)
+                shrink_(each, self._parameters(), self.optimizer, self._copies)
         self._keep_zero()
         self._act(replace(orders, remember=False))
         self._settle()
+        if self._open and self.finished and any(map(_empties, self.method.body.walk())):
+            self._tell_pattern()  # it has changed since the last choice
 
     def train_with(self, optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]) -> None:
         """Go on with another optimizer of this very model (all of them in a list, where there are several), for
@@ -254,6 +263,7 @@ class Pruning:
         if self._view.graph is not None:
             check_cut(self.method, self._view, one)
         self.optimizer = one
+        self._snapshot.train_with(one)
 
     def release(self) -> None:
         """Let go of the model when the run is finished: what was masked may grow again, and gets gradients. Until then
@@ -292,6 +302,8 @@ class Pruning:
             "zeroed": {name: mask.clone() for name, mask in self._zeros.gone.items()},
             "moved": {name: moved.clone() for name, moved in self._moves.sums.items()},
             "remembered": self._snapshot.state_dict(),
+            "unseen": self._snapshot.unseen.state_dict(),
+            "copies": self._copies.keys,
             "plans": [p.to_json() for p in self._plans],
             "drawn": {} if self._view.looks is None else self._view.looks.source.state_dict(),
         }
@@ -330,9 +342,13 @@ class Pruning:
         self._view.kept_pressure = dict(state["kept_pressure"])
         self._view.asked = state["asked"]
         self._masked.put(None if state["masked"] is None else Plan.from_json(state["masked"]))
+        self._zeros.release()  # of a run that has gone further, none but those of the state are gone
         self._zeros.put({n: torch.as_tensor(mask) for n, mask in self._there(state["zeroed"]).items()})
         self._moves.put({n: torch.as_tensor(moved) for n, moved in self._there(state["moved"]).items()})
         self._snapshot.load_state_dict(state["remembered"])
+        if "unseen" in state:
+            self._snapshot.unseen.load_state_dict(state["unseen"])
+        self._copies.keys = state.get("copies")
         self._pressure, self._orders = None, None
         self._average.load_state_dict(state.get("average", {}))
         if self._view.looks is not None:
@@ -416,13 +432,16 @@ class Pruning:
         if "weights" in self._of:
             tell_if_hardly(self.method.name, parted(self._view, "weights"))
             self._zeros.join({name: torch.as_tensor(gone) for name, gone in chosen.items()})
-            if self._view.recording and self._zeros.gone:
-                self._view.note(event="pattern", **self._zeros.pattern())
+            self._tell_pattern()
             return
         plan = self._plan(chosen)
         if self._view.looks is not None and any(self.graph[name].changes_statistics for name in chosen):
             self._view.looks.changed()
         self._masked.join(plan)
+
+    def _tell_pattern(self) -> None:
+        if self._view.recording and self._zeros.gone:
+            self._view.note(event="pattern", **self._zeros.pattern())
 
     def _parameters(self) -> dict[str, Tensor]:
         """By the names that they have outside wrappers (``torch.compile``, data parallelism)."""
@@ -475,6 +494,11 @@ class Pruning:
         if self._fresh and self.ranks.size > 1 and not fully_sharded(self.model):
             self._agree("a sample of the weights one step after a cut", sample(self.model, 64))
         self._fresh = False
+
+
+def _empties(part: Part) -> bool:
+    """Does it make zeros of its own, beside those that are chosen?"""
+    return isinstance(part, Regularize) and part.proximal and part.factor > 0
 
 
 def _same_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

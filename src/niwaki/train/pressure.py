@@ -13,6 +13,7 @@ from niwaki.errors import BadInput
 from niwaki.methods.view import Chosen, Of, Pressing, Regularizing
 from niwaki.penalties import Proximal, gradients
 from niwaki.ranks import local, part
+from niwaki.train.states import Copies
 from niwaki.units import Group, Member
 
 
@@ -32,15 +33,19 @@ def regularize(order: Regularizing, tensors: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def shrink_(order: Regularizing, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Take a penalty's proximal step, of the learning rate times the factor, where the optimizer moves a weight."""
+def shrink_(
+    order: Regularizing, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, copies: Copies
+) -> None:
+    """Take a penalty's proximal step, of the learning rate times the factor, where the optimizer moves a weight; and in
+    the copies of it that the optimizer would write it from."""
     assert isinstance(order.penalty, Proximal)
     rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
-    for name, factor in order.factors.items():
-        weight = tensors[name]
-        if weight.grad is not None and id(weight) in rates:
-            for each in matrices(name, weight) if name in order.stacks else (weight,):
-                order.penalty.shrink_(each, factor * rates[id(weight)])
+    moved = {n: tensors[n] for n in order.factors if tensors[n].grad is not None and id(tensors[n]) in rates}
+    beside = copies.of(optimizer, list(moved.values()))
+    for name, weight in moved.items():
+        for held in (weight, *beside.get(id(weight), ())):
+            for each in matrices(name, held) if name in order.stacks else (held,):
+                order.penalty.shrink_(each, order.factors[name] * rates[id(weight)])
 
 
 def matrices(name: str, weight: Tensor) -> Tensor:

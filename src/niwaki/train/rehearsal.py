@@ -25,7 +25,7 @@ from niwaki.train.movement import check_watched
 from niwaki.train.snapshot import check_rewinds
 from niwaki.train.stepping import with_closure
 from niwaki.train.view import EngineView
-from niwaki.wording import some
+from niwaki.wording import counted, some
 from niwaki.wrappers import bare
 
 logger = logging.getLogger("niwaki")
@@ -231,6 +231,42 @@ def check_pressed(method: Method, view: EngineView, optimizer: torch.optim.Optim
                     "moves them, they are cut as they are",
                     method.name, name, ", ".join(makers),
                 )  # fmt: skip
+
+
+def check_penalties(method: Method, view: EngineView, optimizer: torch.optim.Optimizer) -> None:
+    """See that a penalty on all weights reaches them: of those that do not train there is none.
+
+    Raises:
+        BadInput: it reaches none. (Where some are frozen, or not in this optimizer, the log tells it.)
+    """
+    tensors = dict(bare(view.model).named_parameters())
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for part in method.body.walk():
+        if not isinstance(part, Regularize) or not part.factor:
+            continue
+        names = part.names(view)
+        frozen = [name for name in names if not tensors[name].requires_grad]
+        if names and len(frozen) == len(names):
+            raise BadInput(
+                f"{method.name} presses weights while they train, and none of the {counted(len(names), 'tensor')} does "
+                f"(frozen: {some([repr(name) for name in names])}). Let them train, or take nk.methods.imp, which has "
+                "no penalty"
+            )
+        if frozen:
+            logger.warning(
+                "%s presses weights while they train, and %d of %d tensors are frozen (%s): they lose their smallest "
+                "weights as they are",
+                method.name, len(frozen), len(names), some([repr(name) for name in frozen]),
+            )  # fmt: skip
+        outside = [name for name in names if name not in frozen and id(tensors[name]) not in held]
+        if outside:
+            lost = (
+                "there is no proximal step for them" if part.proximal else "unless another one moves them, it is lost"
+            )
+            logger.warning(
+                "%s presses %d of %d tensors that the optimizer does not hold (%s): %s",
+                method.name, len(outside), len(names), some([repr(name) for name in outside]), lost,
+            )  # fmt: skip
 
 
 def check_closure(method: Method, optimizer: torch.optim.Optimizer) -> None:

@@ -9,16 +9,25 @@ from torch import Tensor, nn
 
 from niwaki.errors import BadInput
 from niwaki.methods import Cut, Method, Part, Remember, Rewind, Sequence
-from niwaki.surgery.optimizer import layers
+from niwaki.train.unseen import Unseen
 from niwaki.wrappers import bare
 
 
 class Snapshot:
-    """A copy of all parameters and buffers; empty until it is taken."""
+    """A copy of all parameters and buffers; empty until it is taken.
 
-    def __init__(self, model: nn.Module) -> None:
+    Attributes:
+        unseen: what the optimizer is like that has seen nothing.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._model = model
         self._tensors: dict[str, Tensor] = {}
+        self.train_with(optimizer)
+
+    def train_with(self, optimizer: torch.optim.Optimizer) -> None:
+        """From now on with this one."""
+        self.unseen = Unseen(optimizer)
 
     def take(self) -> None:
         """Keep the model as it is now, in place of what was kept."""
@@ -30,8 +39,7 @@ class Snapshot:
         now = self._now()
         for name, kept in self._tensors.items():
             now[name].copy_(kept)
-        for each in layers(optimizer):
-            each.state.clear()
+        self.unseen.bring_back(optimizer)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors by name."""
