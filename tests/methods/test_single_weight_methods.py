@@ -61,6 +61,7 @@ def test_rewinding_remembers_at_its_step() -> None:
     assert kinds(late) == [Wait, Remember, Wait, Choose, Mask, Rewind, Wait]
     assert [part.steps for part in late.body.parts if isinstance(part, Wait)] == [2, 3, 3]
     assert late.rounds == (5, 3)
+    assert nk.methods.imp(0.5, rewind=False) == nk.methods.imp(0.5)
     start = nk.methods.imp(0.5, rounds=1, steps=3, dense=0, rewind=0)
     assert kinds(start) == [Remember, Choose, Mask, Rewind, Wait]
     assert kinds(nk.methods.imp(0.5, rounds=1, steps=3, dense=3, rewind=3))[:3] == [Wait, Remember, Choose]

@@ -24,7 +24,7 @@ def imp(
     steps: int = 1_000,
     dense: int | None = None,
     spacing: Spacing = "geometric",
-    rewind: int | None = None,
+    rewind: int | Literal[False] | None = None,
     score: Score | None = None,
 ) -> Method:
     """Iterative magnitude pruning: train, let the smallest single weights go, train again, and so on.
@@ -48,14 +48,17 @@ def imp(
         steps: optimizer steps of each round. Let the learning rate start anew in each
             (:func:`niwaki.schedules.per_round`).
         dense: steps before the first round; as many as `steps` if None. 0 if the model is trained already: then the
-            first choice is made before the first step, and its zeros are put in place after it.
+            first choice is made before the first step, and its zeros are put in place after it (with `rewind`, that
+            step is taken back as well).
         spacing: `"geometric"`: every round takes the same share of what is left; `"linear"`: the same number.
-        rewind: None: go on from the trained weights. k: after each choice go back to the weights that were there after
-            k steps (0: when the first step is made), and train those.
+        rewind: None or False: go on from the trained weights. k: after each choice go back to the whole model as it was
+            after k steps, head and buffers too, and train that, with an optimizer that has seen nothing. 0: to the
+            pretrained weights, those from before the first step.
         score: of single weights; nk.scores.L1, their magnitude, if None.
     """
     target = ratio(target)
     at_least(steps, 1, "steps")
+    rewind = None if rewind is False else rewind
     body = [*_before(steps if dense is None else dense, rewind)]
     for share in _shares(target, rounds, spacing):
         body += [Choose(score or L1(), target.on_the_way(share), "weights"), Mask()]
