@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from niwaki.bench.spur import job as jobs
 from niwaki.bench.spur import table
 from niwaki.bench.spur.contestants import CONTESTANTS
 from niwaki.bench.spur.study import Study, best
-from niwaki.bench.spur.subjects import Classified, text
+from niwaki.bench.spur.subjects import Classified, _split, text
 from niwaki.errors import BadInput, BrokenFile
 from niwaki.methods import Choose, Gradually
 from niwaki.recipes.progress import Teller
 from niwaki.savepoints import Savepoints
+from niwaki.text.batches import Tokens
 from niwaki.text.tasks import Task
 from tests.text.tiny import BAD, GOOD, encoder, llama, reviews, tokenizer
 
@@ -262,3 +264,12 @@ def test_who_goes_at_once_goes_to_the_last_share_if_all_are_low(study: Study) ->
 
     assert ways(0.5, 0.7) == [(0.5, 0.7)]
     assert ways(0.5, 0.9, 0.95) == [(0.5, 0.9), (0.5, 0.9, 0.95)]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_parts_are_padded_as_the_whole(left: bool) -> None:
+    rows = torch.arange(4)
+    whole = Tokens({"input_ids": torch.arange(1, 11)}, torch.tensor([0, 1, 3, 6, 10]), rows, {"input_ids": 0}, left)
+    for part in _split(whole, None, 2, "x"):
+        found, expected = part.batch(torch.arange(len(part))), whole.batch(part.labels)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,33 @@ def test_something_else_may_step(tokens: Tokens) -> None:
     Finetuning(twin, tokens, QUICK).run()
     assert len(calls) == 18
     assert same(model, twin)
+
+
+def test_the_best_of_a_model_that_something_else_masks_is_refused(tokens: Tokens) -> None:
+    """The first epoch's weights are without the masks that came later: an evaluation that falls would undo them."""
+    model = fresh()
+    optimizer = adamw(model, 5e-3)
+    best = replace(QUICK, keep="best")
+
+    def run(settings: Settings, step: Callable[[], Any] | None) -> Finetuning:
+        values = iter([0.9, 0.8, 0.7])
+        options = {"optimizer": optimizer, "evaluate": lambda _: next(values)}
+        return Finetuning(model, tokens, settings, step=step, **options)
+
+    def step() -> None:
+        optimizer.step()
+        with torch.no_grad():
+            model.classifier.weight.zero_()
+
+    with pytest.raises(BadInput, match=r"undo what that step has masked or cut since. Take keep='last'"):
+        run(best, step)
+    late = run(best, None)
+    late.step = step
+    with pytest.raises(BadInput, match="keep='best' with a step that is not the optimizer's"):
+        late.run()
+    run(QUICK, step).run()
+    assert not model.classifier.weight.any()
+    assert len(run(best, optimizer.step).run()) == 3  # the optimizer's own, said by name
 
 
 def test_biases_and_norms_do_not_decay() -> None:

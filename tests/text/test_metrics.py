@@ -52,6 +52,26 @@ def test_the_best_is_one_and_what_cannot_be_told_is_zero(name: str) -> None:
     assert measure([0, 0, 0], [1, 1, 1]) == 0
 
 
+@pytest.mark.parametrize("rows", [3, 1000, 1001])
+def test_scores_that_do_not_vary_correlate_with_nothing(rows: int) -> None:
+    """Though the mean of 1,001 times 0.3 is not 0.3."""
+    assert pearson(np.full(rows, 0.3), np.full(rows, 0.7)) == 0
+    assert pearson(np.full(rows, 0.3), np.arange(rows)) == 0
+    assert pearson(np.arange(rows), np.full(rows, 0.7)) == 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("power", [-320, -170, 0, 170, 200, 307])
+def test_the_size_of_scores_does_not_matter(power: int) -> None:
+    told, true = np.array([1.0, 2.0, 3.0, 5.0]), np.array([1.0, 3.0, 2.0, 9.0])
+    size = 10.0**power
+    expected = stats.pearsonr(told, true).statistic
+    near = 1e-3 if power < -308 else 1e-12  # numbers so small have few digits
+    assert pearson(told * size, true) == pytest.approx(expected, abs=near)
+    assert pearson(told * size, true * size) == pytest.approx(expected, abs=near)
+    assert pearson(told, -true * size) == pytest.approx(-expected, abs=near)
+
+
 def test_correlations_reach_below_zero() -> None:
     assert matthews([0, 1], [1, 0]) == pytest.approx(-1)
     assert pearson([0, 1], [1, 0]) == pytest.approx(-1)
@@ -94,6 +114,11 @@ def test_refused() -> None:
         scores(["mathews"], logits, [0, 1])
     with pytest.raises(BadInput, match="infinities or NaN"):
         scores(["accuracy"], logits / 0, [0, 1])
+    for shape in ((2,), (2, 0), (2, 1, 1), ()):
+        with pytest.raises(
+            BadInput, match=r"rows x classes, or rows x 1 of scores, not of shape \(.*outputs\[:, None\]"
+        ):
+            scores(["accuracy"], torch.zeros(shape), [0, 1])
     for told, true in (([0], [0, 1]), ([], [])):
         with pytest.raises(BadInput, match="two rows of one length"):
             accuracy(told, true)

@@ -18,6 +18,7 @@ from niwaki.errors import BadInput, BrokenFile, MissingExtra
 from niwaki.text.sheets import Sheet
 from niwaki.text.tables import Table, read
 from niwaki.text.tables import _labels as labels_of
+from niwaki.text.tables import _order as order_of
 
 ROWS = [
     ("a fine film", "it was good", "yes"),
@@ -100,6 +101,8 @@ def test_a_folder_of_datasets(tmp_path: Path) -> None:
     saved(tmp_path / "many" / "train")
     (tmp_path / "many" / "dataset_dict.json").write_text('{"splits": ["train"]}')
     assert read(tmp_path / "many", split="train") == EXPECTED
+    turned = read(tmp_path / "one", classes=("Yes", "No"))
+    assert (turned.labels, turned.classes) == ((0, 1, 1), ("Yes", "No"))
     named = f"a part must be named: split='train', or its folder {tmp_path / 'many' / 'train'}"
     assert read(tmp_path / "many" / "train") == EXPECTED
     with pytest.raises(BadInput, match=named):
@@ -196,6 +199,11 @@ def test_a_file_without_names(tmp_path: Path) -> None:
         (["1", "2", "1"], ("2", "1"), (1, 0, 1), ("2", "1")),
         (["1", "2", "3"], ("1", "2", "3"), (0, 1, 2), ("1", "2", "3")),
         (["0", "1", "2"], ("1", "2", "3"), (0, 1, 2), ("1", "2", "3")),  # not all are names: the numbers are meant
+        (["1.0", "0.0"], ("a", "b"), (1, 0), ("a", "b")),
+        (["1.0", "2.0"], ("1", "2", "3"), (0, 1), ("1", "2", "3")),  # as 1 and 2 would be
+        (["1.0", "0.0"], ("1.0", "0.0"), (0, 1), ("1.0", "0.0")),
+        (["5 stars", "inf"], None, (0, 1), ("5 stars", "inf")),
+        ([*"01234567", "x", "y"], None, tuple(range(10)), tuple("01234567xy")),  # too many for slips
     ],
 )
 def test_labels(
@@ -221,6 +229,27 @@ def test_labels_of_json(tmp_path: Path) -> None:
     assert read(written(tmp_path, lines, "x.jsonl")).labels == (1, 0)
     lines = "".join(json.dumps({"text": "x", "label": v}) + "\n" for v in (1.5, 2))
     assert read(written(tmp_path, lines, "y.jsonl")).labels == (1.5, 2.0)
+
+
+def test_whole_floats_are_numbers_of_classes_that_are_named(tmp_path: Path) -> None:
+    """Pandas makes floats of whole numbers where one is missing, and leaves them floats."""
+    lines = "".join(json.dumps({"text": "x", "label": v}) + "\n" for v in (1.0, 0.0, 1))
+    path = written(tmp_path, lines, "x.jsonl")
+    found = read(path, classes=("no", "yes"))
+    assert found.labels == (1, 0, 1)
+    assert {type(label) for label in found.labels} == {int}
+    assert read(path).scored
+
+
+def test_a_field_may_be_a_whole_document(tmp_path: Path) -> None:
+    """The limit is the process's, and is as it was, after a file that does not fit too."""
+    before, document = csv.field_size_limit(), "x" * 200_000
+    assert len(document) > before
+    assert read(written(tmp_path, f"text,label\n{document},0\nb,1\n", "x.csv")).texts == (document, "b")
+    assert csv.field_size_limit() == before
+    with pytest.raises(BadInput, match="unexpected end of data"):
+        read(written(tmp_path, f'text,label\n"{document},0\nb,1\n', "y.csv"))
+    assert csv.field_size_limit() == before
 
 
 def test_a_name_may_be_nan(tmp_path: Path) -> None:
@@ -291,6 +320,48 @@ REFUSED = {
         '{"text": "a", "label": "no"}\n{"text": "b", "label": NaN}\n',
         {},
         "line 2: label is nan",
+    ),
+    "an infinite score": (
+        "x.csv",
+        "text,label\na,0.5\nb,inf\nc,1.5\n",
+        {},
+        "line 3: label is 'inf', where 2 of 3 labe",
+    ),
+    "a number too long": (
+        "x.jsonl",
+        f'{{"text": "a", "label": 0}}\n{{"text": "b", "label": 1{"0" * 400}}}\n',
+        {},
+        "line 2",
+    ),
+    "no number among scores": (
+        "x.csv",
+        "text,label\n" + "a,0.5\n" * 6 + "b,N/A\n" + "c,3\n" * 3,
+        {},
+        "line 8: label is 'N/A', where 9 of 10 labels are numbers. Write a number, or take the row out; if all are",
+    ),
+    "a list": (
+        "x.jsonl",
+        '{"text": "a", "label": [0]}\n{"text": "b", "label": [1]}\n',
+        {},
+        "line 1: label is [0] (list)",
+    ),
+    "an object": (
+        "x.jsonl",
+        '{"text": "a", "label": "no"}\n{"text": "b", "label": {"no": 1}}\n',
+        {"classes": ("no", "{'no': 1}")},
+        "line 2: label is {'no': 1} (dict); a label is one text or one number. Write one a row.",
+    ),
+    "no whole number": (
+        "x.csv",
+        "text,label\na,1.0\nb,0.5\n",
+        {"classes": ("no", "yes")},
+        "line 3: label is '0.5', whi",
+    ),
+    "a float too high": (
+        "x.csv",
+        "text,label\na,1.0\nb,2.0\n",
+        {"classes": ("no", "yes")},
+        "line 3: label is '2.0', w",
     ),
     "no labels": (
         "x.csv",
@@ -408,3 +479,48 @@ def test_numbers_of_a_file_that_names_its_classes_are_none_of_yours(tmp_path: Pa
         BadInput, match=r"label is 3, which is no class. Known: 1, 2, 3; or, in every row, their numbers"
     ):
         labels_of(sheet, "label", ("1", "2", "3"))
+
+
+# Numbers of a file that names its classes, and other numbers that are asked for.
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "order"),
+    [
+        ("pos neg", "neg pos", (1, 0)),
+        ("Pos Neg", "neg pos", (1, 0)),
+        ("b c a", "a b c", (1, 2, 0)),
+        ("a A", "A a", (1, 0)),  # told apart by their case alone
+        ("0 1", "1 0", (1, 0)),
+        ("pos neg", "pos neg", None),
+        ("NEG POS", "neg pos", None),
+    ],
+)
+def test_classes_of_a_file_are_known_by_their_names(
+    own: str, asked: str, order: tuple[int, ...] | None, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    names = tuple(own.split())
+    assert order_of("x", names, asked.split()) == order
+    sheet = Sheet(tmp_path / "x", {"label": [0, 1, 1]}, [1, 2, 3], {"label": names})
+    labels, classes = labels_of(sheet, "label", tuple(asked.split()))
+    assert [classes[int(k)].casefold() for k in labels] == [names[k].casefold() for k in (0, 1, 1)]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("own", "asked"),
+    [("0 1", "neg pos"), ("good bad", "neg pos"), ("0 1 2", "1 2 3"), ("neg positive", "neg pos"), ("a b c", "a b")],
+)
+def test_numbers_of_unknown_names_are_taken_and_told(own: str, asked: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert order_of("x", own.split(), asked.split()) is None
+    both = f"x has the classes {', '.join(own.split())}, and {', '.join(asked.split())} are asked for"
+    assert [r.getMessage() for r in caplog.records] == [f"{both}; its numbers are taken for these, in this order"]
+
+
+@pytest.mark.parametrize(("own", "asked"), [("pos negative", "neg pos"), ("no maybe yes", "no yes"), ("a b", "b c")])
+def test_names_of_which_some_stand_elsewhere_are_refused(own: str, asked: str, tmp_path: Path) -> None:
+    """Before a number that is too high for what was asked."""
+    last = len(own.split()) - 1
+    sheet = Sheet(tmp_path / "x", {"label": [last]}, [1], {"label": tuple(own.split())})
+    with pytest.raises(BadInput, match=r"are asked for, some of them at another place. Name all as the file does"):
+        labels_of(sheet, "label", tuple(asked.split()))

@@ -41,7 +41,8 @@ class Settings:
         accumulate: batches whose gradients are averaged for one step.
         seed: of the order of the rows and of dropout.
         keep: ``last``, or ``best``: the weights after the epoch that was best by ``evaluate``, the first of equals.
-            (Not for a model that is cut on the way: its earlier weights do not fit any more.)
+            (Not where something else steps, such as a run that prunes: earlier weights are without its later masks, or
+            do not fit what it has cut.)
         bf16: products in bfloat16; by default, where the device has it in hardware.
     """
 
@@ -94,13 +95,16 @@ class Finetuning:
 
     Args:
         model: trained in place, where it is. tokens: to train on.
-        evaluate: called after each epoch; without it ``keep="best"`` is refused.
+        evaluate: called after each epoch.
         optimizer: by default `adamw`. Its rates are peaks, whatever `Settings.lr` says.
         step: in place of ``optimizer.step()``, for instance that of a run that prunes while it trains. That run's own
-            state is not in `state_dict`.
+            state is not in `state_dict`, and ``keep="best"`` is refused beside it.
         rate: the share of the highest rate at a step, the first being 0, in place of the one rise and fall of
             `Settings.warmup`; for instance one that starts anew after each choice of a run that prunes.
         loss: of a batch; by default that of the labels.
+
+    Raises:
+        BadInput: the best epoch is to be kept, and there is no ``evaluate``, or another ``step``.
     """
 
     def __init__(
@@ -120,7 +124,9 @@ class Finetuning:
         if s.keep == "best" and evaluate is None:
             raise BadInput("keep='best' needs evaluate, which says which epoch was best.")
         self.optimizer = adamw(model, s.lr, s.weight_decay) if optimizer is None else optimizer
-        self.step, self.loss = self.optimizer.step if step is None else step, loss
+        self._own_step = self.optimizer.step
+        self.step, self.loss = self._own_step if step is None else step, loss
+        self._require_own_step()
         self.batches = Batches(tokens, s.size, s.seed * _APART, device=_device(model))
         self.each = -(-len(self.batches) // s.accumulate)
         self.steps = self.each * s.epochs
@@ -135,8 +141,10 @@ class Finetuning:
         """Train to the end, or until so many steps are done; a row for each epoch: its mean loss, and ``value``.
 
         Raises:
-            BadInput: the loss is no finite number any more; the best epoch is to be kept, and ``evaluate`` gives NaN.
+            BadInput: the loss is no finite number any more; the best epoch is to be kept, and ``evaluate`` gives NaN,
+                or ``step`` is another by now.
         """
+        self._require_own_step()
         until = self.steps if until is None else min(until, self.steps)
         while self.done < until:
             self.model.train()
@@ -152,6 +160,15 @@ class Finetuning:
         if self.done == self.steps and self._best is not None:
             self.model.load_state_dict(self._best)
         return self.history
+
+    def _require_own_step(self) -> None:
+        """What else steps may mask or cut, and the weights of an earlier epoch would undo that."""
+        if self.settings.keep == "best" and self.step != self._own_step:
+            raise BadInput(
+                "keep='best' with a step that is not the optimizer's: putting back an epoch's weights would undo what "
+                "that step has masked or cut since. Take keep='last'; what a method has cut to its end can be "
+                "fine-tuned once more, with keep='best' and without step."
+            )
 
     def _parts(self) -> Iterator[list[Batch]]:
         """The batches of each step."""

@@ -49,7 +49,10 @@ def matthews(predicted: Values, labels: Values) -> float:
 
 def pearson(predicted: Values, labels: Values) -> float:
     """Pearson's correlation of scores, -1 to 1; 0 where either does not vary."""
-    told, true = (values.astype(np.float64) for values in _arrays(predicted, labels))
+    told, true = (_scaled(values.astype(np.float64)) for values in _arrays(predicted, labels))
+    # The mean of equal numbers is rounded, so that they may seem to vary around it.
+    if told.max() == told.min() or true.max() == true.min():
+        return 0.0
     return _correlation(told - told.mean(), true - true.mean())
 
 
@@ -93,8 +96,13 @@ def scores(names: Sequence[str], outputs: Tensor, labels: Sequence[int] | Sequen
 
     Raises:
         BadInput: no such measure, or one of another number of classes, or of scores where there are classes; other
-            numbers of rows; outputs that are no numbers.
+            numbers of rows; outputs of another shape, or that are no numbers.
     """
+    if outputs.dim() != 2 or not outputs.shape[1]:
+        raise BadInput(
+            f"Outputs are rows x classes, or rows x 1 of scores, not of shape {tuple(outputs.shape)}; of one score a "
+            "row, give outputs[:, None]."
+        )
     width = outputs.shape[1]
     for name in names:
         require(name, width if width > 1 else 0)
@@ -108,6 +116,12 @@ def scores(names: Sequence[str], outputs: Tensor, labels: Sequence[int] | Sequen
 def _known(classes: int) -> list[str]:
     """Measures of so many classes, or of scores."""
     return [n for n in METRICS if (n in OF_SCORES) is not bool(classes) and (classes == 2 or n not in OF_TWO)]
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Times a power of two, which rounds nothing, so that the largest is about 1: squares neither overflow nor
+    vanish."""
+    return np.ldexp(values, -np.frexp(np.abs(values).max())[1])
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

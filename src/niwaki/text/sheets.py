@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from niwaki.text import files
 EXTRA = "text"
 _PARTS = {"tsv": "\t", "csv": ","}
 _SIGNS = {";": "';'", "\t": "tabs", ",": "commas", "|": "'|'"}
+
+_limiting = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +95,30 @@ def _csv(path: Path, header: Sequence[str] | None) -> Sheet:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, line = [], 1
     try:
-        for fields in reader:
-            if fields:
-                rows.append((line, fields))
-            line = reader.line_num + 1
+        with _fields_up_to(len(text)):
+            for fields in reader:
+                if fields:
+                    rows.append((line, fields))
+                line = reader.line_num + 1
     except csv.Error as error:
         raise BadInput(
             f"{path}, line {line}: {error}. A field with quotes or commas stands in double quotes."
             f"{_parted(path, heading)}"
         ) from error
     return _rows(path, rows, header)
+
+
+@contextmanager
+def _fields_up_to(length: int) -> Iterator[None]:
+    """Let fields of a csv be so long, as whole documents are. The limit is the process's: it is put back, and threads
+    wait for each other, or one would read under what another has put back."""
+    with _limiting:
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, length))
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def _rows(path: Path, rows: list[tuple[int, list[str]]], header: Sequence[str] | None) -> Sheet:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ logger = logging.getLogger("niwaki")
 
 USUAL_TEXTS = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("sentence",), ("text",))
 USUAL_LABEL = "label"
+_STRANGE = 0.1  # share of labels up to which what is no number, among numbers, is a slip and no name
 _MANY = 10_000  # classes that numbers alone do not stand for: they may be numbers of rows, or dates
 
 
@@ -132,18 +135,20 @@ def read(
         texts: the column of the texts, or both columns of pairs; by default the first that are there of sentence1 and
             sentence2, premise and hypothesis, sentence, text.
         label: the column of the labels: class names, whole numbers from 0, or scores. Names may look like numbers: a
-            column in which every label is a name has names, any other has numbers.
-        classes: the names of the classes, in the order of their numbers; none, ``()``, for scores. By default names are
-            taken in alphabetical order, whole numbers are classes, and other numbers are scores. Those of another part
-            of the same data are best given as ``classes=train.classes``: what a part does not have would shift the
-            numbers of the others.
+            column in which every label is a name has names, any other has numbers; 1.0 is then class 1.
+        classes: the names of the classes, in the order of their numbers; none, ``()``, for scores. A saved folder whose
+            own classes have these names (but for case) in another order is numbered anew. By default names are taken in
+            alphabetical order, whole numbers are classes, and other numbers are scores. Those of another part of the
+            same data are best given as ``classes=train.classes``: what a part does not have would shift the numbers of
+            the others.
         header: names of the columns of a .tsv or .csv whose first line is a row already.
         split: which part of a saved folder.
 
     Raises:
         BadInput: no such file or column, one column as both texts, a row that does not fit or has no label (with its
-            line), an unknown class, one class alone, an empty file, no UTF-8. BrokenFile: what is compressed cannot be
-            unpacked. MissingExtra: the form needs an optional package.
+            line), a label that is a list or the like, one that is no number where nearly all are, an unknown class, a
+            folder whose classes have some of the names at other places, one class alone, an empty file, no UTF-8.
+            BrokenFile: what is compressed cannot be unpacked. MissingExtra: the form needs an optional package.
     """
     sheet = sheets.read(Path(path), header=header, split=split)
     names = _text_columns(sheet, texts)
@@ -201,11 +206,55 @@ def _labels(
 ) -> tuple[tuple[int, ...] | tuple[float, ...], tuple[str, ...]]:
     """The labels, and the names of their classes: none for scores."""
     column = [_plain(value) for value in sheet.column(name)]
+    _require_single(sheet, name, column)
     if classes is None:
         classes = _guessed(sheet, name, column)
     if not classes:
         return tuple(_score(sheet, row, name, value) for row, value in enumerate(column)), ()
-    return _numbered(sheet, name, column, classes), classes
+    order = _order(f"{sheet.path}: {name}", sheet.classes.get(name, classes), classes)
+    labels = _numbered(sheet, name, column, classes)
+    return labels if order is None else tuple(order[label] for label in labels), classes
+
+
+def _order(what: str, own: Sequence[str], asked: Sequence[str]) -> tuple[int, ...] | None:
+    """The number that was asked for, of each class that a file numbers itself; nothing, where its numbers hold.
+
+    Args:
+        what: has the classes, for messages. own: the file's.
+
+    Raises:
+        BadInput: some of the names are asked for at another place, and others are not known.
+    """
+    mine, theirs = _folded(own), _folded(asked)
+    if mine == theirs:
+        return None
+    if sorted(mine) == sorted(theirs):
+        return tuple(map(theirs.index, mine))
+    both = f"{what} has the classes {', '.join(own)}, and {', '.join(asked)} are asked for"
+    counted = mine == tuple(map(str, range(len(mine))))  # the file's numbers in place of names
+    if not counted and any(theirs.index(text) != k for k, text in enumerate(mine) if text in theirs):
+        raise BadInput(
+            f"{both}, some of them at another place. Name all as the file does, in any order; or rename the file's "
+            "(features of datasets)."
+        )
+    logger.warning("%s; its numbers are taken for these, in this order", both)
+    return None
+
+
+def _folded(names: Sequence[str]) -> tuple[str, ...]:
+    """Without their case, unless that is all that tells them apart."""
+    folded = tuple(name.strip().casefold() for name in names)
+    return folded if len(set(folded)) == len(folded) else tuple(names)
+
+
+def _require_single(sheet: Sheet, name: str, column: list[Any]) -> None:
+    """A list or a date has a text too, which would pass for the name of a class."""
+    for row, value in enumerate(column):
+        if value is not None and not isinstance(value, (str, Number)):
+            raise BadInput(
+                f"{sheet.place(row)}: {name} is {value!r} ({type(value).__name__}); a label is one text or one number. "
+                "Write one a row."
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -216,7 +265,9 @@ def _plain(value: Any) -> Any:
 def _guessed(sheet: Sheet, name: str, column: list[Any]) -> tuple[str, ...]:
     """The classes of labels of which nothing is said."""
     _require_labelled(sheet, name, column)
-    if any(_number(value) is None for value in column):
+    strange = [row for row, value in enumerate(column) if _number(value) is None]
+    if strange:
+        _require_names(sheet, name, column, strange)
         return tuple(sorted({str(value) for value in column}))
     if not all(_is_class(value) for value in column):
         return ()
@@ -241,6 +292,28 @@ def _require_labelled(sheet: Sheet, name: str, column: list[Any]) -> None:
         )
 
 
+def _require_names(sheet: Sheet, name: str, column: list[Any], strange: list[int]) -> None:
+    """See that labels of which these rows' are no numbers may be names. Among numbers, an infinity is none, nor is
+    what few rows have."""
+    slips = strange if len(strange) <= _STRANGE * len(column) else []
+    if len(strange) < len(column):
+        slips = slips or [row for row in strange if _is_infinite(column[row])]
+    if slips:
+        raise BadInput(
+            f"{sheet.place(slips[0])}: {name} is {column[slips[0]]!r}, where {len(column) - len(strange)} of "
+            f"{len(column)} labels are numbers. Write a number, or take the row out; if all are names, give classes=…"
+        )
+
+
+def _is_infinite(value: Any) -> bool:
+    try:
+        return math.isinf(float(value))
+    except (TypeError, ValueError):
+        return False
+    except OverflowError:
+        return True
+
+
 def _is_nan(value: Any) -> bool:
     try:
         return math.isnan(float(value))
@@ -256,7 +329,7 @@ def _is_class(value: Any) -> bool:
 def _number(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
@@ -271,6 +344,7 @@ def _score(sheet: Sheet, row: int, name: str, value: Any) -> float:
 def _numbered(sheet: Sheet, name: str, column: list[Any], classes: tuple[str, ...]) -> tuple[int, ...]:
     """Classes by name, or by number. The whole column says which: a name may be a number, and not its own."""
     numbers = {text: number for number, text in enumerate(classes)}
+    given, column = column, [value if str(value) in numbers else _whole(value) for value in column]
     named = [str(value) in numbers for value in column]
     counted = [_is_class(value) and int(value) < len(classes) for value in column]
     if all(named) and name not in sheet.classes:  # a file that names its classes holds their numbers
@@ -285,9 +359,17 @@ def _numbered(sheet: Sheet, name: str, column: list[Any], classes: tuple[str, ..
         return tuple(int(value) for value in column)
     row = (named if any(named) and not all(named) else counted).index(False)
     raise BadInput(
-        f"{sheet.place(row)}: {name} is {column[row]!r}, which is no class. Known: {', '.join(classes)}; or, in every "
+        f"{sheet.place(row)}: {name} is {given[row]!r}, which is no class. Known: {', '.join(classes)}; or, in every "
         f"row, their numbers 0 to {len(classes) - 1}."
     )
+
+
+def _whole(value: Any) -> Any:
+    """A whole number that is written with a point, as a column that once had gaps is, without it; else what it was."""
+    if isinstance(value, int) or (isinstance(value, str) and not re.fullmatch(r"[0-9]+\.0+", value)):
+        return value
+    number = _number(value)
+    return value if number is None or not number.is_integer() else int(number)
 
 
 def _width(table: Table) -> str:

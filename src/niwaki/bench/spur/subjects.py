@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -185,7 +185,8 @@ def _some(tokens: Tokens, rows: Tensor) -> Tokens:
     lengths = tokens.lengths[rows]
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     at = torch.repeat_interleave(tokens.starts[rows] - starts[:-1], lengths) + torch.arange(int(starts[-1]))
-    return Tokens({name: flat[at] for name, flat in tokens.flat.items()}, starts, tokens.labels[rows], tokens.padding)
+    flat = {name: numbers[at] for name, numbers in tokens.flat.items()}
+    return replace(tokens, flat=flat, starts=starts, labels=tokens.labels[rows])
 
 
 __all__ = ["LOWER", "TEXTS", "Causal", "Classified", "Parts", "Subject", "text"]
