@@ -274,6 +274,38 @@ def test_two_parts_that_look_choose_as_each_would_and_are_both_cut() -> None:
     assert not forward[0].weight.equal(model[0].weight[:6])
 
 
+@pytest.mark.parametrize("before", ["recover", "choose", "choose behind"])
+def test_a_part_sees_what_the_one_before_it_has_masked(before: str) -> None:
+    """As it sees the network from which that is gone; also where the front was looked at already, and kept."""
+    from niwaki.methods import Choose, Cut, Mask
+    from niwaki.methods.recover import Recover
+    from niwaki.methods.selectors import Heaviest
+
+    torch.manual_seed(0)
+    model = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(12, 12), nn.ReLU())), nn.Linear(12, 3))
+    with torch.no_grad():
+        for each in model.parameters():
+            each.normal_()
+    model, x = model.eval(), draw(64, 12)
+    front, middle, back = (nk.Ratio(0.7, only=(name,)) for name in ("2", "4", "6"))
+    parts = {
+        "recover": [Recover(Heaviest(), front)],
+        "choose": [Choose(target=front), Mask()],
+        "choose behind": [Recover(Heaviest(), middle), Choose(target=front), Mask()],
+    }[before]
+
+    def pruned(inside: nn.Module, *parts: Any) -> Any:
+        method = nk.methods.Method("parts", nk.methods.sequence(*parts, Cut()))
+        return nk.prune(inside, x, method, data=list(x.split(16)))
+
+    together = pruned(model, *parts, Recover(Heaviest(), back))
+    gone = {name: c.removed for name, c in nk.plan_of(together).choices.items() if name != "6"}
+    small = nk.cut(model, nk.make_plan(nk.trace(model, x), gone))
+    apart, blind = (pruned(inside, Recover(Heaviest(), back)) for inside in (small, model))
+    assert together[8].weight.equal(apart[8].weight)
+    assert not together[8].weight.equal(blind[8].weight)
+
+
 class Reusing:
     """A loader that fills the same tensor with batch after batch."""
 

@@ -230,6 +230,37 @@ def test_tuning_comes_between_the_blocks_and_masks_hold() -> None:
     assert [model[0].out_features, model[2].out_features] == [6, 5]
 
 
+@pytest.mark.parametrize("widths", [(16, 8), (8, 16), (8, 16, 8)])
+def test_nothing_is_tuned_for_a_group_that_stays_whole(widths: tuple[int, ...]) -> None:
+    """Of 8 units, half rounded to 8 are all."""
+    torch.manual_seed(0)
+    ends = [(6, *widths), (*widths, 3)]
+    layers = [layer for ins, outs in zip(*ends, strict=True) for layer in (nn.Linear(ins, outs), nn.ReLU())]
+    model, x = nn.Sequential(*layers), torch.randn(12, 6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    run = nk.Pruning(model, optimizer, nk.methods.topk(nk.Ratio(0.5, round_to=8), tune=3), x[:1], data=[x])
+    while not run.finished:
+        train(run, x)
+    assert run.steps == 3
+    assert [layer.out_features for layer in model[::2]] == [*[8] * len(widths), 3]
+
+
+@pytest.mark.parametrize("method", ["ispasp", "topk", "gfs", "michel"])
+def test_it_is_told_when_nothing_goes(method: str, caplog: pytest.LogCaptureFixture) -> None:
+    model, x = perceptron(), rows()
+
+    def told(round_to: int) -> str:
+        caplog.clear()
+        target = nk.Ratio(0.5, round_to=round_to)
+        labelled = [(x, torch.zeros(len(x)))]
+        loss = {"loss": lambda model, batch: model(batch[0]).square().mean()} if method == "michel" else {}
+        nk.prune(model, x[:1], getattr(nk.methods, method)(target), data=labelled, **loss)
+        return caplog.text
+
+    assert "takes no unit: no group can lose any down to a multiple of 16" in told(16)
+    assert "takes no unit" not in told(1)
+
+
 def test_the_second_block_is_chosen_on_the_tuned_front() -> None:
     """What was kept of the front before tuning is stale: the choice is that of a network that was tuned, afresh."""
     model, x = deep(), images()

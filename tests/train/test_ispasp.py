@@ -122,10 +122,11 @@ def norm_behind(name: str, group: str) -> str | None:
 
 
 @pytest.mark.parametrize("name", NETWORKS.values(), ids=NETWORKS)
-def test_half_of_a_network_is_what_the_paper_keeps_and_certified(name: str) -> None:
+def test_a_quarter_of_a_network_is_what_the_paper_keeps_and_certified(name: str) -> None:
+    """A quarter: of a half, all that is looked at twice as wide is all there is, and the heaviest would be kept."""
     model, inputs, data = family(name).build().eval(), family(name).inputs(), batches(name)
     only = LIMIT.get(name, ())
-    target = nk.Ratio(0.5, only=only) if only else nk.Ratio(0.5, skip=("*embedder*",) if "resnet" in name else ())
+    target = nk.Ratio(0.75, only=only) if only else nk.Ratio(0.75, skip=("*embedder*",) if "resnet" in name else ())
     small = nk.prune(model, inputs, nk.methods.ispasp(target), data=data)
     plan = plan_of(small)
     assert plan is not None
@@ -140,6 +141,9 @@ def test_half_of_a_network_is_what_the_paper_keeps_and_certified(name: str) -> N
         gone[group.name] = tuple(sorted(set(range(len(group))) - kept))
         assert gone[group.name] == chosen[group.name], group.name
     assert len(gone) >= 3
+    heaviest = plan_of(nk.prune(model, inputs, nk.methods.topk(target), data=data))
+    assert heaviest is not None
+    assert any(heaviest.choices[n].removed != gone[n] for n in gone)
 
 
 def position(model: nn.Module, group: Any, data: list[Any]) -> int:

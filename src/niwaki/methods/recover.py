@@ -11,7 +11,7 @@ from torch import Tensor
 from niwaki.errors import BadInput
 from niwaki.methods.parts import Part, at_least
 from niwaki.methods.selectors import Pursuit, See, Selector
-from niwaki.methods.view import Activity, Orders, Outcome, Place, Sampling, State, View, check_switch
+from niwaki.methods.view import NOTHING, Activity, Orders, Outcome, Place, Sampling, State, View, check_switch
 from niwaki.schedules import above_zero
 from niwaki.targets import Ratio, Target
 
@@ -23,7 +23,7 @@ class Recover(Part):
     What a group does is looked at when those in front of it are masked. ``compensate``: write the layers that take the
     units by least squares, with a ``ridge`` that is a share of the mean second moment (those that are no matrix stay as
     they are). ``reestimate``: measure the batch norms again when all is masked. ``tune``: train so many steps after
-    each group, with the masks held.
+    each group that loses units, with the masks held.
     """
 
     selector: Selector = field(default_factory=Pursuit)
@@ -54,6 +54,7 @@ class Recover(Part):
         return self.tune > 0
 
     def begin(self, view: View) -> State:
+        view.look_anew()  # parts before may have changed the front
         # What parts before have chosen stays chosen, until a cut.
         return {"index": 0, "left": 0, "gone": {name: list(units) for name, units in view.chosen.items()}}
 
@@ -64,13 +65,23 @@ class Recover(Part):
         if state["left"]:  # of the steps of training after the last choice
             state["left"] -= 1
             return self._ended(Orders(), state, places)
-        place = places[state["index"]]
-        orders = self._choose(state, view, place)
-        state["index"] += 1
-        if self.tune:
+        orders, goes = self._pass(state, view, places), False
+        if state["index"] < len(places):
+            orders += self._choose(state, view, places[state["index"]])
+            state["index"], goes = state["index"] + 1, True
+            orders += self._pass(state, view, places)
+        if self.tune and goes:
             state["left"] = self.tune
             return Outcome(orders, again=True)
         return self._ended(orders, state, places)
+
+    def _pass(self, state: State, view: View, places: list[Place]) -> Orders:
+        """Go past groups that lose nothing: there is nothing to look at, and nothing to train for."""
+        orders = NOTHING
+        while state["index"] < len(places) and sum(places[state["index"]].keep) == len(places[state["index"]]):
+            orders += self._choose(state, view, places[state["index"]])
+            state["index"] += 1
+        return orders
 
     def _ended(self, orders: Orders, state: State, places: list[Place]) -> Outcome:
         over = state["index"] == len(places) and not state["left"]

@@ -57,6 +57,8 @@ class Sequence(_Several):
         orders = NOTHING
         while state["index"] < len(self.parts):
             part = self.parts[state["index"]]
+            if orders != NOTHING and _looks(part):
+                return Outcome(orders, again=True)
             if state["inner"] is None:
                 state["inner"] = part.begin(view)
             outcome = part.step(state["inner"], view)
@@ -76,6 +78,8 @@ class Sequence(_Several):
             part, begun = self.parts[state["index"]], state["inner"] is not None
             if part.takes_time and not begun:
                 break
+            if orders != NOTHING and _looks(part):
+                return Outcome(orders, again=True)
             if not begun:
                 state["inner"] = part.begin(view)
             outcome = (part.settle if part.takes_time else part.step)(state["inner"], view)
@@ -87,6 +91,11 @@ class Sequence(_Several):
             state["index"], state["inner"] = state["index"] + 1, None
         over = state["index"] >= len(self.parts)
         return Outcome(orders, over=over, again=orders.cut and not over)
+
+
+def _looks(part: Part) -> bool:
+    """Does it look at what the model does? Then all that came before must have been carried out."""
+    return any(each.needs for each in part.walk())
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,10 @@ class View(Protocol):
         compensation will be asked for; only of a place that is a matrix."""
         ...
 
+    def look_anew(self) -> None:
+        """The model has changed since it was looked at: nothing is kept of that."""
+        ...
+
     def sensitivity(self, target: Target, sampling: Sampling, *, each: bool) -> Mapping[str, Tensor]:
         """By group: the absolute gradient of the loss with respect to a mask of ones on every unit; ``each``: the sum
         over batches of absolute values, in place of the absolute value of the sum."""

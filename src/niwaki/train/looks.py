@@ -51,6 +51,10 @@ class Looks:
         self._blocks(graph, target, sampling, outputs)
         return dict(self._calibration(graph, sampling).left_out)
 
+    def seen(self, graph: Graph, target: Target, sampling: Sampling) -> list[str]:
+        """The groups whose units can be looked at, by name."""
+        return [block.group.name for block in self._blocks(graph, target, sampling)]
+
     def activity(self, graph: Graph, name: str, sampling: Sampling, *, moments: bool, steps: int) -> Activity:
         """See :meth:`niwaki.methods.view.View.activity`. ``steps``: of training so far, after which what was kept of
         the front is stale."""
@@ -71,7 +75,9 @@ class Looks:
 
     def reestimate(self, graph: Graph, sampling: Sampling) -> int:
         """Measure the batch norms again; give how many there are."""
-        return self._calibration(graph, sampling).reestimate()
+        found = self._calibration(graph, sampling).reestimate()
+        self.changed()
+        return found
 
     def _share_buffers(self) -> None:
         """Running means are of what each rank has seen: the first rank's are looked at, as data parallelism itself

@@ -15,6 +15,7 @@ from niwaki.methods.press import Press, Spread
 from niwaki.methods.several import Together
 from niwaki.methods.view import Of
 from niwaki.ranks import check_wrapped
+from niwaki.scores import L1
 from niwaki.surgery import optimizer as follower
 from niwaki.surgery.cut import is_hooked
 from niwaki.surgery.decide import tell_if_nothing
@@ -133,15 +134,26 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
     """See that there are groups to look at, and tell which are left alone."""
     graph = view.known
     if isinstance(part, Recover):
-        looks.places(graph, part.target, part.sampling, outputs=part.outputs)
+        places = looks.places(graph, part.target, part.sampling, outputs=part.outputs)
+        _tell_of_none(part.target, view, any(sum(place.keep) < len(place) for place in places))
         if part.compensate or part.selector.moments:
             _tell_of_no_matrix(part, looks.no_matrix(graph, part.target, part.sampling))
         if part.compensate or part.selector.rescales:
             what = "compensation" if part.compensate else "rescaling"
             looks.check_written(graph, part.target, part.sampling, what)
+    else:
+        worth = view.worth(L1(), "units")  # how many go is no matter of their worth
+        seen = {name: worth[name] for name in looks.seen(graph, part.target, part.sampling)}
+        chosen = view.select(seen, part.target, as_is=True)
+        _tell_of_none(part.target, view, any(len(units) for units in chosen.values()))
     outputs = isinstance(part, Recover) and part.outputs
     for name, reason in looks.left_out(graph, part.target, part.sampling, outputs=outputs).items():
         view.note(event="left", group=name, reason=reason)
+
+
+def _tell_of_none(target: Target, view: EngineView, some_go: bool) -> None:
+    if not some_go:
+        tell_if_nothing(view.known, target, {})
 
 
 def _tell_of_no_matrix(part: Recover, layers: Mapping[str, str]) -> None:

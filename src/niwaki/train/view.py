@@ -81,6 +81,10 @@ class EngineView:
     def activity(self, name: str, sampling: Sampling, *, moments: bool = False) -> Activity:
         return self._looks.activity(self.known, name, sampling, moments=moments, steps=self.steps)
 
+    def look_anew(self) -> None:
+        if self.looks is not None:
+            self.looks.changed()
+
     def sensitivity(self, target: Target, sampling: Sampling, *, each: bool) -> Mapping[str, Tensor]:
         return self._looks.sensitivity(self.known, target, sampling, each=each)
 
