@@ -159,7 +159,7 @@ def test_gradients_are_as_long_as_is_said(
         if phase == "prune":
             phases.prune_with(stuff, stuff.dense, stuff.methods[0], standing, Teller(quiet=True))
         else:
-            phases.finetune(stuff, stuff.dense, standing, Teller(quiet=True), "x", 0)
+            phases.finetune(stuff, phases.Pruned(stuff.dense, {}), standing, Teller(quiet=True), "x", 0)
     assert len(lengths) >= 3
     if clip is None:
         assert max(lengths) > 0.01
@@ -175,4 +175,4 @@ def test_a_rate_that_rises_needs_batches_that_can_be_counted(tmp_path: Path) -> 
     with importing_from(read.folder), closing(Standing(tmp_path, False)) as standing:
         stuff = gather(read)
         with pytest.raises(BadInput, match="needs data whose batches have a len"):
-            phases.finetune(stuff, stuff.dense, standing, Teller(quiet=True), "x", 0)
+            phases.finetune(stuff, phases.Pruned(stuff.dense, {}), standing, Teller(quiet=True), "x", 0)

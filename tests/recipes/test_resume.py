@@ -66,6 +66,22 @@ class Residual(nn.Module):
         return self.head((x + self.second(F.relu(self.first(x)))).mean((2, 3)))
 
 
+def headed():
+    model = noisy()
+    nn.init.zeros_(model[9].weight)
+    return model
+
+
+def accuracy(model):
+    return float(torch.sigmoid(next(model.parameters()).sum()))
+
+
+def drawing(model):
+    # What an evaluation with random crops, or a DataLoader, may do.
+    random.random(), np.random.rand(), torch.rand(1)
+    return 0.5
+
+
 def images():
     draw = torch.Generator().manual_seed(0)
     return TensorDataset(torch.randn(14, 1, 6, 6, generator=draw), torch.arange(14) % 3)
@@ -104,6 +120,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "greg1": GREG,
     "greg2": {"name": "greg2", "target": {"ratio": 0.5}, "grow": 0.25, "every": 1, "hold": 2, "pick_grow": 0.25},
     "zeros": IMP,
+    "began as zeros": {"name": "magnitude", "of": "weights", "target": {"ratio": 0.5, "skip": "9.*"}},
     "from none": {"name": "gradual", "target": {"ratio": 0.5}, "steps": 4, "every": 2},
     "fresh": {"name": "topk", "target": {"ratio": 0.5}, "tune": 3, "fresh": True, "compensate": True, "samples": 8},
     "data": {"name": "ispasp", "target": {"ratio": 0.5}, "iters": 2, "tune": 2, "samples": 8},
@@ -148,7 +165,8 @@ def stopped_and_resumed(recipe: Recipe, stops: list[int], monkeypatch: pytest.Mo
 def test_it_ends_as_if_it_had_never_been_stopped(
     kind: str, stops: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"method": METHODS[kind], "finetune": {"epochs": 3}, "model": "@Residual" if kind == "data" else "@noisy"}
+    model = {"data": "@Residual", "began as zeros": "@headed"}.get(kind, "@noisy")
+    given = {"method": METHODS[kind], "finetune": {"epochs": 3}, "model": model}
     whole, broken = (written(tmp_path / name, **given) for name in ("whole", "broken"))
     run(whole, teller=QUIET)
     found, wanted = stopped_and_resumed(broken, stops, monkeypatch), outcome(Path(whole.out))
@@ -492,3 +510,36 @@ def test_a_state_of_another_kind_is_told(tmp_path: Path) -> None:
     seal({"version": standing.VERSION}, tmp_path / f"{standing.STAND}-000001.pt")
     with pytest.raises(BrokenFile, match="holds states of another release"):
         standing.Standing(tmp_path, resume=True)
+    # Fine-tuning without the zeros that it is to hold.
+    told = {"version": standing.VERSION, "phase": "finetune", "rows": 0, "seconds": {}}
+    seal(told, tmp_path / f"{standing.STAND}-000001.pt")
+    with pytest.raises(BrokenFile, match="holds states of another release"):
+        standing.Standing(tmp_path, resume=True)
+    seal({**told, "gone": {}}, tmp_path / f"{standing.STAND}-000001.pt")
+    with closing(standing.Standing(tmp_path, resume=True)) as found:
+        assert found.tunes
+
+
+def test_rounds_that_are_scored_leave_the_weights_as_they_are_without(tmp_path: Path) -> None:
+    """Whatever an evaluation draws, training goes on with the numbers that would have come."""
+    given = {"method": IMP, "finetune": None}
+    looked, alone = (written(tmp_path / str(how), evaluate=how, **given) for how in ("@drawing", None))
+    for recipe in (looked, alone):
+        run(recipe, teller=QUIET)
+    found, wanted = (outcome(Path(recipe.out)) for recipe in (looked, alone))
+    assert found["imp"] == wanted["imp"]
+    assert [row["event"] for row in found["imp record"]].count("accuracy") == 3
+    assert [row for row in found["imp record"] if row["event"] != "accuracy"] == wanted["imp record"]
+
+
+def test_time_that_is_paused_counts_for_no_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(standing.time, "perf_counter", lambda: now[0])
+    clock = standing.Clock({"prune": 100.0})
+    with clock.phase("prune"):
+        now[0] += 1
+        with clock.pause():
+            now[0] += 20
+            assert clock.seconds == {"prune": 101}
+        now[0] += 3
+    assert clock.seconds == {"prune": 104}

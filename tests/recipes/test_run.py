@@ -219,7 +219,7 @@ def test_the_learning_rate_follows_its_schedule(
     with importing_from(recipe.folder), closing(Standing(tmp_path, False)) as standing:
         stuff = gather(recipe)
         seen.clear()
-        phases.finetune(stuff, stuff.dense, standing, QUIET, "x", 0)
+        phases.finetune(stuff, phases.Pruned(stuff.dense, {}), standing, QUIET, "x", 0)
     assert seen == pytest.approx(rates)
 
 

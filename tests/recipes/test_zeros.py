@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ from niwaki.recipes import Recipe
 from niwaki.recipes.phases import rate_in_round
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.rates import Linear
+from niwaki.recipes.record import rows_of
 from niwaki.recipes.run import Finished, run
 from niwaki.report import Report
-from tests.recipes.kitchen import GREG, TRAINED, project
+from tests.recipes.kitchen import GREG, TRAINED, in_short, project
 
 QUIET = Teller(quiet=True)
 TARGET = {"ratio": 0.5, "skip": "8.*"}
@@ -133,3 +136,105 @@ def test_a_rate_that_falls_needs_a_method_whose_steps_are_known(tmp_path: Path) 
     told = {**TRAINED, "optimizer": {"name": "SGD", "lr": 0.01, "schedule": "linear"}}
     with pytest.raises(BadInput, match=r"optimizer\.schedule: nobody knows how many steps ispasp will take"):
         carried_out(tmp_path, method={"name": "ispasp", "target": {"ratio": 0.5}, "tune": 2}, **told)
+
+
+HEADED = """
+
+
+def headed():
+    model = build()
+    nn.init.zeros_(model[8].weight)
+    return model
+
+
+def left(model):
+    return float((model[3].weight != 0).float().mean())
+"""
+
+
+@pytest.mark.parametrize(("target", "held"), [(TARGET, 0), ({"ratio": 0.5}, 12)])
+def test_weights_that_began_as_zeros_are_free_unless_they_were_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: dict[str, Any], held: int
+) -> None:
+    in_short(monkeypatch)
+    method = {"name": "magnitude", "of": "weights", "target": target}
+    recipe, _ = carried_out(tmp_path, method=method, model="@headed", extra=HEADED)
+    found = weights(recipe, "magnitude")
+    zeros = [int((found[name] == 0).sum()) for name in ("0.weight", "3.weight", "8.weight")]
+    assert zeros == [36, 288, held]
+
+
+def test_what_a_penalty_has_made_zero_beside_the_masks_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_short(monkeypatch)
+    method = {**SINGLE["spur"], "alpha": 6.0, "proximal": True}
+    found = {}
+    for epochs in (0, 1):
+        recipe, _ = carried_out(tmp_path / str(epochs), method=method, finetune={"epochs": epochs})
+        found[epochs] = weights(recipe, "spur")
+    names = ("0.weight", "3.weight")
+    assert all(torch.equal(found[0][name] == 0, found[1][name] == 0) for name in names)
+    assert 36 + 288 < sum(int((found[1][name] == 0).sum()) for name in names) < 72 + 576
+    assert not torch.equal(found[0]["8.weight"], found[1]["8.weight"])
+
+
+def test_beside_the_bar_stands_nothing_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Methods of single weights have no factor that grows; others have none in their last step."""
+    told: dict[str, list[str]] = {}
+
+    @contextmanager
+    def stage(self: Teller, title: str, total: int | None = None, done: int = 0) -> Iterator[Any]:
+        yield told.setdefault(title, []).append
+
+    in_short(monkeypatch)
+    monkeypatch.setattr(Teller, "stage", stage)
+    carried_out(tmp_path, method=[SINGLE["spur"], GREG], finetune=None)
+    kinds = {title: [note.split(" ")[0] for note in notes] for title, notes in told.items()}
+    assert kinds == {"spur: prune": ["loss"] * 6, "greg1: prune": ["penalty"] * 6 + ["loss"]}
+    assert "penalty 0" not in {note for notes in told.values() for note in notes}
+    assert len(set(told["spur: prune"])) > 1
+
+
+def scored(folder: Path, **changes: Any) -> list[dict[str, Any]]:
+    """Rows of the record of a run, its one method's; what it measures is the share of survivors in one tensor."""
+    recipe, _ = carried_out(folder, extra=HEADED, evaluate="@left", **changes)
+    return rows_of(Path(recipe.out) / recipe.entries[0] / "record.jsonl")
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_each_round_has_the_score_of_what_it_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    in_short(monkeypatch)
+    method = {**SINGLE["spur"], "target": {"ratio": 0.5, "only": "3.*"}}
+    rows = scored(tmp_path, method=method, finetune={"epochs": epochs})
+    taken = [row for row in rows if row["event"] == "accuracy"]
+    found = [row for row in taken if "zeros" in row]
+    assert [row["zeros"] for row in found] == [0, pytest.approx(0.293, abs=0.01), 0.5]
+    assert [row["accuracy"] for row in found] == pytest.approx([1 - row["zeros"] for row in found])
+    assert [(row["phase"], row["images"]) for row in found] == [("prune", 8), ("prune", 16), ("prune", 24)]
+    kinds = [row["event"] for row in rows if row["event"] != "epoch"]
+    tuned = ["accuracy"] * epochs
+    assert kinds == ["start", *["accuracy", "choose", "pattern"] * 2, "accuracy", *tuned, "finished"]
+    assert [row["step"] for row in found[:2]] == [row["step"] for row in rows if row["event"] == "pattern"]
+    points = [point for point in Report.load(tmp_path / "out").curve if point.zeros is not None]
+    assert [(p.zeros, p.accuracy) for p in points] == [(row["zeros"], row["accuracy"]) for row in found]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "magnitude", "of": "weights", "target": TARGET},
+        {"name": "gradual", "target": TARGET, "steps": 4, "every": 1},
+        {**SINGLE["spur"], "rounds": 1},
+        GREG,
+    ],
+)
+def test_what_chooses_once_or_all_the_time_is_scored_at_its_end_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: dict[str, Any]
+) -> None:
+    in_short(monkeypatch)
+    taken = [row for row in scored(tmp_path, method=method, finetune=None) if row["event"] == "accuracy"]
+    assert len(taken) == 1
+    assert "zeros" not in taken[0]

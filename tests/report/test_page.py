@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from niwaki.report import (
@@ -222,11 +223,57 @@ def networks(report: Report) -> list[pareto.Network]:
     return pareto.networks_of({"run": report})
 
 
+def in_rounds() -> Report:
+    """Two methods that take a half of what is left in each round, and one that is done in one."""
+    falling = {"greg1": [0.9, 0.88, 0.86, 0.8], "ispasp": [0.9, 0.6, 0.5, 0.2], "magnitude": [0.7]}
+    shares = [0.0, 0.5, 0.75, 0.875]
+    scores = [
+        Point(name, "prune", 100 * i, None, accuracy, shares[i])
+        for name, found in falling.items()
+        for i, accuracy in enumerate(found)
+    ]
+    return sample(curve=[*scores, Point("greg1", "finetune", 400, None, 0.91)])
+
+
+def marks(svg: str, shade: str) -> list[tuple[float, float]]:
+    """Where the line of a colour has its points, from left to right."""
+    root = ElementTree.fromstring(svg)
+    drawn = [use for use in root.findall(".//{*}use") if f"var(--{shade}" in use.get("style", "")]
+    return sorted((float(use.attrib["x"]), float(use.attrib["y"])) for use in drawn)
+
+
+def test_scores_of_rounds_are_drawn_to_scale_a_line_per_method() -> None:
+    report = in_rounds()
+    svg = plots.scores(report)
+    greg, other = marks(svg, "pine"), marks(svg, "clay")
+    steps = np.diff([x for x, _ in greg])
+    assert steps == pytest.approx([steps[0]] * 3, rel=1e-3)  # the same share of what is left
+    assert steps[0] > 30
+    assert [x for x, _ in greg] == [x for x, _ in other]
+    falls = [np.diff([y for _, y in line]) for line in (greg, other)]
+    assert falls[0] / falls[0][0] == pytest.approx([1, 1, 3], rel=1e-2)
+    assert falls[1] / falls[0][0] == pytest.approx([15, 5, 15], rel=1e-2)
+    said = "".join(ElementTree.fromstring(svg).itertext())
+    assert all(tick in said for tick in ("0%", "50%", "75%", "87.5%", "sparsity", "accuracy, %"))
+    assert not marks(svg, "moss")  # of one round alone
+    assert "Magnitude" not in said
+
+
+def test_scores_stand_beside_the_training_curve_where_there_are_rounds() -> None:
+    report = in_rounds()
+    without = replace(report, curve=[replace(point, zeros=None) for point in report.curve])
+    pages = [page.render(each) for each in (report, without)]
+    assert figures(pages[0]) == figures(pages[1]) + 1
+    assert "at the end of each round" in pages[0]
+    assert "at the end of each round" not in pages[1]
+
+
 def all_figures() -> dict[str, str]:
     report = sample()
-    parts = {"norms", "ratios", "spreads"}
+    parts = {"norms", "ratios", "scores", "spreads"}
     drawn = {name: getattr(plots, name)(report) for name in plots.__all__ if name not in parts}
     drawn |= {"norms": plots.norms(trace()), "norms in phases": plots.norms(trace(), parting())}
+    drawn |= {"scores": plots.scores(in_rounds())}
     drawn |= {"spreads": plots.spreads(parting()), "ratios": plots.ratios(parting())}
     drawn |= {f"front of {scale.name}": pareto.picture(networks(report), scale) for scale in pareto.scales(report)}
     drawn |= {"spreads of the picked": plots.spreads(parting(alike=False))}

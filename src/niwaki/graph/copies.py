@@ -7,6 +7,7 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
@@ -14,6 +15,7 @@ from niwaki.errors import BadInput
 from niwaki.ranks import is_sharded, plainly
 
 Model = TypeVar("Model", bound=nn.Module)
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
 def duplicate(model: Model, memo: Mapping[int, Any] | None = None) -> Model:
@@ -21,6 +23,9 @@ def duplicate(model: Model, memo: Mapping[int, Any] | None = None) -> Model:
     and spectral norm of the old style put ``module.weight`` there at every forward pass): of those, the values.
 
     ``memo``: what is put in place of which tensors, by id.
+
+    Raises:
+        BadInput: a parameter is sharded, or sparse.
     """
     known = dict(memo or {})
     for t in _computed(model):
@@ -32,10 +37,24 @@ def duplicate(model: Model, memo: Mapping[int, Any] | None = None) -> Model:
             f"{type(model).__name__} is sharded ({held!r} lies on several ranks) and cannot be copied. Prune it in "
             "place, with nk.Pruning or nk.cut_, or make the copy before fully_shard"
         )
+    _refuse_sparse(model, known)
     with plainly(model):
         twin = copy.deepcopy(model, known)
     _copy_attributes(model, twin, known)
     return twin
+
+
+def _refuse_sparse(model: nn.Module, known: Mapping[int, Any]) -> None:
+    """torch copies no parameter of a sparse layout, and what single weights are worth is told of dense ones."""
+    found = {n: p.layout for n, p in model.named_parameters() if p.layout in _SPARSE and id(p) not in known}
+    if found:
+        name, layout = next(iter(found.items()))
+        others = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise BadInput(
+            f"the parameter {name!r} of {type(model).__name__} is sparse ({layout}{others}), and dense ones are taken. "
+            "Put a dense one in its place: layer.weight = nn.Parameter(layer.weight.to_dense()) (of a frozen one with "
+            "requires_grad=False)"
+        )
 
 
 def _copy_attributes(model: nn.Module, twin: nn.Module, memo: dict[int, Any]) -> None:

@@ -23,6 +23,7 @@ from niwaki.methods import Method, Press
 from niwaki.recipes.checks import plain
 from niwaki.recipes.record import Row
 from niwaki.recipes.schema import MethodChoice, Recipe
+from niwaki.recipes.scored import ZEROS
 from niwaki.recipes.standing import fingerprint
 from niwaki.report import (
     Blocked,
@@ -145,9 +146,9 @@ def patterns(entry: str, rows: Sequence[Row]) -> list[Patterns]:
 
 
 def curve(entry: str, rows: Sequence[Row]) -> list[Point]:
-    """Loss per epoch and phase, and the accuracy where it was taken."""
+    """Loss per epoch and phase, and the accuracy where it was taken; at the ends of rounds with the share of zeros."""
     shown = [row for row in rows if row.get("event") in ("epoch", "accuracy")]
-    return [Point(entry, r["phase"], r["images"], r.get("loss"), r.get("accuracy")) for r in shown]
+    return [Point(entry, r["phase"], r["images"], r.get("loss"), r.get("accuracy"), r.get(ZEROS)) for r in shown]
 
 
 def report(

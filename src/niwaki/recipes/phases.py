@@ -4,59 +4,93 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sized
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from niwaki.errors import BadInput
 from niwaki.methods import Method
-from niwaki.pruning import Pruning, prune
+from niwaki.pruning import Pruning
 from niwaki.recipes.borrowed import call
 from niwaki.recipes.chance import reseed
 from niwaki.recipes.ingredients import Ingredients, finite, optimizer_for
 from niwaki.recipes.passes import Meter, Passes
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.rates import Linear, Step, rate
+from niwaki.recipes.scored import scoring
 from niwaki.recipes.standing import Standing
 from niwaki.schedules import within_round
 from niwaki.surgery.cut import attach, cut_, plan_of
-from niwaki.surgery.singles import single_weights
+from niwaki.train.stepping import stand_in
 from niwaki.train.zeros import Zeros
 from niwaki.units import Plan
+from niwaki.wrappers import bare, unwrapped
 
 _ROWS = 200  # updates of a penalty that are recorded, about: enough for a smooth picture
 
 
-def prune_with(stuff: Ingredients, model: nn.Module, method: Method, standing: Standing, teller: Teller) -> nn.Module:
-    """Prune ``model`` (it may be changed in place) and give the small one."""
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What a method has made of a network. ``gone``: the single weights that it has put zeros in, by tensor name."""
+
+    model: nn.Module
+    gone: Mapping[str, Tensor]
+
+    def zeros(self) -> Zeros:
+        """These zeros, held. Other weights may be zero too, as they were made, and are free to move."""
+        weights, zeros = dict(bare(self.model).named_parameters()), Zeros(self.model)
+        zeros.put({name: mask.to(weights[name].device) for name, mask in self.gone.items()})
+        return zeros
+
+
+def prune_with(stuff: Ingredients, model: nn.Module, method: Method, standing: Standing, teller: Teller) -> Pruned:
+    """Prune ``model`` (it may be changed in place)."""
     reseed(stuff.recipe.seed)
-    seen: dict[str, Any] = {"record": standing.record}
+    meter = Meter(standing.record, "prune")
+    seen: dict[str, Any] = {"record": scoring(stuff, model, method, standing, meter)}
     if method.needs:
         seen["data"] = stuff.batches(stuff.recipe.seed)
         seen["loss"] = stuff.loss and partial(call, "loss", stuff.loss)
     if not method.takes_time:
         with teller.wait(f"{method.name}: prune"):
-            return prune(model, stuff.inputs, method, **seen)
+            model = unwrapped(model, "the pruned network")
+            run = Pruning(model, stand_in(model), method, stuff.inputs, **seen)
+            run.run_at_once()
+        return _pruned(stuff, run)
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
     run = Pruning(model, optimizer, method, stuff.inputs, record_every=thinning(method), **seen)
-    meter, peaks = Meter(standing.record, "prune"), [group["lr"] for group in optimizer.param_groups]
+    peaks = [group["lr"] for group in optimizer.param_groups]
     passes = Passes(stuff.batches(stuff.recipe.seed), meter)
     _go_on(standing.of("prune"), passes, run, optimizer)
     model.train()
     with standing.stopping, teller.stage(f"{method.name}: prune", method.body.longest, run.steps) as advance:
         for batch in passes:
             _set_rates(optimizer, peaks, rate_in_round(stuff.recipe.optimizer.schedule, method, run.steps))
-            meter.add(_backward(stuff, run.model, optimizer, batch, run.steps, stuff.recipe.optimizer.clip), batch)
+            loss = _backward(stuff, run.model, optimizer, batch, run.steps, stuff.recipe.optimizer.clip)
+            meter.add(loss, batch)
             run.step()
-            advance(f"penalty {max(run.pressure.values(), default=0.0):.3g}")
+            advance(_beside_the_bar(run.pressure, loss))
             if run.finished:
                 break
             standing.keep("prune", lambda: {**_state(run.model, optimizer, passes), "run": run.state_dict()})
     meter.end_epoch()
-    return run.model
+    return _pruned(stuff, run)
+
+
+def _beside_the_bar(pressure: Mapping[str, float], loss: float) -> str:
+    """The penalty that grows; the loss, of methods that have none, and while nothing is pressed."""
+    return f"penalty {max(pressure.values()):.3g}" if pressure else f"loss {loss:.3g}"
+
+
+def _pruned(stuff: Ingredients, run: Pruning) -> Pruned:
+    """The network, and the zeros of the method: what it has masked, and what its penalty has made zero beside."""
+    masks: Mapping[str, Tensor] = run.state_dict()["zeroed"]
+    now, dense = (dict(bare(model).named_parameters()) for model in (run.model, stuff.dense))
+    return Pruned(run.model, {name: mask | ((now[name] == 0) & (dense[name] != 0)) for name, mask in masks.items()})
 
 
 def _go_on(state: Mapping[str, Any] | None, passes: Passes, run: Pruning, optimizer: torch.optim.Optimizer) -> None:
@@ -83,9 +117,9 @@ def _fill(model: nn.Module, state: Mapping[str, Any]) -> None:
         buffers[name].copy_(value)
 
 
-def finetune(stuff: Ingredients, model: nn.Module, standing: Standing, teller: Teller, title: str, before: int) -> None:
+def finetune(stuff: Ingredients, pruned: Pruned, standing: Standing, teller: Teller, title: str, before: int) -> None:
     """Train the small model in place; the schedule and the seed are the same for all methods."""
-    plan = stuff.recipe.finetune
+    plan, model = stuff.recipe.finetune, pruned.model
     if plan is None or plan.epochs == 0:
         return
     choice = plan.optimizer or stuff.recipe.optimizer
@@ -96,7 +130,7 @@ def finetune(stuff: Ingredients, model: nn.Module, standing: Standing, teller: T
     each = _length(batches)
     if each is None and isinstance(plan.schedule, Linear) and plan.schedule.warmup:
         raise BadInput("finetune.schedule: a rate that rises from step to step needs data whose batches have a len()")
-    meter, zeros = Meter(standing.record, "finetune", before), zeros_of(model)
+    meter, zeros = Meter(standing.record, "finetune", before), pruned.zeros()
     passes = Passes(batches, meter, plan.epochs)
     _tune_on(standing.of("finetune"), passes, optimizer)
     model.train()
@@ -112,7 +146,7 @@ def finetune(stuff: Ingredients, model: nn.Module, standing: Standing, teller: T
             zeros.hold()
             meter.add(loss, batch)
             advance(f"loss {loss:.3g}")
-            standing.keep("finetune", lambda: {**_state(model, optimizer, passes), "plan": _plan_json(model)})
+            standing.keep("finetune", lambda: {**_state(model, optimizer, passes), **_of_pruning(pruned)})
 
 
 def _tune_on(state: Mapping[str, Any] | None, passes: Passes, optimizer: torch.optim.Optimizer) -> None:
@@ -122,30 +156,22 @@ def _tune_on(state: Mapping[str, Any] | None, passes: Passes, optimizer: torch.o
         passes.go_on(state["passes"])
 
 
-def stopped_model(stuff: Ingredients, state: Mapping[str, Any]) -> nn.Module:
-    """The pruned network as it was when fine-tuning stopped."""
+def stopped_model(stuff: Ingredients, state: Mapping[str, Any]) -> Pruned:
+    """The pruned network as it was when fine-tuning stopped, and what is to stay zero in it."""
     small, plan = copy.deepcopy(stuff.dense), Plan.from_json(state["plan"])
     if plan.removed:
         cut_(small, plan)
     else:
         attach(small, plan)
     _fill(small, state)
-    return small
+    return Pruned(small, state["gone"])
 
 
-def _plan_json(model: nn.Module) -> dict[str, Any]:
-    plan = plan_of(model)
+def _of_pruning(pruned: Pruned) -> dict[str, Any]:
+    """What :func:`stopped_model` needs to know of it."""
+    plan = plan_of(pruned.model)
     assert plan is not None
-    return plan.to_json()
-
-
-def zeros_of(model: nn.Module) -> Zeros:
-    """The single weights that are zero, if a method left zeros in place of cutting: they are not to come back."""
-    zeros, plan = Zeros(model), plan_of(model)
-    if plan is not None and not plan.removed:
-        gone = {name: weight == 0 for name, weight in single_weights(model).items()}
-        zeros.put({name: mask for name, mask in gone.items() if mask.any()})
-    return zeros
+    return {"plan": plan.to_json(), "gone": dict(pruned.gone)}
 
 
 def rate_in_round(schedule: str | Step | Linear, method: Method, step: int) -> float:
@@ -188,4 +214,4 @@ def _length(batches: Iterable[Any]) -> int | None:
         return None
 
 
-__all__ = ["finetune", "prune_with", "stopped_model", "thinning"]
+__all__ = ["Pruned", "finetune", "prune_with", "stopped_model", "thinning"]

@@ -25,10 +25,11 @@ from niwaki.recipes.exporting import ONNX, extended, lacking, require_exports, w
 from niwaki.recipes.foresight import profiles
 from niwaki.recipes.ingredients import Ingredients, gather
 from niwaki.recipes.limits import blocked, limits
-from niwaki.recipes.phases import finetune, prune_with, stopped_model
+from niwaki.recipes.phases import Pruned, finetune, prune_with, stopped_model
 from niwaki.recipes.progress import Teller
 from niwaki.recipes.record import RunRecord, rows_of
 from niwaki.recipes.schema import MethodChoice, Recipe
+from niwaki.recipes.scored import share_at_end
 from niwaki.recipes.standing import PACKED, Clock, Standing, begin, forget
 from niwaki.recipes.stopping import Stopping
 from niwaki.recipes.timing import latencies, rehearse_timing, told_untimed
@@ -250,21 +251,23 @@ class Run:
 
     def _train(self, name: str, choice: MethodChoice, method: Method, standing: Standing) -> tuple[nn.Module, Plan]:
         stuff, tuning = self.stuff, self.recipe.finetune
-        if standing.tunes:
-            small = stopped_model(stuff, standing.state or {})
-        else:
-            with standing.clock.phase("prune"):
-                small = prune_with(stuff, copy.deepcopy(stuff.dense), method, standing, self.teller)
-            if leaves_zeros(method):  # a plan that removes nothing: what is zero is in the weights
-                attach(small, make_plan(self.graph, {}, {"method": to_json(method)}))
+        pruned = stopped_model(stuff, standing.state or {}) if standing.tunes else self._prune(method, standing)
+        small = pruned.model
         plan = _plan(choice.label, small)
         if tuning is not None and tuning.epochs:
             if not standing.tunes:
                 with self.stopping:
                     self._accuracy(small, standing.record)
             with standing.clock.phase("finetune"):
-                finetune(stuff, small, standing, self.teller, choice.label, _images(standing.record))
+                finetune(stuff, pruned, standing, self.teller, choice.label, _images(standing.record))
         return small.eval(), plan
+
+    def _prune(self, method: Method, standing: Standing) -> Pruned:
+        with standing.clock.phase("prune"):
+            pruned = prune_with(self.stuff, copy.deepcopy(self.stuff.dense), method, standing, self.teller)
+        if leaves_zeros(method):  # a plan that removes nothing: what is zero is in the weights
+            attach(pruned.model, make_plan(self.graph, {}, {"method": to_json(method)}))
+        return pruned
 
     def _accuracy(self, model: nn.Module, record: RunRecord) -> float | None:
         """The accuracy now, noted at the place on the training curve where it was taken."""
@@ -272,7 +275,7 @@ class Run:
         if found is not None:
             phases = [row["phase"] for row in record.rows if row.get("event") == "epoch"]
             at = {"phase": phases[-1] if phases else "prune", "images": _images(record)}
-            record({"event": "accuracy", **at, "accuracy": found})
+            record({"event": "accuracy", **at, "accuracy": found, **share_at_end(model, record.rows)})
         return found
 
     def _export(self, name: str, model: nn.Module, forms: Sequence[str]) -> dict[str, Path]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,19 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Inside, time counts for the phase."""
-        self._phase, self._since = name, time.perf_counter()
+        """Inside, time counts for the phase; outside, for the one that was there before, if there was one."""
+        before = self._turn_to(name)
         yield
-        self._seconds, self._phase = self.seconds, ""
+        self._turn_to(before)
+
+    def pause(self) -> AbstractContextManager[None]:
+        """Inside, time counts for none."""
+        return self.phase("")
+
+    def _turn_to(self, name: str) -> str:
+        before = self._phase
+        self._seconds, self._phase, self._since = self.seconds, name, time.perf_counter()
+        return before
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -141,11 +150,16 @@ class Standing:
     def _found(self, folder: Path) -> dict[str, Any] | None:
         """The newest state that is whole."""
         state = self._points.load()
-        if state is not None and (state.get("version") != VERSION or not {"rows", "seconds", "phase"} <= set(state)):
+        if state is not None and (state.get("version") != VERSION or not _needed(state) <= set(state)):
             raise BrokenFile(
                 f"{folder} holds states of another release; remove {STAND}-*.pt in it, and its method starts afresh"
             )
         return state
+
+
+def _needed(state: Mapping[str, Any]) -> set[str]:
+    """Keys that a state must have."""
+    return {"rows", "seconds", "phase"} | ({"gone"} if state.get("phase") == "finetune" else set())
 
 
 def _require_same(out: Path, told: Mapping[str, Any]) -> None:

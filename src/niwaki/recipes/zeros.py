@@ -10,8 +10,9 @@ from torch import nn
 from niwaki.errors import BadInput
 from niwaki.methods import Method
 from niwaki.packing import packing_of
-from niwaki.recipes.phases import zeros_of
 from niwaki.recipes.schema import Recipe
+from niwaki.surgery.cut import plan_of
+from niwaki.surgery.singles import single_weights
 from niwaki.train.rehearsal import what_of
 
 
@@ -38,7 +39,11 @@ def packing_told(model: nn.Module) -> str:
 
 def zeros_told(model: nn.Module) -> list[str]:
     """How many single weights are zero, if a method left zeros in place of cutting."""
-    gone = zeros_of(model).gone
+    plan = plan_of(model)
+    if plan is None or plan.removed:
+        return []
+    found = {name: weight == 0 for name, weight in single_weights(model).items()}
+    gone = {name: mask for name, mask in found.items() if mask.any()}
     if not gone:
         return []
     share = sum(int(mask.sum()) for mask in gone.values()) / sum(mask.numel() for mask in gone.values())

@@ -52,6 +52,11 @@ def _outcomes(report: Report) -> list[Picture]:
             "Promise and fact. Pale: the speed-up that counting MACs promises. Coloured: the one measured.",
         ),
         (plots.curve(report), "Training. A ring marks the start of a phase. " + _phases(report)),
+        (
+            plots.scores(report),
+            f"{phrase.leading(compare.measure(report.entries))} at the end of each round, before the next choice, "
+            "against the share of zeros among the weights that the method takes from.",
+        ),
     )
 
 

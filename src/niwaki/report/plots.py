@@ -14,6 +14,8 @@ from .canvas import WIDTH, bar, calm, colour, drawing, ink, sheet, short_ticks, 
 from .inside import norms, widths
 from .parting import ratios, spreads
 from .schema import Entry, Point, Report
+from .sparsity import place_of, sparsity_axis
+from .stages import key_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +24,13 @@ __all__ = [
     "curve",
     "norms",
     "ratios",
+    "scores",
     "speedups",
     "spreads",
     "widths",
 ]
+
+_LEAST_LEFT = 1e-6  # of a network of zeros alone nothing is left, which has no place on a logarithmic axis
 
 
 def _colour_of(report: Report, entry: Entry) -> str:
@@ -101,3 +106,32 @@ def _curve_line(axes: Axes, points: list[Point], name: str, shade: str) -> None:
     starts = [i for i, point in enumerate(points) if i and point.phase != points[i - 1].phase]
     ring: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 5, "markerfacecolor": ink("card")}
     axes.plot([line[i][0] for i in starts], [line[i][1] for i in starts], markeredgecolor=ink(shade), **ring)
+
+
+def scores(report: Report) -> str:
+    """Accuracy (or what was measured) at the end of each round, over the share of zeros: a line per method."""
+    found = [(entry, _scored(report, entry)) for entry in compare.pruned(report)]
+    found = [(entry, line) for entry, line in found if len(line) > 1]
+    if not found:
+        return ""
+    what = compare.measure(report.entries)
+    with drawing():
+        figure, (axes,) = calm(175 + 15 * len(found))
+        for entry, line in found:
+            places, heights = [_zeros_place(zeros) for zeros, _ in line], [100 * accuracy for _, accuracy in line]
+            shade = ink(_colour_of(report, entry))
+            axes.plot(places, heights, color=shade, linewidth=1.4, marker="o", markersize=3.5, clip_on=False)
+        axes.set_ylabel(f"{phrase.clip(what, 24)}, %")
+        sparsity_axis(axes, {_zeros_place(zeros): zeros for _, line in found for zeros, _ in line})
+        key_above(axes, [([_colour_of(report, entry)], phrase.clip(entry.label, 46)) for entry, _ in found], 1, False)
+        return svg(figure, f"{what} over the share of zeros, round by round")
+
+
+def _scored(report: Report, entry: Entry) -> list[tuple[float, float]]:
+    """(share of zeros, accuracy) at the ends of its rounds, in their order."""
+    points = sorted((point for point in report.curve if point.entry == entry.name), key=lambda point: point.images)
+    return [(p.zeros, p.accuracy) for p in points if p.zeros is not None and p.accuracy is not None]
+
+
+def _zeros_place(zeros: float) -> float:
+    return place_of(max(1 - zeros, _LEAST_LEFT))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,8 @@ from niwaki.pattern import Pattern, Summary
 
 from . import phrase
 from .canvas import DEPTHS, calm, drawing, ink, svg
-from .patterns import PatternRound, Patterns, Run
+from .patterns import Patterns, Run
+from .sparsity import place_of, sparsity_axis
 from .stages import key_above
 from .thin import evenly
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["empties", "ginis", "spreads"]
 
-_MOST_LINES, _MOST_TICKS = 80, 9
+_MOST_LINES = 80
 _AXES = ("rows", "columns")
 Line = list[tuple[float, float]]
 
@@ -59,14 +59,15 @@ def _figure(runs: Sequence[Run], what: str, said: str, title: str, *, chance: bo
                     _draw(axes, by_chance, "soft", linewidth=1.0, linestyle=(0, (4, 3)), zorder=5)
             axes.set_ylabel(said.format(axis))
         panels[0].set_ylim(bottom=0)
-        _sparsity_axis(panels[1], runs)
+        rounds = [one.together for run in runs for one in run.patterns.rounds]
+        sparsity_axis(panels[1], {_place(found): found.sparsity for found in rounds})
         key_above(panels[0], _key(runs), 1, names=False)
         figure.align_ylabels()
         return svg(figure, f"{title} over the rounds of {' and '.join(run.label for run in runs)}")
 
 
 def _line(patterns: Patterns, value: Callable[[Summary], float]) -> Line:
-    return [(_place(one), value(one.together)) for one in patterns.rounds]
+    return [(_place(one.together), value(one.together)) for one in patterns.rounds]
 
 
 def _mean(name: str) -> Callable[[Summary], float]:
@@ -83,7 +84,7 @@ def _matrices(axes: Axes, patterns: Patterns, name: str) -> None:
     """A thin line for each matrix, in the shade of its depth."""
     names = patterns.names
     for i in evenly(range(len(names)), _MOST_LINES):
-        known = [(_place(one), one.matrices[names[i]]) for one in patterns.rounds if names[i] in one.matrices]
+        known = [(_place(one.together), one.matrices[names[i]]) for one in patterns.rounds if names[i] in one.matrices]
         line = [(x, _of_matrix(pattern, name)) for x, pattern in known]
         _draw(axes, line, DEPTHS[i * len(DEPTHS) // len(names)], linewidth=0.6, zorder=2)
 
@@ -101,22 +102,5 @@ def _key(runs: Sequence[Run]) -> list[tuple[Sequence[str], str]]:
     return [([run.colour], "all matrices together"), (shades, "each matrix, from the first to the last")]
 
 
-def _place(one: PatternRound) -> float:
-    """Along the axis: equally far on where the same share of the weights that are left goes."""
-    found = one.together
-    return -math.log(max(found.survivors, 0.5) / found.weights)
-
-
-def _sparsity_axis(axes: Axes, runs: Sequence[Run]) -> None:
-    """Ticks at rounds, as many as have room, from the last one on."""
-    rounds = [one for run in runs for one in run.patterns.rounds]
-    places = {_place(one): phrase.sparsity(one.together.sparsity) for one in rounds}
-    low, high = min(places), max(places)
-    ticks: list[float] = []
-    for place in sorted(places, reverse=True):
-        if not ticks or ticks[-1] - place >= (high - low) / _MOST_TICKS:
-            ticks.append(place)
-    margin = 0.03 * (high - low) or 1.0
-    axes.set_xlim(low - margin, high + margin)
-    axes.set_xticks(ticks, [places[tick] for tick in ticks])
-    axes.set_xlabel("sparsity")
+def _place(found: Summary) -> float:
+    return place_of(max(found.survivors, 0.5) / found.weights)

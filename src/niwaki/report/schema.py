@@ -248,17 +248,20 @@ class Parting(Record):
 @dataclass(frozen=True)
 class Point(Record):
     """One point of a training curve: after `images` images, in `phase`; `accuracy` is a share in [0, 1], of what
-    the entry's `measure` names."""
+    the entry's `measure` names. `zeros`, at the end of a round of a method that takes single weights, is the share of
+    zeros among the weights that it takes from."""
 
     entry: str
     phase: str
     images: int
     loss: float | None
     accuracy: float | None
+    zeros: float | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         not_negative(self, "images")
         share(self, "accuracy")
+        share(self, "zeros")
 
 
 @dataclass(frozen=True)
