@@ -56,7 +56,11 @@ def prune(
         )
     small = duplicate(unwrapped(model, "the pruned copy"))
     run = Pruning(small, stand_in(small), method, inputs, record=record, data=data, loss=loss, ranks=ranks)
-    run.run_at_once()
+    try:
+        run.run_at_once()
+    finally:
+        if run._view.looks is not None:
+            run._view.looks.forget()  # its files: where this failed, a traceback or a cycle may hold the run for long
     return small
 
 

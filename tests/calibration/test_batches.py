@@ -200,3 +200,76 @@ def test_fewer_samples_than_were_chosen_are_told(samples: int, told: bool, caplo
     nk.prune(model, x, method, data=[x, x])
     assert ("7 samples of data were asked for, and there are 6: all of them are looked at" in caplog.text) is told
     assert Sampling().samples == SAMPLES
+
+
+def test_a_generator_is_not_read_twice() -> None:
+    """What is left of it is not its beginning: neither for a second look at the first samples, nor for a loss."""
+    source = Source(iter([X, X + 1, X + 2]), X)
+    assert [b.size for b in source.samples(4)] == [3, 1]
+    with pytest.raises(BadInput, match=r"first 4 samples .* a list_iterator, can be read once and has been: .* a list"):
+        list(source.samples(4))
+    x, seen = torch.rand(30, 6), []
+
+    def loss(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        seen.append(len(batch))
+        return model(batch).square().mean()
+
+    method = nk.methods.michel(nk.Ratio(0.5), samples=20)
+    nk.prune(perceptron(), x[:1], method, data=x.split(5), loss=loss)
+    assert seen == [5] * 4
+    seen.clear()
+    with pytest.raises(BadInput, match=r"a generator, can be read once"):
+        nk.prune(perceptron(), x[:1], method, data=(part for part in x.split(5)), loss=loss)
+    assert not seen
+
+
+def firsts(source: Source, count: int) -> list[int]:
+    """Which batches a draw holds, by their first samples."""
+    return [round(float(b.args[0][0, 0])) for b in source.next_samples(count)]
+
+
+def test_a_draw_of_fresh_samples_ends_with_a_whole_pass() -> None:
+    """Data smaller than a draw is not repeated in it; a pass that merely ends in a draw goes on from the beginning."""
+    data = [torch.full((3, 2), float(k)) for k in range(3)]
+    source = Source(data, X)
+    assert [firsts(source, n) for n in (6, 6, 9, 100)] == [[0, 1], [2, 0], [1, 2, 0], [1, 2, 0, 1, 2]]
+    assert [firsts(source, n) for n in (100, 10, 9, 4)] == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1]]
+    assert sum(b.size for b in Source(data, X).next_samples(1280)) == 9
+
+
+def test_draws_of_whole_passes_go_on_bit_for_bit() -> None:
+    loader = DataLoader(TensorDataset(torch.arange(6.0)[:, None]), batch_size=2, shuffle=True)
+    for draws in range(1, 4):
+        torch.manual_seed(5)
+        source = Source(loader, X)
+        for count in (3, 99, 99)[:draws]:
+            torch.rand(2)
+            list(source.next_samples(count))
+        kept, here = source.state_dict(), torch.get_rng_state()
+        wanted = [b.args[0].tolist() for n in (3, 99) for b in source.next_samples(n)]
+        torch.manual_seed(99)
+        again = Source(loader, X)
+        torch.set_rng_state(here)
+        again.load_state_dict(kept)
+        assert [b.args[0].tolist() for n in (3, 99) for b in again.next_samples(n)] == wanted
+
+
+def test_fewer_fresh_samples_than_were_chosen_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    method = nk.methods.ispasp(nk.Ratio(0.5), samples=7, iters=2, fresh=True)
+    x = torch.rand(3, 6)
+    nk.prune(perceptron(), x, method, data=[x, x])
+    assert caplog.text.count("7 samples of data were asked for, and there are 6: all of them are looked at") == 1
+
+
+def test_a_later_batch_of_another_form_is_told_by_its_number() -> None:
+    x = torch.rand(2, 6)
+    with pytest.raises(BadInput, match=r"cannot be called with batch 2 \(the first is 0\) of data: Run") as caught:
+        nk.prune(perceptron(), x, nk.methods.topk(nk.Ratio(0.5)), data=[x, x, torch.rand(2, 5)])
+    assert "The batch is float32[2, 5]; inputs" in str(caught.value)
+
+
+@pytest.mark.parametrize("samples", [[torch.rand(6)], [torch.rand(2, 6), torch.rand(6)]])
+def test_a_sample_that_stands_alone_is_no_batch(samples: list[torch.Tensor]) -> None:
+    told = rf"on batch {len(samples) - 1} of data .* layer '2' .* shape \[12\], .* no dimension of samples: .*\[None\]"
+    with pytest.raises(BadInput, match=told):
+        nk.prune(perceptron(), torch.rand(2, 6), nk.methods.topk(nk.Ratio(0.5)), data=samples)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +183,81 @@ def test_a_forward_that_fails_leaves_no_stand_in() -> None:
     calls, output, _ = record_calls(model, batch)
     assert not holds(model, find_chain(model, calls), batch, output)
     assert all("forward" not in layer.__dict__ for layer in model.blocks)
+
+
+def spilled(folder: Path) -> int:
+    return len(list(folder.rglob("*.safetensors")))
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_closed_shelf_has_no_files_whoever_holds_it(room: Path) -> None:
+    shelf = Shelf(0)
+    shelf.put(torch.rand(3))
+    shelf.close()
+    assert list(room.iterdir()) == []
+    kept = shelf.put(torch.ones(3))  # it can be filled anew
+    assert torch.equal(shelf.get(kept), torch.ones(3))
+
+
+def test_what_cannot_be_run_leaves_no_files_while_its_traceback_is_held(room: Path) -> None:
+    """As a notebook holds the last one. A later batch that cannot be read, and a first one that cannot be run."""
+    x, graph = torch.rand(4, 6), nk.trace(perceptron(), torch.rand(1, 6))
+    for data in ([x, None], [torch.rand(4, 5)]):
+        with pytest.raises(nk.errors.BadInput) as held:
+            Calibration(perceptron(), graph, Source(data, x), memory=0)
+        assert spilled(room) == 0
+        assert held.tb is not None
+
+
+@pytest.mark.parametrize("trouble", [RuntimeError, KeyboardInterrupt])
+def test_a_call_that_fails_leaves_no_files_while_its_frame_is_held(trouble: type[BaseException], room: Path) -> None:
+    """As torch holds it, whose modules keep the frames that first imported them in a cycle."""
+    model, x, held, seen = deep(), images(), [], []
+
+    def fail(*_: Any) -> None:
+        if not spilled(room):
+            return
+        frame = inspect.currentframe()
+        while frame is not None and frame.f_code is not nk.prune.__code__:
+            frame = frame.f_back
+        held.append(frame)
+        seen.append(spilled(room))
+        if len(seen) > 3:
+            raise trouble("no more")
+
+    model.blocks[1].conv1.register_forward_hook(fail)
+    try:
+        nk.prune(model, x[:1], nk.methods.ispasp(nk.Ratio(0.5), memory=0), data=list(x.split(8)))
+    except trouble as found:
+        found.__traceback__ = None
+    assert len(seen) == 4
+    assert min(seen) > 0
+    assert spilled(room) == 0
+
+
+def test_fresh_samples_take_the_place_of_the_last_ones(room: Path) -> None:
+    """They are never kept together: that would be twice what was asked for. An earlier look cannot go over its own."""
+    x, found = torch.rand(4, 6), []
+
+    class Data:
+        def __iter__(self) -> Iterator[Tensor]:
+            found.append(spilled(room))
+            return iter([x, x + 1])
+
+    looked = Calibration(perceptron(), nk.trace(perceptron(), x), Source(Data(), x), 8, memory=0, fresh=True)
+    block = looked.blocks(looked.graph.groups)[0]
+    first = looked.activity(block)
+    looked.activity(block)
+    assert found == [0, 0, 0]
+    assert spilled(room) == 2
+    with pytest.raises(nk.errors.BadInput, match="have been let go of"):
+        first.errors([torch.ones(len(block.group))])
+    looked.close()
+    assert spilled(room) == 0
+    assert looked._walk.shelf.left == 0

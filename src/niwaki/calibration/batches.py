@@ -113,14 +113,26 @@ class Source:
         self._before = 0  # of them before this pass over the data
         self._began: Tensor | None = None  # the process's random state when this pass began,
         self._opened: Tensor | None = None  # and the same if the data draw from it
+        self._read_once = False  # the data has been begun, and cannot begin again
 
     def samples(self, count: int) -> Iterator[Batch]:
-        """The first ``count`` samples, from the beginning; fewer if there are no more."""
+        """The first ``count`` samples, from the beginning; fewer if there are no more.
+
+        Raises:
+            BadInput: they were read already, and the data can be read once.
+        """
+        if self._read_once:
+            raise BadInput(
+                f"the first {count} samples of data are to be read, and data, a {type(self.data).__name__}, can be "
+                "read once and has been: what is left of it are other samples, or none. Give a list, a DataLoader, or "
+                "an object whose __iter__ starts anew"
+            )
         yield from self._cut(self._begin(), count)
 
     def next_samples(self, count: int) -> Iterator[Batch]:
-        """The next ``count`` samples, from the beginning again where the data ends."""
-        yield from self._cut(self._endless(), count)
+        """The next ``count`` samples, from the beginning again where the data ends; fewer where a whole pass over the
+        data lies among them: one more would bring the same again."""
+        yield from self._cut(self._endless(one_pass=True), count)
 
     def state_dict(self) -> dict[str, Any]:
         """From which :meth:`load_state_dict` goes on with the same batches."""
@@ -162,22 +174,28 @@ class Source:
         return {id(t) for t, like in zip(mine, theirs, strict=True) if t.shape[:1] == like.shape[:1] != (shown.size,)}
 
     def _begin(self) -> Iterator[Any]:
-        return iter(self.data)
+        begun = iter(self.data)
+        self._read_once = begun is self.data
+        return begun
 
-    def _endless(self) -> Iterator[Any]:
-        empty = False
+    def _endless(self, one_pass: bool = False) -> Iterator[Any]:
+        """Batches without end. ``one_pass``: up to the end of the first pass that begins here."""
+        began = empty = False
         while True:
             now = torch.get_rng_state()
             if self._iterator is None:
                 self._before, self._began, self._opened = self.drawn, now, None
-                self._iterator = self._begin()
+                self._iterator, began = self._begin(), True
             given = next(self._iterator, END)
             if not torch.equal(now, torch.get_rng_state()):
                 self._opened = self._began
             if given is END:
                 if empty or self._iterator is self.data:
                     return
-                self._iterator, empty = None, True
+                self._iterator = None
+                if one_pass and began:
+                    return
+                empty = True
                 continue
             empty = False
             self.drawn += 1

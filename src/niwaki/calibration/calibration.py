@@ -64,12 +64,25 @@ class Calibration:
     _calls: list[Call] = field(default_factory=list)
     _read: frozenset[str] = frozenset()
     _odd: set[nn.Module] | None = None
+    _told: bool = False  # that there are fewer samples than were asked for
 
     def __post_init__(self) -> None:
         self.model = bare(self.model)
         self._modules = dict(self.model.named_modules(remove_duplicate=False))
         self._walk = self._draw()
-        self._tell_of_few()
+        try:
+            self._record()
+        except BaseException:
+            self.close()  # nobody else can: this object is never had, and the error's traceback holds it
+            raise
+
+    def close(self) -> None:
+        """Let go of all samples, and of their files, when nothing more will be looked at. (A traceback or a cycle
+        of references may hold this object far longer.)"""
+        self._walk.close()
+
+    def _record(self) -> None:
+        """See how the model runs, on the first batch."""
         first = next(self._walk.batches())
         with uncompiled(self.model):
             with told_of(first, self.source.inputs, "the first batch"):
@@ -96,15 +109,18 @@ class Calibration:
         drawn = self.source.next_samples(count) if self.fresh else self.source.samples(count)
         with self.ranks.every("reading the data"):
             # Copies: a loader may fill the same tensors again.
-            walk = Walk(self.model, (batch.to(self._device, copy=True) for batch in drawn), Shelf(self.memory))
+            copies = (batch.to(self._device, copy=True) for batch in drawn)
+            walk = Walk(self.model, copies, Shelf(self.memory), self.source.inputs)
         if fully_sharded(self.model):
             self._check_alike(len(walk))
+        self._tell_of_few(walk.samples)
         return walk
 
-    def _tell_of_few(self) -> None:
-        """The usual number stands for as many as there are."""
-        found, asked = self._walk.samples, self._own_samples
-        if found < asked and self.samples != SAMPLES:
+    def _tell_of_few(self, found: int) -> None:
+        """Once; the usual number stands for as many as there are."""
+        asked = self._own_samples
+        if found < asked and self.samples != SAMPLES and not self._told:
+            self._told = True
             logger.warning(
                 "%d samples of data were asked for, and there are %d: all of them are looked at", asked, found
             )
@@ -279,6 +295,7 @@ class Calibration:
     def activity(self, block: Block, *, moments: bool = False) -> Activity:
         """What the units of a block do, with the model as it is now."""
         if self.fresh:
+            self._walk.close()  # before the next are drawn: both together would take twice the memory
             self._walk = self._draw()
         walk = self._walk
         position = walk.chain.position(block.first, self._calls)
@@ -290,7 +307,9 @@ class Calibration:
 
         def again() -> Iterator[list[tuple[int, Tensor]]]:
             with uncompiled(self.model):
-                for real, found in walk.look(layers):
+                for number, (real, found) in enumerate(walk.look(layers)):
+                    for k, h in found:
+                        block.seconds[k].taker.require_samples(h, number)
                     yield [(k, h if block.seconds[k].taker.space else without_padding(h, real)) for k, h in found]
 
         return Activity(block.group.name, len(block.group), block.seconds, again, moments, self.ranks)
@@ -307,7 +326,11 @@ class Calibration:
         return found
 
     def sensitivity(self, blocks: Sequence[Block], loss: Loss, *, each: bool) -> dict[str, Tensor]:
-        """See :func:`niwaki.calibration.sensitivity.sensitivity`; the batches are drawn again, labels and all."""
+        """See :func:`niwaki.calibration.sensitivity.sensitivity`; the batches are drawn again, labels and all.
+
+        Raises:
+            BadInput: the data can be read once.
+        """
         with uncompiled(self.model):
             drawn = (batch.to(self._device) for batch in self.source.samples(self._own_samples))
             found = sensitivity(self.model, blocks, drawn, loss, each=each, ranks=self.ranks)

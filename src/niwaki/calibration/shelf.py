@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Shelf:
     def __init__(self, memory: int) -> None:
         self.left, self.spilled = memory, 0
         self._folder: Path | None = None
+        self._remove: Callable[[], object] | None = None
         self._names = 0
 
     def put(self, value: Any) -> Kept:
@@ -58,12 +60,18 @@ class Shelf:
         else:
             kept.spilled[0].unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Remove all files, whoever still holds the shelf (an error's traceback does): what was spilled is lost."""
+        if self._remove is not None:
+            self._remove()
+        self._folder = self._remove = None
+
     def _write(self, leaves: list[Any], spec: TreeSpec) -> tuple[Path, list[Any], TreeSpec]:
         from safetensors.torch import save_file
 
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="niwaki-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._names += 1
         path = self._folder / f"{self._names}.safetensors"
         tensors = {str(k): t.detach().cpu().contiguous().clone() for k, t in enumerate(leaves) if isinstance(t, Tensor)}

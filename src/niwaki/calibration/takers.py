@@ -35,6 +35,16 @@ class Taker:
         """Dimensions behind the features: 0 where the features are last."""
         return self.module.weight.dim() - 2 if isinstance(self.module, CONVOLUTIONS + TRANSPOSED) else 0
 
+    def require_samples(self, hidden: Tensor, batch: int) -> None:
+        """Raise :class:`BadInput` where a batch was one sample that stands alone: its features would pass for samples.
+        (Convolutions tell by themselves.)"""
+        if not self.space and hidden.dim() < 2:
+            raise BadInput(
+                f"on batch {batch} of data (the first is 0) layer {self.path!r} was called with a tensor of shape "
+                f"{list(hidden.shape)}, which has features and no dimension of samples: put samples together, "
+                "torch.stack(samples), or give each a dimension, sample[None]; and inputs likewise"
+            )
+
     def per_position(self, values: Tensor) -> Tensor:
         """Sum over all but the feature dimension. Shape: (positions,)."""
         return values.movedim(-1 - self.space, -1).flatten(0, -2).sum(0)

@@ -13,10 +13,11 @@ from torch.utils._pytree import tree_map
 from niwaki.calibration.batches import Batch
 from niwaki.calibration.calls import calm
 from niwaki.calibration.chain import Chain, Enough
+from niwaki.calibration.failing import told_of
 from niwaki.calibration.padding import real_positions
 from niwaki.calibration.shelf import Kept, Shelf
 from niwaki.errors import BadInput
-from niwaki.graph.observe import tensors_of
+from niwaki.graph.observe import Inputs, tensors_of
 from niwaki.ranks import fully_sharded, resharded
 
 
@@ -25,16 +26,21 @@ class Walk:
 
     What the blocks of ``chain`` that are behind have given is kept, so that they do not run again (set it before the
     first step); a forward pass ends where the last layer that is looked at is called. ``position``: how many blocks
-    are behind.
+    are behind. ``inputs``: as the model was traced with, beside which a batch is told that cannot be run.
     """
 
-    def __init__(self, model: nn.Module, batches: Iterable[Batch], shelf: Shelf) -> None:
-        self.model, self.shelf, self.chain = model, shelf, Chain(())
+    def __init__(self, model: nn.Module, batches: Iterable[Batch], shelf: Shelf, inputs: Inputs) -> None:
+        self.model, self.shelf, self.inputs, self.chain = model, shelf, inputs, Chain(())
+        self._closed = False
         self._batches: list[tuple[Kept, int]] = []
         self._real: list[Tensor | None] = []
-        for batch in batches:
-            self._batches.append((shelf.put((batch.args, batch.kwargs)), batch.size))
-            self._real.append(real_positions(model, batch))
+        try:
+            for batch in batches:
+                self._batches.append((shelf.put((batch.args, batch.kwargs)), batch.size))
+                self._real.append(real_positions(model, batch))
+        except BaseException:
+            shelf.close()  # nobody has this walk, and the error's traceback holds the shelf
+            raise
         self._outputs: list[dict[int, Kept]] = [{} for _ in self._batches]
         self.position = 0
         # A pass through a sharded model that is broken off leaves layers whole.
@@ -48,8 +54,18 @@ class Walk:
         """How many there are in all batches."""
         return sum(size for _, size in self._batches)
 
+    def close(self) -> None:
+        """Let go of all that is kept, in memory and in files, whoever still holds the walk. It cannot be gone on."""
+        self._closed = True
+        self.start_again()
+        for kept, _ in self._batches:
+            self.shelf.drop(kept)
+        self._batches, self._real, self._outputs = [], [], []
+        self.shelf.close()
+
     def batches(self) -> Iterator[Batch]:
         """The batches as they came."""
+        self._require_open()
         for kept, size in self._batches:
             args, kwargs = self.shelf.get(kept)
             yield Batch(args, kwargs, size)
@@ -64,6 +80,7 @@ class Walk:
 
     def go_to(self, position: int) -> None:
         """Take all batches on to before that block. (Never back.)"""
+        self._require_open()
         if position > self.position:
             for k in range(len(self._batches)):
                 self._advance(k, position)
@@ -78,6 +95,7 @@ class Walk:
         Raises:
             BadInput: with some batch there were fewer, or others.
         """
+        self._require_open()
         calls = len(layers)
         for k, real in enumerate(self._real):
             found: list[tuple[int, Tensor]] = []
@@ -126,9 +144,18 @@ class Walk:
     def _run(self, k: int, seen: Callable[[int, Any], None] | None) -> None:
         args, kwargs = self.shelf.get(self._batches[k][0])
         outputs = {block: self.shelf.get(kept) for block, kept in self._outputs[k].items()}
-        with calm(self.model), self.chain.passing(self.position, outputs, seen), suppress(Enough):
+        named = told_of(Batch(args, kwargs, self._batches[k][1]), self.inputs, f"batch {k} (the first is 0)")
+        with calm(self.model), self.chain.passing(self.position, outputs, seen), suppress(Enough), named:
             self.model(*args, **kwargs)
         resharded(self.model)
+
+    def _require_open(self) -> None:
+        """Raise :class:`BadInput` where the samples are gone: no look at them may pass for one at no data."""
+        if self._closed:
+            raise BadInput(
+                "these samples were looked at before, and have been let go of (with fresh=True each look draws its "
+                "own, and the last ones go): look anew in place of asking the earlier look, or draw with fresh=False"
+            )
 
 
 def holds(model: nn.Module, chain: Chain, batch: Batch, output: Any, checks: int = 4) -> bool:
