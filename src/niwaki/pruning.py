@@ -59,8 +59,7 @@ def prune(
     try:
         run.run_at_once()
     finally:
-        if run._view.looks is not None:
-            run._view.looks.forget()  # its files: where this failed, a traceback or a cycle may hold the run for long
+        run.close()  # where this failed, a traceback or a cycle may hold the run for long, and its files
     return small
 
 

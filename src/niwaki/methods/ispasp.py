@@ -41,7 +41,7 @@ def ispasp(
     the pursuit then is :func:`topk`, which is cheaper. Of heads that are fine-tuned afterwards :func:`topk` and
     :func:`michel` chose better than it on one of two tasks; with `compensate` it was the best, or close to it, before.
 
-    Settings (defaults: the authors' code; the paper where it is alone):
+    Settings (the paper: mass="signed", fresh=True on MNIST; the authors' code: statistics="batch", tune for an epoch):
         target: how small, and where. nk.Macs and nk.Params take the same share from every group.
         iters: `T`. On fixed samples a choice that repeats ends the search.
         samples: how many are looked at (the code: 1,280 images).

@@ -139,13 +139,22 @@ class Pruning:
         self._plans: list[Plan] = []
         self._pressure: Pressure | None = None
         self._orders: Orders | None = None
-        check(method, self._view)
-        _same_parameters(model, self.optimizer)
-        check_closure(method, self.optimizer)
-        check_cut(method, self._view, self.optimizer)
-        check_pressed(method, self._view, self.optimizer)
-        check_penalties(method, self._view, self.optimizer)
-        tell_if_lost(method, self._view, self._parameters(), self.optimizer)
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        """Before any step is spent: can all of it be carried out?"""
+        method, view, optimizer = self.method, self._view, self.optimizer
+        check(method, view)
+        _same_parameters(self.model, optimizer)
+        check_closure(method, optimizer)
+        check_cut(method, view, optimizer)
+        check_pressed(method, view, optimizer)
+        check_penalties(method, view, optimizer)
+        tell_if_lost(method, view, self._parameters(), optimizer)
 
     @property
     def finished(self) -> bool:
@@ -276,6 +285,11 @@ class Pruning:
             raise BadInput(f"{self.method.name} is not done: go on until run.finished, or drop the run")
         self._masked.put(None)
         self._zeros.release()
+
+    def close(self) -> None:
+        """Let go of what was kept of the data, in memory and in files. It is made again if it is needed."""
+        if self._view.looks is not None:
+            self._view.looks.forget()
 
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""

@@ -90,7 +90,9 @@ class Looks:
             calibration.changed()
 
     def forget(self) -> None:
-        """The model has another shape now."""
+        """The model has another shape now; files of what was kept are removed."""
+        for calibration in self._made.values():
+            calibration.close()
         self._made.clear()
         self._places.clear()
 
