@@ -63,8 +63,9 @@ def spur(
         reading: `"group_lasso"`: Euclidean norms of rows and of columns; `"scaled_group_lasso"`: times the square
             root of their lengths; `"unevenness"`, `"relative_unevenness"`: minus the standard deviation of their L1
             norms, as it is (unbounded) or over the mean; `"l1"`, `"l2"`: of single weights, as controls. Where the
-            zeros are to lie together, try `"relative_unevenness"` with `alpha` 1 first: under AdamW it concentrated
-            survivors most for what it cost.
+            zeros are to lie together, try `"relative_unevenness"` first: on SST-2 under AdamW survivors lay closer
+            together than those of imp at the same accuracy with `alpha` 0.1, and much closer, for 2 points at 50 to
+            70 % of zeros, with 1.
         proximal: after each step of the optimizer shrink rows, then columns, by the learning rate times `alpha`, in
             place of the gradient. It makes rows and columns of exact zeros, and passes by the moments of Adam, which
             make a gradient's size count for little. Its `alpha` is of another size: the norm of a row that no

@@ -58,7 +58,10 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, standing: S
         with teller.wait(f"{method.name}: prune"):
             model = unwrapped(model, "the pruned network")
             run = Pruning(model, stand_in(model), method, stuff.inputs, **seen)
-            run.run_at_once()
+            try:
+                run.run_at_once()
+            finally:
+                run.close()
         return _pruned(stuff, run)
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
