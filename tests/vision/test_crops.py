@@ -33,6 +33,14 @@ def test_random_windows_lie_inside_and_have_the_areas_and_shapes_asked_for() -> 
     assert max(w[2] for w in windows) == 400
 
 
+def test_windows_have_at_least_the_area_asked_for() -> None:
+    draw = Random(0)
+    windows = [random_window(400, 300, draw, (0.5, 0.6)) for _ in range(300)]
+    areas = [(right - left) * (lower - upper) / (400 * 300) for left, upper, right, lower in windows]
+    assert 0.49 < min(areas) < 0.52
+    assert 0.58 < max(areas) < 0.61
+
+
 @pytest.mark.parametrize(
     ("size", "window"),
     [

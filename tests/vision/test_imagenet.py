@@ -125,6 +125,18 @@ def test_an_epoch_depends_on_seed_and_epoch_alone(pictures: Listing) -> None:
     assert not same(first, FolderBatches(pictures, 3, seed=8, side=16))
 
 
+def test_windows_are_of_the_area_asked_for(pictures: Listing) -> None:
+    usual, asked = (FolderBatches(pictures, 3, side=16, area=area) for area in ((0.08, 1.0), (0.9, 1.0)))
+    assert same(usual, FolderBatches(pictures, 3, side=16))
+    assert not same(usual, asked)
+
+
+@pytest.mark.parametrize("area", [(0.0, 1.0), (0.5, 0.2), (0.5, 1.1), (0.5,)])
+def test_no_such_area(pictures: Listing, area: tuple[float, ...]) -> None:
+    with pytest.raises(BadInput, match=r"above 0 and up to 1, such as \(0.08"):
+        FolderBatches(pictures, 3, side=16, area=area)
+
+
 def test_a_picture_is_seen_through_another_window_in_each_epoch(tmp_path: Path) -> None:
     batches = FolderBatches(imagenet.listing(fill(tmp_path, {"ant": 1})), 1, side=16)
     views = [next(iter(batches))[0] for _ in range(5)]

@@ -20,11 +20,11 @@ ASPECT = (3 / 4, 4 / 3)
 TRIES = 10
 
 
-def random_view(picture: Image, side: int, draw: Random) -> Image:
-    """A random window scaled to side x side pixels, mirrored with an even chance."""
+def random_view(picture: Image, side: int, draw: Random, area: tuple[float, float] = AREA) -> Image:
+    """A random window scaled to side x side pixels, mirrored with an even chance; ``area`` as for `random_window`."""
     from PIL.Image import Resampling, Transpose
 
-    view = picture.crop(random_window(*picture.size, draw)).resize((side, side), Resampling.BILINEAR)
+    view = picture.crop(random_window(*picture.size, draw, area)).resize((side, side), Resampling.BILINEAR)
     return view.transpose(Transpose.FLIP_LEFT_RIGHT) if draw.random() < 0.5 else view
 
 
@@ -37,15 +37,16 @@ def central_view(picture: Image, side: int, short: int) -> Image:
     return picture.resize((width, height), Resampling.BILINEAR).crop((left, upper, left + side, upper + side))
 
 
-def random_window(width: int, height: int, draw: Random) -> Box:
-    """A window inside the picture: its area evenly distributed, its shape on a log scale, its place evenly.
+def random_window(width: int, height: int, draw: Random, area: tuple[float, float] = AREA) -> Box:
+    """A window inside the picture: its share of the area evenly distributed between the two that are given, its shape
+    on a log scale, its place evenly.
 
     Where ten draws do not fit into the picture, the middle of it, as near to its shape as `ASPECT` allows.
     """
     for _ in range(TRIES):
-        area = width * height * draw.uniform(*AREA)
+        pixels = width * height * draw.uniform(*area)
         aspect = math.exp(draw.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
-        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        across, down = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
         if 0 < across <= width and 0 < down <= height:
             left, upper = draw.randint(0, width - across), draw.randint(0, height - down)
             return left, upper, left + across, upper + down

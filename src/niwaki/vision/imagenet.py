@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from niwaki.errors import BadInput
-from niwaki.vision.crops import central_view, random_view
+from niwaki.vision.crops import AREA, central_view, random_view
 from niwaki.vision.images import Normaliser
 from niwaki.vision.pictures import coloured, opened
 from niwaki.vision.seeds import epoch_seed
@@ -108,6 +108,7 @@ class FolderBatches:
         seed: of the order and of the windows.
         training: or testing.
         side: pixels of a view. For testing, the picture is scaled before to a shorter side of 8/7 of that.
+        area: the smallest and the largest share of a picture that a random window has, above 0 and up to 1.
         workers: processes that decode; 0 decodes in this one.
         mean, std: what is normalised by, as in `niwaki.vision.images.Normaliser`.
         device: where the batches are made; the pictures travel as bytes.
@@ -115,8 +116,8 @@ class FolderBatches:
         channels_last: lay the batches out so, which is faster for convolutions in low precision.
 
     Raises:
-        BadInput: there are too few pictures for a batch; while iterating, a picture cannot be read, or an iteration
-            goes on after workers have begun another.
+        BadInput: there are too few pictures for a batch; no such area; while iterating, a picture cannot be read, or an
+            iteration goes on after workers have begun another.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class FolderBatches:
         *,
         training: bool = True,
         side: int = 224,
+        area: Sequence[float] = AREA,
         workers: int = 0,
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
@@ -136,12 +138,17 @@ class FolderBatches:
     ) -> None:
         if size < 1 or (training and size > len(pictures)):
             raise BadInput(f"A batch of {size} cannot be drawn from {len(pictures)} pictures; ask for fewer.")
+        if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
+            raise BadInput(
+                "area is the smallest and the largest share of a picture that a window has, above 0 and up to 1, such "
+                f"as (0.08, 1.0), not {area!r}."
+            )
         self._order = _Order(len(pictures), size, seed, training)
         self._device = torch.device(device)
         self._normalised = Normaliser(mean, std, device, dtype)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self._loader: DataLoader[Any] = DataLoader(
-            _Views(pictures, training, side),
+            _Views(pictures, training, side, (area[0], area[1])),
             batch_sampler=self._order,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -212,8 +219,8 @@ class _Order:
 class _Views(Dataset[tuple[Tensor, int]]):
     """The view of the picture with a key: bytes, side x side x 3, and its label."""
 
-    def __init__(self, pictures: Listing, training: bool, side: int) -> None:
-        self._pictures, self._training, self._side = pictures, training, side
+    def __init__(self, pictures: Listing, training: bool, side: int, area: tuple[float, float]) -> None:
+        self._pictures, self._training, self._side, self._area = pictures, training, side, area
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         number, seed = key
@@ -221,7 +228,7 @@ class _Views(Dataset[tuple[Tensor, int]]):
         with opened(path) as file:
             picture = coloured(file, path)
         if self._training:
-            view = random_view(picture, self._side, Random(seed))
+            view = random_view(picture, self._side, Random(seed), self._area)
         else:
             view = central_view(picture, self._side, self._side * 8 // 7)
         return torch.from_numpy(np.array(view)), self._pictures.labels[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 from niwaki.errors import BadInput
 from niwaki.vision import imagenet
 from niwaki.vision import mobilenet_v2 as mobilenet
+from niwaki.vision.crops import AREA
 from niwaki.vision.images import share_right
 from niwaki.vision.jobs.place import device, folder, settled
 from niwaki.vision.resnet_imagenet import resnet34, resnet50
@@ -33,15 +35,17 @@ def mobilenet_v2(classes: int = 1000) -> nn.Module:
     return settled(mobilenet.mobilenet_v2(classes))
 
 
-def batches(size: int = 256, side: int = 224, workers: int = 8, seed: int = 0) -> imagenet.FolderBatches:
+def batches(
+    size: int = 256, side: int = 224, workers: int = 8, seed: int = 0, area: Sequence[float] = AREA
+) -> imagenet.FolderBatches:
     """Training batches of random windows; ``size``: pictures in a batch, ``side``: pixels of a window, ``workers``:
-    processes that decode, 0 for none.
+    processes that decode, 0 for none, ``area``: the smallest and the largest share of a picture that a window has.
 
     Raises:
-        BadInput: ``NIWAKI_DATA/imagenet/train`` is not there, or not as it should be.
+        BadInput: ``NIWAKI_DATA/imagenet/train`` is not there, or not as it should be; no such area.
     """
     return imagenet.FolderBatches(
-        _part("train"), size, seed, side=side, workers=workers, device=device(), channels_last=True
+        _part("train"), size, seed, side=side, area=area, workers=workers, device=device(), channels_last=True
     )
 
 
