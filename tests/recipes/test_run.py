@@ -189,7 +189,7 @@ def test_networks_that_cannot_be_timed_are_told_all_the_same(tmp_path: Path, mon
 
 
 def test_a_method_that_cuts_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("niwaki.recipes.run.prune_with", lambda stuff, model, *rest: model)
+    monkeypatch.setattr("niwaki.recipes.run.prune_with", lambda stuff, model, *rest: phases.Pruned(model, {}))
     with pytest.raises(BadInput, match="magnitude ended without cutting anything"):
         run(Recipe.load(project(tmp_path)[0]), teller=QUIET)
 
