@@ -16,6 +16,7 @@ from niwaki.penalties import Lasso, RowColumn, Unevenness
 from niwaki.surgery.multiplied import Inputs, inputs_of, matrices
 from niwaki.surgery.singles import single_weights
 from niwaki.train.pressure import regularize, shrink_
+from niwaki.train.states import Copies
 
 TINY: dict[str, Any] = {
     "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -90,7 +91,7 @@ def test_the_proximal_step_too() -> None:
     weight = Experts(False).w
     weight.grad, before = torch.zeros_like(weight), weight.detach().clone()
     optimizer = torch.optim.SGD([weight], lr=0.1)
-    shrink_(Regularizing(RowColumn(), {"w": 20.0}, True, frozenset("w")), {"w": weight}, optimizer)
+    shrink_(Regularizing(RowColumn(), {"w": 20.0}, True, frozenset("w")), {"w": weight}, optimizer, Copies())
     expected = before.clone()
     for each in expected:
         RowColumn().shrink_(each, 2.0)
