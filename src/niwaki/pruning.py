@@ -56,10 +56,7 @@ def prune(
         )
     small = duplicate(unwrapped(model, "the pruned copy"))
     run = Pruning(small, stand_in(small), method, inputs, record=record, data=data, loss=loss, ranks=ranks)
-    try:
-        run.run_at_once()
-    finally:
-        run.close()  # where this failed, a traceback or a cycle may hold the run for long, and its files
+    run.run_at_once()
     return small
 
 

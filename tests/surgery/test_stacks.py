@@ -15,8 +15,8 @@ from niwaki.methods.view import Regularizing
 from niwaki.penalties import Lasso, RowColumn, Unevenness
 from niwaki.surgery.multiplied import Inputs, inputs_of, matrices
 from niwaki.surgery.singles import single_weights
+from niwaki.train.copies import Copies
 from niwaki.train.pressure import regularize, shrink_
-from niwaki.train.states import Copies
 
 TINY: dict[str, Any] = {
     "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -78,7 +78,7 @@ class Recover(Part):
     def _pass(self, state: State, view: View, places: list[Place]) -> Orders:
         """Go past groups that lose nothing: there is nothing to look at, and nothing to train for."""
         orders = NOTHING
-        while state["index"] < len(places) and sum(places[state["index"]].keep) == len(places[state["index"]]):
+        while state["index"] < len(places) and places[state["index"]].whole:
             orders += self._choose(state, view, places[state["index"]])
             state["index"] += 1
         return orders
@@ -99,15 +99,14 @@ class Recover(Part):
                 known[:] = [view.activity(place.name, self.sampling, moments=moments)]
             return known[0]
 
-        whole = sum(place.keep) == len(place)
-        stays = torch.arange(len(place)) if whole else self.selector.choose(see, place, fresh=self.sampling.fresh)
+        stays = torch.arange(len(place)) if place.whole else self.selector.choose(see, place, fresh=self.sampling.fresh)
         kept = torch.zeros(len(place), dtype=torch.bool)
         kept[stays] = True
         gone = tuple((~kept).nonzero().flatten().tolist())
         state["gone"][place.name] = list(gone)
         view.chosen = {name: tuple(units) for name, units in state["gone"].items()}
         view.note(event="choose", chosen={place.name: list(gone)})
-        write = () if whole else self._written(see, kept, fits=self.compensate and place.matrix)
+        write = () if place.whole else self._written(see, kept, fits=self.compensate and place.matrix)
         return Orders(mask=({place.name: gone},), write=write)
 
     def _written(self, see: See, kept: Tensor, *, fits: bool) -> tuple[dict[str, Tensor], ...]:

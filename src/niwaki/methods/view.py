@@ -71,6 +71,11 @@ class Place:
     def __len__(self) -> int:
         return len(self.parts)
 
+    @property
+    def whole(self) -> bool:
+        """Do all stay?"""
+        return sum(self.keep) == len(self)
+
 
 class Activity(Protocol):
     """What the units of a group do on data, and what the layers that take them make of it."""

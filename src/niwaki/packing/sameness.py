@@ -83,9 +83,8 @@ def widened(model: nn.Module, inputs: Inputs, kind: torch.dtype | None) -> tuple
     if kind is None:
         return model, arguments
     wide = duplicate(model)
-    wide = (
-        wide.float() if kind is torch.float32 else wide.double()
-    )  # unlike .to(kind), these leave complex tensors whole
+    # Unlike .to(kind), these leave complex tensors whole.
+    wide = wide.float() if kind is torch.float32 else wide.double()
     return wide, tree_map(partial(_to, kind=kind), arguments)
 
 

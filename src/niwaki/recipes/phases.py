@@ -58,10 +58,7 @@ def prune_with(stuff: Ingredients, model: nn.Module, method: Method, standing: S
         with teller.wait(f"{method.name}: prune"):
             model = unwrapped(model, "the pruned network")
             run = Pruning(model, stand_in(model), method, stuff.inputs, **seen)
-            try:
-                run.run_at_once()
-            finally:
-                run.close()
+            run.run_at_once()
         return _pruned(stuff, run)
     assert stuff.recipe.optimizer is not None
     optimizer = optimizer_for(stuff.recipe.optimizer, model)
@@ -91,9 +88,9 @@ def _beside_the_bar(pressure: Mapping[str, float], loss: float) -> str:
 
 def _pruned(stuff: Ingredients, run: Pruning) -> Pruned:
     """The network, and the zeros of the method: what it has masked, and what its penalty has made zero beside."""
-    masks: Mapping[str, Tensor] = run.state_dict()["zeroed"]
     now, dense = (dict(bare(model).named_parameters()) for model in (run.model, stuff.dense))
-    return Pruned(run.model, {name: mask | ((now[name] == 0) & (dense[name] != 0)) for name, mask in masks.items()})
+    gone = {name: mask | ((now[name] == 0) & (dense[name] != 0)) for name, mask in run.zeroed.items()}
+    return Pruned(run.model, gone)
 
 
 def _go_on(state: Mapping[str, Any] | None, passes: Passes, run: Pruning, optimizer: torch.optim.Optimizer) -> None:

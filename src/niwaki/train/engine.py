@@ -21,6 +21,7 @@ from niwaki.surgery.cut import Receipt, cut_
 from niwaki.surgery.decide import make_plan
 from niwaki.tracing import trace
 from niwaki.train.averages import Average
+from niwaki.train.copies import Copies
 from niwaki.train.differing import sample, unlike, why
 from niwaki.train.faint import tell_if_lost
 from niwaki.train.looks import Looks, Loss, require
@@ -40,7 +41,6 @@ from niwaki.train.rehearsal import (
     what_of,
 )
 from niwaki.train.snapshot import Snapshot
-from niwaki.train.states import Copies
 from niwaki.train.stepping import accumulating, joined, scaler_of, step_, unscale_, with_closure
 from niwaki.train.view import EngineView, Record
 from niwaki.train.zeros import Zeros
@@ -181,6 +181,11 @@ class Pruning:
         return dict(self._view.chosen)
 
     @property
+    def zeroed(self) -> dict[str, Tensor]:
+        """Single weights that are kept zero now: bool tensors by tensor name, true where one is gone."""
+        return dict(self._zeros.gone)
+
+    @property
     def pressure(self) -> Mapping[str, float]:
         """The penalty factor on what is chosen now, by group (tensor); none when the run is finished."""
         return {} if self.finished else dict(self._view.pressure)
@@ -293,8 +298,11 @@ class Pruning:
 
     def run_at_once(self) -> None:
         """Carry out a method that takes no training steps (used by :func:`niwaki.prune`)."""
-        while not self.finished:
-            self._act(self._advance())
+        try:
+            while not self.finished:
+                self._act(self._advance())
+        finally:
+            self.close()  # where this failed, a traceback or a cycle may hold the run for long, and its files
 
     # -- resuming ---------------------------------------------------------------------------------------------
 

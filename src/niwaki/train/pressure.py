@@ -13,7 +13,7 @@ from niwaki.errors import BadInput
 from niwaki.methods.view import Chosen, Of, Pressing, Regularizing
 from niwaki.penalties import Proximal, gradients
 from niwaki.ranks import local, part
-from niwaki.train.states import Copies
+from niwaki.train.copies import Copies
 from niwaki.units import Group, Member
 
 
@@ -41,7 +41,7 @@ def shrink_(
     assert isinstance(order.penalty, Proximal)
     rates = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
     moved = {n: tensors[n] for n in order.factors if tensors[n].grad is not None and id(tensors[n]) in rates}
-    beside = copies.of(optimizer, list(moved.values()))
+    beside = copies.of(optimizer, moved.values())
     for name, weight in moved.items():
         for held in (weight, *beside.get(id(weight), ())):
             for each in matrices(name, held) if name in order.stacks else (held,):

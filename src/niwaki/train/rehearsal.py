@@ -135,7 +135,8 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
     graph = view.known
     if isinstance(part, Recover):
         places = looks.places(graph, part.target, part.sampling, outputs=part.outputs)
-        _tell_of_none(part.target, view, any(sum(place.keep) < len(place) for place in places))
+        if all(place.whole for place in places):
+            tell_if_nothing(graph, part.target, {})
         if part.compensate or part.selector.moments:
             _tell_of_no_matrix(part, looks.no_matrix(graph, part.target, part.sampling))
         if part.compensate or part.selector.rescales:
@@ -145,15 +146,10 @@ def _check_looking(part: Recover | Sensitive, view: EngineView, looks: Looks) ->
         worth = view.worth(L1(), "units")  # how many go is no matter of their worth
         seen = {name: worth[name] for name in looks.seen(graph, part.target, part.sampling)}
         chosen = view.select(seen, part.target, as_is=True)
-        _tell_of_none(part.target, view, any(len(units) for units in chosen.values()))
+        tell_if_nothing(graph, part.target, {n: c for n, c in chosen.items() if not isinstance(c, Tensor)})
     outputs = isinstance(part, Recover) and part.outputs
     for name, reason in looks.left_out(graph, part.target, part.sampling, outputs=outputs).items():
         view.note(event="left", group=name, reason=reason)
-
-
-def _tell_of_none(target: Target, view: EngineView, some_go: bool) -> None:
-    if not some_go:
-        tell_if_nothing(view.known, target, {})
 
 
 def _tell_of_no_matrix(part: Recover, layers: Mapping[str, str]) -> None:
@@ -188,7 +184,7 @@ def check_cut(method: Method, view: EngineView, optimizer: torch.optim.Optimizer
         return
     check_wrapped(view.model)
     shrinking = _shrinking(method, view)
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    held = _held(optimizer)
     left = [name for name, p in shrinking.items() if p.requires_grad and id(p) not in held]
     if left:
         raise BadInput(
@@ -222,7 +218,7 @@ def check_pressed(method: Method, view: EngineView, optimizer: torch.optim.Optim
         BadInput: units (weights) are frozen. (Where they are only not in this optimizer, the log tells it: another one
             may move them.)
     """
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    held = _held(optimizer)
     for target, of in _pressed(method):
         for name, makers in _offered(target, of, view).items():
             if makers and not any(p.requires_grad for p in makers.values()):
@@ -252,7 +248,7 @@ def check_penalties(method: Method, view: EngineView, optimizer: torch.optim.Opt
         BadInput: it reaches none. (Where some are frozen, or not in this optimizer, the log tells it.)
     """
     tensors = dict(bare(view.model).named_parameters())
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    held = _held(optimizer)
     for part in method.body.walk():
         if not isinstance(part, Regularize) or not part.factor:
             continue
@@ -279,6 +275,11 @@ def check_penalties(method: Method, view: EngineView, optimizer: torch.optim.Opt
                 "%s presses %d of %d tensors that the optimizer does not hold (%s): %s",
                 method.name, len(outside), len(names), some([repr(name) for name in outside]), lost,
             )  # fmt: skip
+
+
+def _held(optimizer: torch.optim.Optimizer) -> set[int]:
+    """The parameters that it moves, by their identity."""
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
 
 
 def check_closure(method: Method, optimizer: torch.optim.Optimizer) -> None:

@@ -78,7 +78,6 @@ def _constants(optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return found if "step" in found else {}
 
 
-@torch.no_grad()
 def _refilled(state: Mapping[str, Tensor], filled: Mapping[str, float]) -> dict[str, Tensor]:
     """A state of today's shapes, which a cut may have made smaller."""
     return {key: torch.full_like(state[key], value) for key, value in filled.items() if key in state}
