@@ -117,6 +117,19 @@ def test_a_proximal_penalty_empties_a_second_copy_too(optimizer: str, resumed: b
     assert all(bool((p == 0).all()) for p in run.model.parameters() if p.dim() > 1)
 
 
+def test_a_second_copy_is_looked_for_when_weights_first_move() -> None:
+    """In the first step only the biases have gradients."""
+    model = net()
+    method = nk.methods.spur(0.0, rounds=1, steps=3, alpha=1.0, proximal=True)
+    run = nk.Pruning(model, torch.optim.AdamW(model.parameters(), lr=0.1), method, INPUTS)
+    for bias in (model[0].bias, model[2].bias):
+        bias.grad = torch.ones_like(bias)
+    run.step()
+    assert run.state_dict()["copies"] is None
+    step(run)
+    assert run.state_dict()["copies"] == []
+
+
 def test_whole_numbers_and_other_shapes_are_left_alone() -> None:
     """A state of 8 bits is a code, of which 0 need not stand for 0."""
     model = net()

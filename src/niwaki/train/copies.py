@@ -27,7 +27,7 @@ class Copies:
     def of(self, optimizer: torch.optim.Optimizer, weights: Iterable[Tensor]) -> dict[int, list[Tensor]]:
         """By the identity of each weight, its copies; call it after a step, and before the weights are changed."""
         weights = list(weights)
-        if self.keys == []:
+        if self.keys == [] or not weights:
             return {}
         found = {id(weight): list(named_states(optimizer, weight)) for weight in weights}
         if self.keys is None:
