@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from niwaki.errors import BadInput, BrokenFile, MissingExtra
+from niwaki.text.labels import labels_of
+from niwaki.text.labels import order as order_of
 from niwaki.text.sheets import Sheet
 from niwaki.text.tables import Table, read
-from niwaki.text.tables import _labels as labels_of
-from niwaki.text.tables import _order as order_of
 
 ROWS = [
     ("a fine film", "it was good", "yes"),

@@ -12,8 +12,9 @@ from pathlib import Path
 from niwaki.errors import BadInput, nearest
 from niwaki.place import folder
 from niwaki.text import files, sheets, tables
+from niwaki.text.labels import require_classes
 from niwaki.text.metrics import METRICS, require
-from niwaki.text.tables import USUAL_LABEL, Table, require_classes
+from niwaki.text.tables import USUAL_LABEL, Table
 
 ROOM = "text"  # the folder inside NIWAKI_DATA
 
