@@ -75,9 +75,7 @@ class Looks:
 
     def reestimate(self, graph: Graph, sampling: Sampling) -> int:
         """Measure the batch norms again; give how many there are."""
-        found = self._calibration(graph, sampling).reestimate()
-        self.changed()
-        return found
+        return self._calibration(graph, sampling).reestimate()
 
     def _share_buffers(self) -> None:
         """Running means are of what each rank has seen: the first rank's are looked at, as data parallelism itself
